@@ -2,3 +2,4 @@
 //! no row.
 
 pub mod graph;
+pub mod sources;
