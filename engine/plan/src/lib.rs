@@ -1,1 +1,4 @@
 //! plan
+pub mod digest;
+pub mod file_error;
+pub mod store;
