@@ -37,6 +37,9 @@ pub enum FileError {
     /// A folder's symbolic links lead round in a circle.
     #[error("the symbolic link {} leads back to a folder that holds it", .0.display())]
     Circle(PathBuf),
+    /// An input is neither a file nor a folder.
+    #[error("{} is neither a file nor a folder", .0.display())]
+    NotReadable(PathBuf),
     /// A program could not be started.
     #[error("cannot start `{program}`: {source}")]
     Start {
@@ -69,6 +72,7 @@ impl FileError {
             Self::Name { .. } => "let the stage give the file a name of printable UTF-8 text".to_owned(),
             Self::Changed(_) => "nothing was stored; run again when the file is no longer written to".to_owned(),
             Self::Circle(_) => "remove the link, or name the folder below it".to_owned(),
+            Self::NotReadable(_) => "name a regular file or a folder of regular files".to_owned(),
             Self::Start { program, source } => match source.kind() {
                 io::ErrorKind::NotFound => {
                     format!("install `{program}`, or write its whole path; the folder it starts in must exist, too")

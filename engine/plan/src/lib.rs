@@ -1,4 +1,6 @@
 //! plan
 pub mod digest;
 pub mod file_error;
+pub mod process;
+pub mod remembered;
 pub mod store;

@@ -3,11 +3,12 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Seek, Write},
+    io,
     ops::ControlFlow,
-    os::unix::fs::MetadataExt,
+    os::unix::fs::{FileExt, MetadataExt},
     path::{Path, PathBuf},
     process::Stdio,
+    sync::Mutex,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -70,6 +71,9 @@ pub struct Attempt {
     owner_file: File,
     open: bool,
 }
+
+/// The least length of the note of an owner, so that a later one covers an earlier one.
+const OWNER_SIZE: usize = 1024;
 
 /// How often it is looked whether another run is done.
 const POLL: Duration = Duration::from_millis(20);
@@ -277,24 +281,22 @@ impl Attempt {
 
     fn write_owner(&mut self) -> Result<(), FileError> {
         let path = self.folder.with_extension("owner");
-        let bytes = serde_json::to_vec(&self.owner).map_err(|error| at("write", &path)(error.into()))?;
-        self.owner_file
-            .rewind()
-            .and_then(|()| self.owner_file.set_len(0))
-            .and_then(|()| self.owner_file.write_all(&bytes))
-            .map_err(at("write", path))
+        let mut bytes = serde_json::to_vec(&self.owner).map_err(|error| at("write", &path)(error.into()))?;
+        // Padded, not cut: some file systems bring a file that was cut and rewritten to the disk when it is closed.
+        bytes.resize(bytes.len().max(OWNER_SIZE), b' ');
+        self.owner_file.write_all_at(&bytes, 0).map_err(at("write", path))
     }
 
+    /// Makes the private folder, with empty `result`, `observed` and `tmp`; a `state` that is there stays.
     fn prepare(&self) -> Result<(), FileError> {
+        if !self.folder.exists() {
+            self.store.layout.spares.take(&self.folder).map_err(at("make", &self.folder))?;
+        }
         for folder in [self.result(), self.observed(), self.tmp()] {
-            absent_is_fine(fs::remove_dir_all(&folder)).map_err(at("empty", &folder))?;
-            blobs::in_folder(&folder, || fs::create_dir(&folder)).map_err(at("make", &folder))?;
+            make_empty(&folder).map_err(at("empty", &folder))?;
         }
         let state = self.state();
-        match fs::create_dir(&state) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(at("make", state)(error)),
-            _ => Ok(()),
-        }
+        already_is_fine(fs::create_dir(&state)).map_err(at("make", state))
     }
 
     /// Clears the private folder away and gives the right back. What cannot be removed is left for the next attempt.
@@ -303,9 +305,9 @@ impl Attempt {
             return;
         }
         let cleared = match keep {
-            Keep::Nothing => absent_is_fine(fs::remove_dir_all(&self.folder)),
-            Keep::StateAndLog => absent_is_fine(fs::remove_dir_all(self.result()))
-                .and_then(|()| absent_is_fine(fs::remove_dir_all(self.tmp()))),
+            Keep::Nothing => self.store.layout.spares.give(&self.folder, &self.store.layout.scratch()),
+            Keep::StateAndLog if self.folder.exists() => make_empty(&self.result()).and_then(|()| make_empty(&self.tmp())),
+            Keep::StateAndLog => Ok(()),
         };
         let cleared = cleared
             .and_then(|()| absent_is_fine(fs::remove_file(self.folder.with_extension("owner"))))
@@ -317,6 +319,72 @@ impl Attempt {
         if let Err(error) = flock(&self.lock, FlockOperation::Unlock) {
             tracing::debug!("cannot unlock {}: {error}", self.folder.display());
         }
+    }
+}
+
+/// Private folders that have served, kept for the next attempts of this process: making and removing folders is what
+/// costs most of a short stage.
+#[derive(Debug, Default)]
+pub(super) struct Spares(Mutex<Vec<PathBuf>>);
+
+impl Spares {
+    /// A spare folder, or a new one, at this place.
+    fn take(&self, place: &Path) -> io::Result<()> {
+        let spare = self.0.lock().ok().and_then(|mut spares| spares.pop());
+        match spare.map(|spare| fs::rename(spare, place)) {
+            Some(Ok(())) => Ok(()),
+            Some(Err(_)) | None => fs::create_dir_all(place),
+        }
+    }
+
+    /// Clears a folder of everything but the empty `state` and `tmp`, and keeps it under another name.
+    fn give(&self, folder: &Path, name: &Path) -> io::Result<()> {
+        for item in fs::read_dir(folder)? {
+            let item = item?;
+            if item.file_name() == "state" || item.file_name() == "tmp" {
+                make_empty(&item.path())?;
+            } else if item.file_type()?.is_dir() {
+                fs::remove_dir_all(item.path())?;
+            } else {
+                fs::remove_file(item.path())?;
+            }
+        }
+        fs::rename(folder, name)?;
+        if let Ok(mut spares) = self.0.lock() {
+            spares.push(name.to_owned());
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Spares {
+    fn drop(&mut self) {
+        let spares = self.0.get_mut().map(std::mem::take).unwrap_or_default();
+        for spare in spares {
+            if let Err(error) = fs::remove_dir_all(&spare) {
+                tracing::debug!("{} is left behind: {error}", spare.display());
+            }
+        }
+    }
+}
+
+/// An empty folder at this place; one that is there is emptied.
+fn make_empty(folder: &Path) -> io::Result<()> {
+    match fs::read_dir(folder) {
+        Ok(mut items) => match items.next() {
+            None => return Ok(()),
+            Some(_) => fs::remove_dir_all(folder)?,
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(_) => fs::remove_file(folder)?,
+    }
+    fs::create_dir(folder)
+}
+
+fn already_is_fine(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        result => result,
     }
 }
 

@@ -40,6 +40,7 @@ pub use self::{
     records::{FORMAT, Record},
     trees::{Entry, SINGLE_FILE, Tree},
 };
+use self::attempts::Spares;
 use crate::{
     digest::Digest,
     file_error::{FileError, at},
@@ -55,6 +56,7 @@ pub struct Store {
 #[derive(Debug)]
 struct Layout {
     root: PathBuf,
+    spares: Spares,
 }
 
 impl Layout {
@@ -97,7 +99,7 @@ impl Layout {
 impl Store {
     /// The store below an outputs folder: `outputs/.store`. Nothing is made before something is stored.
     pub fn open(outputs: &Path) -> Self {
-        Self { layout: Arc::new(Layout { root: outputs.join(".store").join("v1") }) }
+        Self { layout: Arc::new(Layout { root: outputs.join(".store").join("v1"), spares: Spares::default() }) }
     }
 
     /// The folder of this version of the store.

@@ -3,4 +3,5 @@
 
 mod damage;
 mod help;
+mod runs;
 mod speed;
