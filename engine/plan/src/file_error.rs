@@ -40,6 +40,9 @@ pub enum FileError {
     /// An input is neither a file nor a folder.
     #[error("{} is neither a file nor a folder", .0.display())]
     NotReadable(PathBuf),
+    /// Something that the engine did not make stands where a link is to be.
+    #[error("{} is in the way of a stage's folder", .0.display())]
+    InTheWay(PathBuf),
     /// A program could not be started.
     #[error("cannot start `{program}`: {source}")]
     Start {
@@ -73,6 +76,7 @@ impl FileError {
             Self::Changed(_) => "nothing was stored; run again when the file is no longer written to".to_owned(),
             Self::Circle(_) => "remove the link, or name the folder below it".to_owned(),
             Self::NotReadable(_) => "name a regular file or a folder of regular files".to_owned(),
+            Self::InTheWay(_) => "move it elsewhere: below `outputs/<pipeline>/` stand links of the engine".to_owned(),
             Self::Start { program, source } => match source.kind() {
                 io::ErrorKind::NotFound => {
                     format!("install `{program}`, or write its whole path; the folder it starts in must exist, too")

@@ -131,8 +131,7 @@ impl Remembered {
         let Found { relative, path, metadata } = file;
         let identity = Identity::of(&metadata);
         let executable = metadata.mode() & 0o111 != 0;
-        let remembered =
-            self.known.lock().unwrap_or_else(PoisonError::into_inner).digests.get(&identity).copied();
+        let remembered = self.known.lock().unwrap_or_else(PoisonError::into_inner).digests.get(&identity).copied();
         if let Some(digest) = remembered {
             return Ok(Entry { path: relative, digest, size: identity.size, executable });
         }

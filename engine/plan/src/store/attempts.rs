@@ -306,7 +306,9 @@ impl Attempt {
         }
         let cleared = match keep {
             Keep::Nothing => self.store.layout.spares.give(&self.folder, &self.store.layout.scratch()),
-            Keep::StateAndLog if self.folder.exists() => make_empty(&self.result()).and_then(|()| make_empty(&self.tmp())),
+            Keep::StateAndLog if self.folder.exists() => {
+                make_empty(&self.result()).and_then(|()| make_empty(&self.tmp()))
+            }
             Keep::StateAndLog => Ok(()),
         };
         let cleared = cleared

@@ -289,7 +289,7 @@ fn drop_empty_folders(folder: &Path, tree: &Tree) -> Result<(), FileError> {
 }
 
 /// A word that no other thread or process uses at the same time.
-pub(super) fn unique() -> String {
+pub(crate) fn unique() -> String {
     use std::sync::atomic::{AtomicU64, Ordering};
     static COUNT: AtomicU64 = AtomicU64::new(0);
     format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))

@@ -34,13 +34,14 @@ use std::{
 
 use rayon::prelude::*;
 
+use self::attempts::Spares;
+pub(crate) use self::blobs::unique;
 pub use self::{
     attempts::{Attempt, Begun, Durability, Made},
     fence::Owner,
     records::{FORMAT, Record},
     trees::{Entry, SINGLE_FILE, Tree},
 };
-use self::attempts::Spares;
 use crate::{
     digest::Digest,
     file_error::{FileError, at},

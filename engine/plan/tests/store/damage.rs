@@ -200,8 +200,7 @@ fn links_pipes_and_odd_names_are_refused_by_name() {
     let refused = space.refuse(|result| fs::write(result.join("two\nlines"), "").unwrap());
     assert!(matches!(refused, FileError::Name { .. }));
     use std::os::unix::ffi::OsStrExt;
-    let refused =
-        space.refuse(|result| fs::write(result.join(std::ffi::OsStr::from_bytes(b"\xff")), "").unwrap());
+    let refused = space.refuse(|result| fs::write(result.join(std::ffi::OsStr::from_bytes(b"\xff")), "").unwrap());
     assert!(refused.to_string().contains("UTF-8"));
 }
 

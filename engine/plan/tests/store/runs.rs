@@ -84,7 +84,8 @@ fn nothing_of_a_program_is_left_when_it_is_over() {
 #[test]
 fn a_group_is_ended_from_another_thread() {
     let space = Space::new();
-    let program = shell(space.folder.path(), "trap 'echo stopping; exit 7' TERM; echo up; sleep 60 & wait", Output::Log);
+    let program =
+        shell(space.folder.path(), "trap 'echo stopping; exit 7' TERM; echo up; sleep 60 & wait", Output::Log);
     let running = program.start(Stdio::null()).unwrap();
     let group = running.group();
     let ended = thread::scope(|scope| {
