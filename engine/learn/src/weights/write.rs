@@ -20,7 +20,8 @@ pub fn write_model(folder: &Path, config: &Value, tensors: &[(String, Tensor)]) 
 /// Writes a safetensors file with the metadata `{"format": "pt"}`, which transformers and PEFT ask for. The bytes depend
 /// on names and values alone.
 pub fn write_tensors(path: &Path, tensors: &[(String, Tensor)]) -> Result<()> {
-    let views = tensors.iter().map(|(name, tensor)| Ok((name, HostTensor::new(name, tensor)?))).collect::<Result<Vec<_>>>()?;
+    let views =
+        tensors.iter().map(|(name, tensor)| Ok((name, HostTensor::new(name, tensor)?))).collect::<Result<Vec<_>>>()?;
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
     serialize_to_file(views, Some(metadata), path).map_err(|error| match error {
         safetensors::SafeTensorError::IoError(source) => Error::io("write", path, source),
