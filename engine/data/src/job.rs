@@ -1,0 +1,40 @@
+//! Which function does which kind of stage, one line each. Knows neither how a job comes nor where events go.
+
+use spec::job::{Event, Failure, Job};
+
+use crate::{Error, download, preprocess, tokenize};
+
+/// Where a stage's events go; may be called from any thread.
+pub type Events<'a> = &'a (dyn Fn(Event) + Sync);
+
+type Runner = fn(&Job, Events<'_>) -> Result<(), Error>;
+
+/// The stage kinds that need no tensor.
+const RUNNERS: &[(&str, Runner)] =
+    &[("download", download::run), ("preprocess", preprocess::run), ("tokenize", tokenize::run)];
+
+/// Does a stage with the job's number of threads and leaves its files in `job.result`.
+///
+/// # Errors
+/// When the stage fails, or when its kind is done by another program.
+pub fn run(job: &Job, events: Events<'_>) -> Result<(), Failure> {
+    let Some((_, runner)) = RUNNERS.iter().find(|(kind, _)| *kind == job.kind) else {
+        return Err(Error::new(format!("a `{}` stage is not done by this program", job.kind)).at(&job.name).into());
+    };
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(job.threads.max(1))
+        .build()
+        .map_err(|error| Error::new(format!("cannot start {} threads: {error}", job.threads)))?;
+    pool.install(|| runner(job, events)).map_err(Failure::from)
+}
+
+/// The settings of the job's kind.
+pub(crate) fn settings<T: serde::de::DeserializeOwned>(job: &Job) -> Result<T, Error> {
+    serde_json::from_value(job.settings.clone())
+        .map_err(|error| Error::new(format!("the settings of this job do not fit: {error}")).at(&job.name))
+}
+
+/// The only member of the input that has this role.
+pub(crate) fn input<'a>(job: &'a Job, role: &str) -> Result<&'a spec::job::JobInput, Error> {
+    job.input(role).ok_or_else(|| Error::new(format!("the job lacks its input `{role}`")).at(&job.name))
+}
