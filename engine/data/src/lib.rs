@@ -1,3 +1,4 @@
 //! data
 
 pub mod metrics;
+pub mod report;
