@@ -66,8 +66,8 @@ fn sheet(text: &mut String, sheet: &Sheet) {
         text.push_str("</tr>\n");
     }
     text.push_str("</tbody></table></div>\n");
-    for note in &sheet.notes {
-        let _ = writeln!(text, "<p class=\"note\">{}</p>", escape(note));
+    if !sheet.notes.is_empty() {
+        let _ = writeln!(text, "<p class=\"note\">{}</p>", escape(&sheet.notes.join(" ")));
     }
 }
 

@@ -52,8 +52,8 @@ fn sheet(text: &mut String, sheet: &Sheet) {
         };
         let _ = writeln!(text, "| {label} | {} |", cells.join(" | "));
     }
-    for note in &sheet.notes {
-        let _ = write!(text, "\n{}\n", escape(note));
+    if !sheet.notes.is_empty() {
+        let _ = write!(text, "\n{}\n", escape(&sheet.notes.join(" ")));
     }
 }
 

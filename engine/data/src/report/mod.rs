@@ -20,7 +20,7 @@ use spec::{
 };
 
 use self::{
-    layout::Layout,
+    layout::{Group, Layout},
     member::Member,
     plots::Plot,
     samples::Sample,
@@ -89,6 +89,14 @@ fn inputs(job: &Job) -> Vec<&JobInput> {
     roles.into_iter().flat_map(|(_, members)| members).collect()
 }
 
+/// The rows by name where they are few, else the stage's name.
+fn title(job: &Job, rows: &[String]) -> String {
+    match rows {
+        [first @ .., last] if (1..6).contains(&first.len()) => format!("{} and {last} compared", first.join(", ")),
+        _ => job.name.clone(),
+    }
+}
+
 fn assemble<'a>(
     job: &Job,
     settings: &stage::Report,
@@ -96,7 +104,7 @@ fn assemble<'a>(
     layout: &'a Layout<'_>,
 ) -> Result<Report<'a>, Failure> {
     let mut report = Report {
-        title: job.name.clone(),
+        title: title(job, &layout.rows),
         summary: Vec::new(),
         rows: &layout.rows,
         scores: Vec::new(),
@@ -120,7 +128,7 @@ fn assemble<'a>(
     if let Some(group) = layout.groups.first()
         && let Some(figure) = table::headline(group).first()
     {
-        report.summary.extend(best(&report.scores[0], figure));
+        report.summary.extend(ranking(layout, group, &report.scores[0], figure));
         report.samples = samples::samples(group, figure)?;
         let first =
             if group.members.iter().any(|members| members.len() > 1) { ", the first member of each row" } else { "" };
@@ -130,19 +138,26 @@ fn assemble<'a>(
     Ok(report)
 }
 
-/// The best row of the first figure, in a sentence.
-fn best(sheet: &Sheet, figure: &str) -> Option<String> {
-    let column = sheet.columns.first()?;
-    let unit = if meaning(figure).is_some_and(|meaning| meaning.is_percent) { " %" } else { "" };
-    let said = |line: &Line| {
-        let cell = &line.cells[0];
+/// The rows by the first figure, in a sentence.
+fn ranking(layout: &Layout<'_>, group: &Group<'_>, sheet: &Sheet, figure: &str) -> Option<String> {
+    let meaning = meaning(figure)?;
+    let mut ranked: Vec<(&str, f64)> = group
+        .filled()
+        .filter_map(|(row, members)| {
+            let (mean, _) = numbers::mean_and_deviation(&table::values(members, figure))?;
+            Some((layout.rows[row].as_str(), mean))
+        })
+        .collect();
+    ranked.sort_by(|a, b| if meaning.more_is_better { b.1.total_cmp(&a.1) } else { a.1.total_cmp(&b.1) });
+    let unit = if meaning.is_percent { " %" } else { "" };
+    let said = |(label, _): &(&str, f64)| {
+        let line = sheet.lines.iter().find(|line| line.source.is_none() && line.label == *label)?;
+        let cell = line.cells.first()?;
         let deviation = cell.deviation.as_ref().map(|deviation| format!(" ± {deviation}")).unwrap_or_default();
-        format!("{} {}{deviation}{unit}", line.label, cell.text)
+        Some(format!("{label} {}{deviation}{unit}", cell.text))
     };
-    let own = || sheet.lines.iter().filter(|line| line.source.is_none() && !line.cells[0].text.is_empty());
-    let best = own().find(|line| line.cells[0].is_best)?;
-    let others: Vec<String> = own().filter(|line| line.label != best.label).map(said).collect();
-    Some(format!("Best {} on {}: {}. Others: {}.", column, sheet.title, said(best), others.join(", ")))
+    let said: Vec<String> = ranked.iter().filter_map(said).collect();
+    Some(format!("{} on {}, best first: {}.", sheet.columns.first()?, sheet.title, said.join(", ")))
 }
 
 /// Every member with how much it scored or learned from.

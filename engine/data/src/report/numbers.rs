@@ -28,7 +28,7 @@ pub fn decimals(value: f64) -> usize {
         size if size >= 1000.0 => 0,
         size if size >= 100.0 => 1,
         size if size >= 10.0 => 2,
-        size if size >= 0.1 || size == 0.0 => 3,
+        size if size >= 0.01 || size == 0.0 => 3,
         _ => 4,
     }
 }

@@ -62,8 +62,8 @@ pub fn scores(layout: &Layout<'_>, group: &Group<'_>, published: &[Published]) -
             rows.iter().map(|(row, _)| text_width(&layout.rows[*row])).fold(40.0, f64::max).min(160.0) + 14.0;
         let height = 26.0 * rows.len() as f64 + 40.0;
         let area = Area { left: names_width, right: 400.0, top: 6.0, bottom: height - 30.0 };
-        // Percentages show their whole range where they fill much of it, so that plots can be compared.
-        let x = match is_percent && high - low > 25.0 {
+        // Percentages show their whole range, so that plots can be compared, but where all of them are close and high.
+        let x = match is_percent && (high - low > 25.0 || high < 50.0) {
             true => Scale::exact(0.0, 100.0, area.left, area.right),
             false => Scale::linear(low, high, area.left, area.right),
         };

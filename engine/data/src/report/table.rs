@@ -99,8 +99,9 @@ pub fn written(meaning: Option<Meaning>, value: f64, percent_decimals: usize) ->
     }
 }
 
-/// The scores of a group, and beside them what their training cost.
+/// The scores of a group; beside the scores of the report's first group stands what their training cost.
 pub fn scores(layout: &Layout<'_>, group: &Group<'_>, published: &[Published], mean_over: &[String]) -> Sheet {
+    let is_first = layout.groups.first().is_some_and(|first| first.name == group.name);
     let decimals = percent_decimals(group);
     let mut names = headline(group);
     for figure in published.iter().flat_map(|from| from.rows.values()).flat_map(|row| row.keys()) {
@@ -110,7 +111,7 @@ pub fn scores(layout: &Layout<'_>, group: &Group<'_>, published: &[Published], m
     }
     let has_percent = names.iter().any(|name| meaning(name).is_some_and(|meaning| meaning.is_percent));
     let has_repeats = group.members.iter().any(|members| members.len() > 1);
-    let costs = group.filled().any(|(_, members)| !layout.trained_for(members).is_empty());
+    let costs = is_first && group.filled().any(|(_, members)| !layout.trained_for(members).is_empty());
     let mut sheet = Sheet { title: group.name.clone(), ..Sheet::default() };
     sheet.columns = titles(&names);
     if has_repeats {
@@ -153,9 +154,8 @@ pub fn scores(layout: &Layout<'_>, group: &Group<'_>, published: &[Published], m
     }
     if has_repeats {
         let axes = if mean_over.is_empty() { "the members of a row".into() } else { mean_over.join(" and ") };
-        sheet.notes.push(format!(
-            "Mean ± standard deviation over {axes}; n members each. Time is their mean, memory the most of them."
-        ));
+        let costs = if costs { " Time is their mean, memory the most of them." } else { "" };
+        sheet.notes.push(format!("Mean ± standard deviation over {axes}, of n members each.{costs}"));
     }
     sheet.notes.extend(failures(layout, group));
     if costs {
