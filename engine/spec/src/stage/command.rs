@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{Fault, Input, Kind, LocalPath, Program};
+use super::{Fault, Input, Kind, LocalPath, Program, Read};
 use crate::{
     names,
     reference::Reference,
@@ -97,7 +97,9 @@ impl Kind for Command {
         self.inputs
             .iter()
             .filter_map(|(name, input)| match input {
-                CommandInput::Path(path) => Some(LocalPath { role: format!("in.{name}.path"), path: path.clone() }),
+                CommandInput::Path(path) => {
+                    Some(LocalPath { role: format!("in.{name}.path"), path: path.clone(), read: Read::Whole })
+                }
                 CommandInput::Stage(_) => None,
             })
             .collect()
