@@ -1,11 +1,13 @@
-//! Rows: how they are read, divided, rendered by templates and made into tokens, and how files are brought in.
-//! Pure Rust over arrow and rayon; knows no graph, no store and no tensor.
+//! Rows: how they are read, divided, rendered by templates and made into tokens, how files are brought in, how texts
+//! are scored and what a report says. Pure Rust over arrow and rayon; knows no graph, no store and no tensor.
 
 pub mod download;
 pub mod error;
 pub mod job;
+pub mod metrics;
 pub mod preprocess;
 pub mod preview;
+pub mod report;
 pub mod rows;
 pub mod splits;
 pub mod table;
