@@ -46,8 +46,14 @@ installed() {
     if [ -e "$SITE/variant" ] && is_libtorch "$SITE/torch"; then sed "s/^$VERSION //" "$SITE/variant"; fi
 }
 
+has_cuda_library() { [ -e "$1/torch/lib/libtorch_cuda.so" ] && echo yes || echo no; }
+
 # put_in_place VARIANT: what was made in PARTIAL becomes the install.
 put_in_place() {
+    # torch-sys looks for this library when it is built, and would go on linking it.
+    if [ -d "$ROOT/target/release" ] && [ "$(has_cuda_library "$SITE")" != "$(has_cuda_library "$PARTIAL/site")" ]; then
+        (cd "$ROOT" && cargo clean --quiet --release -p torch-sys)
+    fi
     echo "$VERSION $1" >"$PARTIAL/site/variant"
     sync -f "$PARTIAL/site" 2>/dev/null || sync
     rm -rf "$SITE"
@@ -140,11 +146,14 @@ install() {
 mkdir -p "$HOME_DIR"
 if command -v flock >/dev/null; then
     exec 9>"$HOME_DIR/lock"
-    flock 9
+    flock -n 9 || { echo "libtorch: another install is at work, waiting for it" && flock 9; }
 fi
 
 # An install that was complete, and interrupted just before it was renamed.
-if [ ! -e "$SITE" ] && [ -e "$PARTIAL/site/variant" ]; then mv "$PARTIAL/site" "$SITE"; fi
+if [ ! -e "$SITE" ] && [ -e "$PARTIAL/site/variant" ]; then
+    mv "$PARTIAL/site" "$SITE"
+    rm -rf "$PARTIAL"
+fi
 
 if [ -n "${LIBTORCH_USE_PYTORCH+set}" ]; then
     torch="$(pythons_torch)"
