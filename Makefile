@@ -28,6 +28,7 @@ build: tools libtorch ## install libtorch and build the two programs, target/rel
 
 test: test-tools ## run every test and check: format, lints, licences, unit and whole-program tests
 	@$(STEP) libtorch scripts/install-libtorch.sh
+	@$(STEP) scripts scripts/tests.sh
 	@$(STEP) format $(CARGO) fmt --all --check
 	@$(STEP) licences scripts/check-licences.sh
 	@$(STEP) lints $(CARGO) clippy --release --workspace --all-targets -- -D warnings
@@ -40,12 +41,12 @@ test-peft: build ## compare with PEFT itself, in an environment of its own (.ven
 
 golden: ## write the golden values again, with PEFT's environment
 	@python="$$(scripts/peft-venv.sh)"; \
-	for program in tests/golden/*.py; do \
-		if grep -q '__main__' "$$program"; then echo "$$program"; "$$python" "$$program"; fi; \
+	for program in $(filter-out %/common.py,$(wildcard tests/golden/*.py)); do \
+		echo "$$program"; OMP_NUM_THREADS=1 "$$python" "$$program"; \
 	done
 
-bench: tools libtorch ## measure speed
-	@$(CARGO) bench --profile release --workspace
+bench: build ## measure the quickstart, a run that changes nothing, and the start of the programs
+	@python3 scripts/bench.py
 
 docs: build ## write docs/pipeline.md, the reference of the pipeline file
 	@$(ENGINE) schema --docs > docs/pipeline.md.new

@@ -4,7 +4,7 @@
 
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-PACKAGES=(torch==2.11.0 transformers==5.23.0 peft==0.19.1 safetensors)
+PACKAGES=(torch==2.11.0 transformers==5.23.0 peft==0.19.1 safetensors==0.8.0 numpy==2.4.6)
 VENV="$ROOT/.venv-peft"
 STAMP="$VENV/packages"
 
@@ -14,7 +14,7 @@ if [ "$(cat "$STAMP" 2>/dev/null)" != "${PACKAGES[*]}" ]; then
     rm -rf "$VENV"
     python3 -m venv "$VENV" >&2 || fail "python3 cannot make a virtual environment" \
         "on Debian or Ubuntu: apt install python3-venv"
-    TMPDIR="$VENV" PIP_USER=0 PIP_DISABLE_PIP_VERSION_CHECK=1 "$VENV/bin/python" -m pip install "${PACKAGES[@]}" >&2 ||
+    PIP_USER=0 PIP_DISABLE_PIP_VERSION_CHECK=1 "$VENV/bin/python" -m pip install "${PACKAGES[@]}" >&2 ||
         fail "pip could not install ${PACKAGES[*]}" "where the download was cut: run make again" \
             "torch has wheels for Python 3.10 to 3.14; this is $(python3 --version)"
     echo "${PACKAGES[*]}" >"$STAMP"
