@@ -11,6 +11,9 @@ CARGO := env -u LIBTORCH -u LIBTORCH_USE_PYTORCH -u LIBTORCH_INCLUDE -u LIBTORCH
 STEP := scripts/step.sh
 ENGINE := target/release/engine
 
+# Programs are where README.md says, whatever the user's cargo is told elsewhere.
+export CARGO_TARGET_DIR := $(CURDIR)/target
+
 # One profile, so that the C++ bindings to libtorch are compiled once; the whole workspace, so that every crate is built
 # with the same features whatever is asked for.
 BUILD := $(CARGO) build --release --workspace
