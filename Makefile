@@ -40,7 +40,8 @@ test: test-tools ## run every test and check: format, lints, licences, unit and 
 	@$(STEP) tests $(CARGO) test --release --workspace
 
 test-peft: build ## compare with PEFT itself, in an environment of its own (.venv-peft, 6 GB)
-	@PYTHON="$$(scripts/peft-venv.sh)" tests/peft/run.sh
+	@$(BUILD) --example peft_interop
+	@OMP_NUM_THREADS=1 "$$(scripts/peft-venv.sh)" tests/peft/interop.py target/release/examples/peft_interop
 
 golden: ## write the golden values again, with PEFT's environment
 	@python="$$(scripts/peft-venv.sh)"; \
