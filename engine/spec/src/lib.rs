@@ -1,1 +1,17 @@
-//! spec
+//! What a pipeline file may say: its vocabulary as plain structs, one file a stage kind, method and metric; how its text
+//! is read, substituted and checked; and the job that a stage becomes. Knows no graph, no store, no tensor.
+
+pub mod adapter;
+pub mod files;
+pub mod job;
+pub mod metric;
+pub mod model;
+pub mod names;
+pub mod one_of;
+pub mod optimizer;
+pub mod protocol;
+pub mod reference;
+pub mod schedule;
+pub mod stage;
+pub mod stage_or;
+pub mod suggest;

@@ -1,0 +1,21 @@
+//! `dora`: weight-decomposed low-rank adaptation (Liu et al. 2024, arXiv 2402.09353).
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Targets;
+
+/// Each target's weight is a magnitude times a direction: LoRA moves the direction, the magnitude trains beside it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Dora {
+    /// Rows of A and columns of B.
+    pub rank: u64,
+    /// The update of the direction is scaled by `alpha / rank`.
+    pub alpha: f64,
+    /// The probability with which an input of A is dropped while training.
+    #[serde(default)]
+    pub dropout: f64,
+    /// The linear maps that are adapted.
+    pub targets: Targets,
+}

@@ -1,0 +1,21 @@
+//! `lora`: low-rank adaptation (Hu et al. 2021, arXiv 2106.09685).
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Targets;
+
+/// Adds `alpha / rank · B A` to each target; A and B train.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Lora {
+    /// Rows of A and columns of B.
+    pub rank: u64,
+    /// The update is scaled by `alpha / rank`.
+    pub alpha: f64,
+    /// The probability with which an input of A is dropped while training.
+    #[serde(default)]
+    pub dropout: f64,
+    /// The linear maps that are adapted.
+    pub targets: Targets,
+}

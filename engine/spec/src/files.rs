@@ -1,0 +1,40 @@
+//! Names of the files that one stage leaves and another reads. Knows names, not contents.
+
+/// The tokenizer in Hugging Face's format.
+pub const TOKENIZER: &str = "tokenizer.json";
+/// What a tokenizer's folder says of special tokens; may be absent.
+pub const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
+/// Special tokens by role, in older folders; may be absent.
+pub const SPECIAL_TOKENS_MAP: &str = "special_tokens_map.json";
+/// The tokens that begin and end texts for this model; may be absent.
+pub const GENERATION_CONFIG: &str = "generation_config.json";
+/// A model's shape.
+pub const MODEL_CONFIG: &str = "config.json";
+/// A model's weights in one file.
+pub const MODEL_WEIGHTS: &str = "model.safetensors";
+/// Which shard holds which tensor.
+pub const MODEL_INDEX: &str = "model.safetensors.index.json";
+/// An adapter's settings, in PEFT's format.
+pub const ADAPTER_CONFIG: &str = "adapter_config.json";
+/// An adapter's weights, in PEFT's format.
+pub const ADAPTER_WEIGHTS: &str = "adapter_model.safetensors";
+/// The files that say how text becomes ids; absent ones do not count.
+pub const TOKENIZER_FILES: [&str; 5] =
+    [TOKENIZER, TOKENIZER_CONFIG, SPECIAL_TOKENS_MAP, GENERATION_CONFIG, SPECIAL_IDS];
+/// The ids of BOS, EOS and padding that a `tokenize` stage used.
+pub const SPECIAL_IDS: &str = "special_ids.json";
+/// Counts of a stage, and its headline figures under `headline`.
+pub const SUMMARY: &str = "summary.json";
+/// An evaluation's scores, its headline figures under `headline`.
+pub const METRICS: &str = "metrics.json";
+/// An evaluation's rows.
+pub const PREDICTIONS: &str = "predictions.jsonl";
+/// A training run's steps.
+pub const HISTORY: &str = "history.jsonl";
+/// Time, memory and throughput, as the stage itself measured them.
+pub const MEASURED: &str = "measured.json";
+
+/// The file of a split.
+pub fn split(name: &str) -> String {
+    format!("{name}.parquet")
+}

@@ -1,0 +1,121 @@
+//! The macro behind every "one of these" place of a pipeline file: a single-key map (`{lora: {rank: 8}}`) or, where
+//! a choice has no required settings, its bare name (`greedy`). Knows nothing of any particular choice.
+
+/// Declares an enum of choices, each a struct of settings, and reads it from `{name: {settings…}}` or `name`.
+///
+/// A choice is one line, so this is the registry of the place it stands in. It is written back as a single-key map
+/// in every case, so that `greedy` and `{greedy: {}}` are the same setting.
+#[macro_export]
+macro_rules! one_of {
+    ($(#[$meta:meta])* pub enum $name:ident { $($(#[$vmeta:meta])* $key:ident => $variant:ident($ty:ty)),+ $(,)? }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, PartialEq)]
+        pub enum $name { $($(#[$vmeta])* $variant($ty)),+ }
+
+        impl $name {
+            /// The names that may stand here, in the order of the documentation.
+            pub const NAMES: &'static [&'static str] = &[$(stringify!($key)),+];
+
+            /// The name of this choice as the pipeline file writes it.
+            pub fn name(&self) -> &'static str {
+                match self { $(Self::$variant(_) => stringify!($key)),+ }
+            }
+        }
+
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                use serde::ser::SerializeMap;
+                let mut map = serializer.serialize_map(Some(1))?;
+                match self { $(Self::$variant(settings) => map.serialize_entry(stringify!($key), settings)?),+ }
+                map.end()
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                struct Choice;
+                impl<'de> serde::de::Visitor<'de> for Choice {
+                    type Value = $name;
+
+                    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        f.write_str("one of ")?;
+                        f.write_str(&$name::NAMES.iter().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", "))
+                    }
+
+                    fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<Self::Value, E> {
+                        match name {
+                            $(stringify!($key) => <$ty as serde::Deserialize>::deserialize(
+                                serde::de::value::MapDeserializer::<_, E>::new(std::iter::empty::<(&str, ())>()),
+                            )
+                            .map($name::$variant),)+
+                            _ => Err(E::unknown_variant(name, $name::NAMES)),
+                        }
+                    }
+
+                    fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                        use serde::de::Error;
+                        let Some(first) = map.next_key::<String>()? else {
+                            return Err(A::Error::custom(format!("nothing chosen, expected {}", $crate::one_of::listed($name::NAMES))));
+                        };
+                        let choice = match first.as_str() {
+                            $(stringify!($key) => map.next_value::<$ty>().map($name::$variant)?,)+
+                            _ => return Err(A::Error::unknown_variant(&first, $name::NAMES)),
+                        };
+                        if let Some(second) = map.next_key::<String>()? {
+                            return Err(A::Error::custom(format!("`{first}` and `{second}`: only one may stand here")));
+                        }
+                        Ok(choice)
+                    }
+                }
+                deserializer.deserialize_any(Choice)
+            }
+        }
+
+        impl schemars::JsonSchema for $name {
+            fn schema_name() -> std::borrow::Cow<'static, str> { stringify!($name).into() }
+
+            fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                let mut choices: Vec<serde_json::Value> = Vec::new();
+                $(choices.extend($crate::one_of::choice_schema::<$ty>(generator, stringify!($key)));)+
+                let mut schema = schemars::json_schema!({ "oneOf": choices });
+                let doc = [$($crate::one_of::doc_of(stringify!($meta))),*].concat();
+                if !doc.is_empty() { schema.insert("description".into(), doc.trim().into()); }
+                schema
+            }
+        }
+    };
+}
+
+/// Names in backticks, joined for a message.
+pub fn listed(names: &[&str]) -> String {
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}
+
+/// The text of a `doc = "…"` attribute, else nothing: lets the macro carry doc comments into the schema.
+pub fn doc_of(attribute: &str) -> String {
+    let Some(rest) = attribute.trim().strip_prefix("doc") else { return String::new() };
+    let text = rest.trim().trim_start_matches('=').trim();
+    let text = text.trim_start_matches('r').trim_matches('#').trim_matches('"');
+    format!("{} ", text.trim().replace("\\\"", "\""))
+}
+
+/// The schemas of one choice: its single-key map, and its bare name where no setting is required.
+pub fn choice_schema<T: schemars::JsonSchema>(
+    generator: &mut schemars::SchemaGenerator,
+    name: &str,
+) -> Vec<serde_json::Value> {
+    let body = T::json_schema(generator);
+    let needs_settings =
+        body.get("required").and_then(|required| required.as_array()).is_some_and(|list| !list.is_empty());
+    let reference = generator.subschema_for::<T>();
+    let mut schemas = vec![serde_json::json!({
+        "type": "object",
+        "properties": { name: reference },
+        "required": [name],
+        "additionalProperties": false,
+    })];
+    if !needs_settings {
+        schemas.push(serde_json::json!({ "const": name }));
+    }
+    schemas
+}

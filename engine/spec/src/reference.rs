@@ -1,0 +1,271 @@
+//! How a stage names what it reads: `tokens`, `tokens/dev`, `tuned[method=dora,seed=0]`, or the long form
+//! `{stage: tuned, where: {method: dora}, part: dev}`. Knows the notation, not which stages exist.
+
+use std::{collections::BTreeMap, fmt};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+/// A stage, the axes fixed by a selector, and the part of what it leaves.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Reference {
+    /// The stage's name.
+    pub stage: String,
+    /// Axes fixed to a label: these are not followed.
+    pub selector: BTreeMap<String, String>,
+    /// A named part of what the stage leaves, such as a split.
+    pub part: Option<String>,
+}
+
+/// Why a text is no reference.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReferenceError {
+    /// No stage name.
+    #[error("`{0}` names no stage: write `stage`, `stage/part` or `stage[axis=label]`")]
+    NoStage(String),
+    /// A `[` without its `]`, or text after it that is no part.
+    #[error("`{0}`: a selector is `[axis=label,…]` right after the stage's name")]
+    Brackets(String),
+    /// A selector entry that is not `axis=label`.
+    #[error("`{entry}` in `{text}` is no selector entry: write `axis=label`")]
+    Entry {
+        /// The whole reference.
+        text: String,
+        /// The entry at fault.
+        entry: String,
+    },
+    /// An axis fixed twice.
+    #[error("`{text}` fixes the axis `{axis}` twice")]
+    Twice {
+        /// The whole reference.
+        text: String,
+        /// The axis.
+        axis: String,
+    },
+}
+
+impl Reference {
+    /// A reference to a whole stage.
+    pub fn to_stage(stage: impl Into<String>) -> Self {
+        Self { stage: stage.into(), selector: BTreeMap::new(), part: None }
+    }
+
+    /// Reads the short form.
+    pub fn parse(text: &str) -> Result<Self, ReferenceError> {
+        let text = text.trim();
+        let (head, selector, tail) = match text.find('[') {
+            None => match text.split_once('/') {
+                Some((stage, part)) => (stage, "", Some(part)),
+                None => (text, "", None),
+            },
+            Some(open) => {
+                let close = text.rfind(']').filter(|close| *close > open);
+                let Some(close) = close else { return Err(ReferenceError::Brackets(text.to_owned())) };
+                let rest = &text[close + 1..];
+                let tail = match rest.strip_prefix('/') {
+                    Some(part) => Some(part),
+                    None if rest.is_empty() => None,
+                    None => return Err(ReferenceError::Brackets(text.to_owned())),
+                };
+                (&text[..open], &text[open + 1..close], tail)
+            }
+        };
+        if head.trim().is_empty() || tail.is_some_and(|part| part.trim().is_empty()) {
+            return Err(ReferenceError::NoStage(text.to_owned()));
+        }
+        let mut fixed = BTreeMap::new();
+        for entry in selector.split(',').filter(|entry| !(selector.is_empty() && entry.is_empty())) {
+            let Some((axis, label)) = entry.split_once('=') else {
+                return Err(ReferenceError::Entry { text: text.to_owned(), entry: entry.to_owned() });
+            };
+            if fixed.insert(axis.trim().to_owned(), label.trim().to_owned()).is_some() {
+                return Err(ReferenceError::Twice { text: text.to_owned(), axis: axis.trim().to_owned() });
+            }
+        }
+        Ok(Self { stage: head.trim().to_owned(), selector: fixed, part: tail.map(|part| part.trim().to_owned()) })
+    }
+}
+
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.stage)?;
+        if !self.selector.is_empty() {
+            let entries: Vec<_> = self.selector.iter().map(|(axis, label)| format!("{axis}={label}")).collect();
+            write!(f, "[{}]", entries.join(","))?;
+        }
+        if let Some(part) = &self.part {
+            write!(f, "/{part}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Serialize for Reference {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// A label as YAML may write it: `seed: 0` and `seed: "0"` are the same label.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Label {
+    Text(String),
+    Integer(i64),
+    Float(f64),
+    Bool(bool),
+}
+
+impl fmt::Display for Label {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => f.write_str(text),
+            Self::Integer(number) => write!(f, "{number}"),
+            Self::Float(number) => write!(f, "{number}"),
+            Self::Bool(value) => write!(f, "{value}"),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Reference {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = Reference;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a stage: `stage`, `stage/part`, `stage[axis=label]` or `{stage: …, where: {…}}`")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Reference, E> {
+                Reference::parse(text).map_err(E::custom)
+            }
+
+            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Reference, A::Error> {
+                let long = LongForm::deserialize(de::value::MapAccessDeserializer::new(map))?;
+                Ok(Reference {
+                    stage: long.stage,
+                    selector: long.selector.into_iter().map(|(axis, label)| (axis, label.to_string())).collect(),
+                    part: long.part,
+                })
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LongForm {
+    stage: String,
+    #[serde(rename = "where", default)]
+    selector: BTreeMap<String, Label>,
+    #[serde(default)]
+    part: Option<String>,
+}
+
+impl JsonSchema for Reference {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Reference".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "description": "A stage by name: `tokens`, a part of it: `tokens/dev`, or chosen members: `tuned[method=dora]`. Long form: `{stage: tuned, where: {method: dora}, part: …}`.",
+            "oneOf": [
+                { "type": "string", "minLength": 1 },
+                {
+                    "type": "object",
+                    "properties": {
+                        "stage": { "type": "string" },
+                        "where": { "type": "object", "additionalProperties": { "type": ["string", "number", "boolean"] } },
+                        "part": { "type": "string" },
+                    },
+                    "required": ["stage"],
+                    "additionalProperties": false,
+                },
+            ],
+        })
+    }
+}
+
+/// One reference or a list of alternatives. A list is an axis of the stage that names it: one member for each.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct OneOrMany(pub Vec<Reference>);
+
+impl<'de> Deserialize<'de> for OneOrMany {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = OneOrMany;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a stage, or a list of stages")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<OneOrMany, E> {
+                Reference::parse(text).map(|reference| OneOrMany(vec![reference])).map_err(E::custom)
+            }
+
+            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<OneOrMany, A::Error> {
+                Reference::deserialize(de::value::MapAccessDeserializer::new(map)).map(|one| OneOrMany(vec![one]))
+            }
+
+            fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<OneOrMany, A::Error> {
+                let mut references = Vec::new();
+                while let Some(reference) = seq.next_element()? {
+                    references.push(reference);
+                }
+                if references.is_empty() {
+                    return Err(de::Error::custom("an empty list: name at least one stage"));
+                }
+                Ok(OneOrMany(references))
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+impl JsonSchema for OneOrMany {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "References".into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let one = generator.subschema_for::<Reference>();
+        schemars::json_schema!({
+            "description": "A stage, or a list of stages: a list is an axis named after its key, one member for each entry.",
+            "anyOf": [one, { "type": "array", "items": one, "minItems": 1 }],
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_forms() {
+        let reference = Reference::parse("tuned[method=dora,seed=0]/best").unwrap();
+        assert_eq!(reference.stage, "tuned");
+        assert_eq!(reference.selector["seed"], "0");
+        assert_eq!(reference.part.as_deref(), Some("best"));
+        assert_eq!(reference.to_string(), "tuned[method=dora,seed=0]/best");
+        assert_eq!(Reference::parse("tokens/dev").unwrap().to_string(), "tokens/dev");
+    }
+
+    #[test]
+    fn faults_are_named() {
+        assert!(matches!(Reference::parse("tuned[method=dora"), Err(ReferenceError::Brackets(_))));
+        assert!(matches!(Reference::parse("tuned[method]"), Err(ReferenceError::Entry { .. })));
+        assert!(matches!(Reference::parse("/dev"), Err(ReferenceError::NoStage(_))));
+        assert!(matches!(Reference::parse("t[a=1,a=2]"), Err(ReferenceError::Twice { .. })));
+    }
+
+    #[test]
+    fn long_form_takes_numbers_as_labels() {
+        let long: Reference = serde_yaml::from_str("{stage: tuned, where: {seed: 0}}").unwrap();
+        assert_eq!(long, Reference::parse("tuned[seed=0]").unwrap());
+    }
+}

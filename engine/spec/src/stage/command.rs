@@ -1,0 +1,162 @@
+//! What a `command` stage may say.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::{Fault, Input, Kind, LocalPath, Program};
+use crate::{
+    names,
+    reference::Reference,
+    stage_or::{self, StageOr},
+};
+
+/// Runs any program as a stage, in a private folder and with a cleared environment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Command {
+    /// The program and its arguments; no shell reads them. `${in.NAME}` and `${out.NAME}` are paths.
+    pub run: Vec<String>,
+    /// What it reads: by name, a stage (`tokens/dev`) or `{path: …}`, a file or folder of the project.
+    #[serde(default, rename = "in", skip_serializing_if = "BTreeMap::is_empty")]
+    pub inputs: BTreeMap<String, CommandInput>,
+    /// What it writes: by name, a file or folder, relative to the stage's folder.
+    #[serde(rename = "out")]
+    pub outputs: BTreeMap<String, String>,
+    /// The environment it sees, besides `PATH` and `HOME` (an empty folder).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
+}
+
+/// What a command reads.
+#[derive(Debug, Clone, PartialEq)]
+pub enum CommandInput {
+    /// What a stage left.
+    Stage(Reference),
+    /// A file or folder of the project.
+    Path(String),
+}
+
+crate::one_of! {
+    /// A file or folder that no stage left.
+    pub enum ProjectFile {
+        /// A file or folder, relative to the project's root.
+        path => Path(String),
+    }
+}
+
+impl Serialize for CommandInput {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Stage(reference) => reference.serialize(serializer),
+            Self::Path(path) => ProjectFile::Path(path.clone()).serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for CommandInput {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        stage_or::deserialize(deserializer, "a stage, or `{path: …}`").map(|found| match found {
+            StageOr::Stage(reference) => Self::Stage(reference),
+            StageOr::Other(ProjectFile::Path(path)) => Self::Path(path),
+        })
+    }
+}
+
+impl JsonSchema for CommandInput {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "CommandInput".into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let stage = generator.subschema_for::<Reference>();
+        let file = generator.subschema_for::<ProjectFile>();
+        schemars::json_schema!({
+            "description": "A stage, or a file or folder of the project: `{path: …}`.",
+            "anyOf": [stage, file],
+        })
+    }
+}
+
+impl Kind for Command {
+    const VERSION: u32 = 1;
+    const PROGRAM: Program = Program::Named;
+
+    fn inputs(&self) -> Vec<Input<'_>> {
+        self.inputs
+            .iter()
+            .filter_map(|(name, input)| match input {
+                CommandInput::Stage(reference) => Some(Input::follow(format!("in.{name}"), reference)),
+                CommandInput::Path(_) => None,
+            })
+            .collect()
+    }
+
+    fn local_paths(&self) -> Vec<LocalPath> {
+        self.inputs
+            .iter()
+            .filter_map(|(name, input)| match input {
+                CommandInput::Path(path) => Some(LocalPath { role: format!("in.{name}.path"), path: path.clone() }),
+                CommandInput::Stage(_) => None,
+            })
+            .collect()
+    }
+
+    fn faults(&self) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        if self.run.first().is_none_or(String::is_empty) {
+            faults.push(Fault::new("run", "no program", "write `run: [program, argument, …]`"));
+        }
+        if self.outputs.is_empty() {
+            faults.push(Fault::new("out", "no output", "name what the program writes: `out: {text: out.txt}`"));
+        }
+        for name in self.inputs.keys().chain(self.outputs.keys()).filter(|name| !names::is_name(name)) {
+            faults.push(Fault::new("", format!("`{name}` is no name"), names::RULE));
+        }
+        for (name, path) in self.outputs.iter().filter(|(_, path)| !is_inside(path)) {
+            faults.push(Fault::new(
+                format!("out.{name}"),
+                format!("`{path}` leads out of the stage's folder"),
+                "write a relative path without `..`",
+            ));
+        }
+        for (index, word) in self.run.iter().enumerate() {
+            for (side, name) in placeholders(word) {
+                let known: Vec<&String> = match side {
+                    "in" => self.inputs.keys().collect(),
+                    _ => self.outputs.keys().collect(),
+                };
+                if !known.iter().any(|k| *k == name) {
+                    faults.push(Fault::new(
+                        format!("run.{index}"),
+                        format!("`${{{side}.{name}}}`: `{side}` has no `{name}`"),
+                        crate::suggest::did_you_mean(name, known),
+                    ));
+                }
+            }
+        }
+        faults
+    }
+}
+
+/// Whether a path stays inside the folder it is relative to.
+fn is_inside(path: &str) -> bool {
+    let mut parts = std::path::Path::new(path).components().peekable();
+    parts.peek().is_some() && parts.all(|part| matches!(part, std::path::Component::Normal(_)))
+}
+
+/// The `${in.NAME}` and `${out.NAME}` of a word, as (`in` or `out`, NAME).
+pub fn placeholders(word: &str) -> Vec<(&str, &str)> {
+    let mut found = Vec::new();
+    let mut rest = word;
+    while let Some(open) = rest.find("${") {
+        let inner = &rest[open + 2..];
+        let Some(close) = inner.find('}') else { break };
+        if let Some((side @ ("in" | "out"), name)) = inner[..close].split_once('.') {
+            found.push((side, name));
+        }
+        rest = &inner[close + 1..];
+    }
+    found
+}

@@ -1,0 +1,80 @@
+//! What a `download` stage may say.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Fault, Input, Kind, LocalPath, Program};
+
+/// Brings files into the store: a local file or folder, or a file from https.
+///
+/// Leaves the files under their own names.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Download {
+    /// Where the files come from.
+    pub from: Source,
+}
+
+crate::one_of! {
+    /// Where downloaded files come from.
+    pub enum Source {
+        /// A file or folder, relative to the project's root.
+        path => Path(String),
+        /// A file at an https address.
+        url => Url(Url),
+    }
+}
+
+/// A file at an https address: `{url: {address: https://…, sha256: …}}`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Url {
+    /// The address, beginning with `https://` (or `http://` on this machine).
+    pub address: String,
+    /// The SHA-256 of the file, 64 hexadecimal digits. A file with another digest is refused.
+    pub sha256: String,
+}
+
+impl Kind for Download {
+    const VERSION: u32 = 1;
+    const PROGRAM: Program = Program::Engine;
+
+    fn inputs(&self) -> Vec<Input<'_>> {
+        Vec::new()
+    }
+
+    fn local_paths(&self) -> Vec<LocalPath> {
+        match &self.from {
+            Source::Path(path) => vec![LocalPath { role: "from.path".into(), path: path.clone() }],
+            Source::Url(_) => Vec::new(),
+        }
+    }
+
+    fn faults(&self) -> Vec<Fault> {
+        let Source::Url(url) = &self.from else { return Vec::new() };
+        let mut faults = Vec::new();
+        if !is_allowed(&url.address) {
+            faults.push(Fault::new(
+                "from.url.address",
+                format!("`{}` is no https address", url.address),
+                "write an address that begins with `https://`",
+            ));
+        }
+        if url.sha256.len() != 64 || !url.sha256.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            faults.push(Fault::new(
+                "from.url.sha256",
+                format!("`{}` is no SHA-256: it has {} characters", url.sha256, url.sha256.chars().count()),
+                "write the 64 hexadecimal digits that `sha256sum FILE` prints",
+            ));
+        }
+        faults
+    }
+}
+
+/// Plain http is for servers of this machine alone.
+fn is_allowed(address: &str) -> bool {
+    let local = ["http://127.0.0.1", "http://localhost", "http://[::1]"];
+    let ends_host = |rest: &str| rest.is_empty() || rest.starts_with(':') || rest.starts_with('/');
+    address.strip_prefix("https://").is_some_and(|rest| !rest.is_empty())
+        || local.iter().any(|host| address.strip_prefix(host).is_some_and(ends_host))
+}

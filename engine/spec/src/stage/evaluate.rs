@@ -1,0 +1,92 @@
+//! What an `evaluate` stage may say.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Fault, Input, Kind, Program};
+use crate::{
+    files,
+    metric::Metric,
+    protocol::Protocol,
+    reference::{OneOrMany, Reference},
+};
+
+/// Scores a model on the rows of a split.
+///
+/// Leaves `metrics.json`, and `predictions.jsonl`: prompt, output, references and score of every row.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Evaluate {
+    /// A stage that left a model or an adapter; a list makes one member for each.
+    pub model: OneOrMany,
+    /// The split of a `tokenize` stage, such as `tokens/test`.
+    pub data: Reference,
+    /// How the model is asked.
+    pub protocol: Protocol,
+    /// What is counted.
+    pub metrics: Vec<Metric>,
+    /// How many rows are computed at once; changes no result beyond rounding.
+    #[serde(default)]
+    pub batch: EvaluateBatch,
+}
+
+/// Rows computed at once.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EvaluateBatch {
+    /// Rows computed at once.
+    pub size: u64,
+}
+
+impl Default for EvaluateBatch {
+    fn default() -> Self {
+        Self { size: 32 }
+    }
+}
+
+impl Kind for Evaluate {
+    const VERSION: u32 = 1;
+    const PROGRAM: Program = Program::Worker;
+
+    fn inputs(&self) -> Vec<Input<'_>> {
+        let mut read = vec![files::SPECIAL_IDS.to_owned(), files::TOKENIZER.to_owned()];
+        read.extend(self.data.part.iter().map(|part| files::split(part)));
+        vec![
+            Input {
+                role: "model".into(),
+                references: self.model.0.iter().collect(),
+                gathers: false,
+                files: Vec::new(),
+            },
+            Input::follow("data", &self.data).only(read),
+        ]
+    }
+
+    fn faults(&self) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        if self.data.part.is_none() {
+            faults.push(Fault::new(
+                "data",
+                format!("`{}` names no split", self.data),
+                format!("name the split that is scored: `{}/validation`", self.data),
+            ));
+        }
+        if self.metrics.is_empty() {
+            faults.push(Fault::new("metrics", "no metric", "name at least one, for example `[squad_v2]`"));
+        }
+        if self.batch.size == 0 {
+            faults.push(Fault::new("batch.size", "a batch of no row", "give a number above zero"));
+        }
+        for (index, metric) in self.metrics.iter().enumerate() {
+            if !metric.fits(&self.protocol) {
+                faults.push(Fault::new(
+                    format!("metrics.{index}"),
+                    format!("`{}` cannot be counted from the protocol `{}`", metric.name(), self.protocol.name()),
+                    metric.wants(),
+                ));
+            }
+        }
+        faults.extend(self.protocol.faults().into_iter().map(|f| Fault { path: format!("protocol.{}", f.path), ..f }));
+        faults
+    }
+}

@@ -1,0 +1,205 @@
+//! The stage kinds: one file each, and the registry that lists them. Knows what a stage may say and which of its
+//! settings are inputs; does not know how stages are run, keyed or stored.
+
+mod command;
+mod download;
+mod evaluate;
+mod preprocess;
+mod report;
+mod tokenize;
+mod train;
+
+pub use command::{Command, CommandInput, ProjectFile, placeholders};
+pub use download::{Download, Source, Url};
+pub use evaluate::{Evaluate, EvaluateBatch};
+pub use preprocess::{Empty, Format, HoldOut, Permute, Preprocess, Seeded, Split, SplitNames, Squad, SquadRows, Take};
+pub use report::{MetricRow, Published, Report, Table};
+pub use tokenize::{
+    Boundary, BpeTraining, MaxLength, Overflow, OverflowPolicy, SpecialToken, Tokenize, TokenizerSource, Trained,
+    Truncate,
+};
+pub use train::{
+    Batch, Checkpoint, Duration, Every, Keep, KeepBest, LanguageModel, LossOn, Objective, Precision, Seed, Train,
+    Validate,
+};
+
+use crate::reference::Reference;
+
+/// The program that does a stage's work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Program {
+    /// The `engine` program itself, as a child process.
+    Engine,
+    /// `engine-worker`, which loads libtorch.
+    Worker,
+    /// The program that the stage names.
+    Named,
+}
+
+/// A setting of a stage that names other stages: an edge of the graph.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Input<'a> {
+    /// Where the setting stands, such as `data` or `in.corpus`; the input's name in the job and in the key.
+    pub role: String,
+    /// The stages it may come from. More than one makes an axis named after the role, one member for each.
+    pub references: Vec<&'a Reference>,
+    /// Whether all members are taken at once, instead of one member of this stage for each.
+    pub gathers: bool,
+    /// The files that are read, relative to what the stage left; all of them where empty. Only these are in the key.
+    pub files: Vec<String>,
+}
+
+impl<'a> Input<'a> {
+    /// An input that is followed and read whole.
+    pub fn follow(role: impl Into<String>, reference: &'a Reference) -> Self {
+        Self { role: role.into(), references: vec![reference], gathers: false, files: Vec::new() }
+    }
+
+    /// The same input, of which only these files are read.
+    pub fn only(mut self, files: impl IntoIterator<Item = String>) -> Self {
+        self.files = files.into_iter().collect();
+        self
+    }
+}
+
+/// A file or folder of the project that a stage reads. Its contents are in the key; its path is not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocalPath {
+    /// Where the setting stands, such as `template` or `from.path`.
+    pub role: String,
+    /// The path, relative to the project's root.
+    pub path: String,
+}
+
+/// A setting that is wrong in itself, found after it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// Where it stands, relative to the stage: `schedule.linear.warmup`.
+    pub path: String,
+    /// What is wrong.
+    pub message: String,
+    /// What to do.
+    pub hint: String,
+}
+
+impl Fault {
+    /// A fault at a path.
+    pub fn new(path: impl Into<String>, message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { path: path.into(), message: message.into(), hint: hint.into() }
+    }
+}
+
+/// What every stage kind says of itself.
+pub trait Kind: serde::Serialize + serde::de::DeserializeOwned + schemars::JsonSchema {
+    /// The stage code's version, a part of every key: bump it when the same settings and inputs leave other bytes.
+    const VERSION: u32;
+
+    /// Who does the work.
+    const PROGRAM: Program;
+
+    /// The settings that name other stages.
+    fn inputs(&self) -> Vec<Input<'_>>;
+
+    /// The settings that name files of the project.
+    fn local_paths(&self) -> Vec<LocalPath> {
+        Vec::new()
+    }
+
+    /// The role of an input that whoever reads this stage reads too: a trained adapter carries its model.
+    fn carries(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// Mistakes that no type can express.
+    fn faults(&self) -> Vec<Fault> {
+        Vec::new()
+    }
+}
+
+macro_rules! stages {
+    ($($(#[$doc:meta])* $key:ident => $variant:ident),+ $(,)?) => {
+        /// A stage of any kind, its settings resolved and typed.
+        #[derive(Debug, Clone, PartialEq)]
+        pub enum Stage { $($(#[$doc])* $variant(Box<$variant>)),+ }
+
+        impl Stage {
+            /// The kinds, in the order of the documentation.
+            pub const KINDS: &'static [&'static str] = &[$(stringify!($key)),+];
+
+            /// The kind as the pipeline file writes it.
+            pub fn kind(&self) -> &'static str {
+                match self { $(Self::$variant(_) => stringify!($key)),+ }
+            }
+
+            /// Reads the settings of a stage of the kind `kind`; nothing when there is no such kind.
+            pub fn deserialize<'de, D: serde::Deserializer<'de>>(kind: &str, settings: D) -> Option<Result<Self, D::Error>> {
+                match kind {
+                    $(stringify!($key) => Some(
+                        <$variant as serde::Deserialize>::deserialize(settings).map(|stage| Self::$variant(Box::new(stage)))
+                    ),)+
+                    _ => None,
+                }
+            }
+
+            /// The settings as JSON, defaults filled in.
+            ///
+            /// # Errors
+            /// When a setting has no JSON form, such as a number that is not finite.
+            pub fn settings(&self) -> Result<serde_json::Value, serde_json::Error> {
+                match self { $(Self::$variant(stage) => serde_json::to_value(stage)),+ }
+            }
+
+            /// See [`Kind::VERSION`].
+            pub fn version(&self) -> u32 {
+                match self { $(Self::$variant(_) => <$variant as Kind>::VERSION),+ }
+            }
+
+            /// See [`Kind::PROGRAM`].
+            pub fn program(&self) -> Program {
+                match self { $(Self::$variant(_) => <$variant as Kind>::PROGRAM),+ }
+            }
+
+            /// See [`Kind::inputs`].
+            pub fn inputs(&self) -> Vec<Input<'_>> {
+                match self { $(Self::$variant(stage) => stage.inputs()),+ }
+            }
+
+            /// See [`Kind::local_paths`].
+            pub fn local_paths(&self) -> Vec<LocalPath> {
+                match self { $(Self::$variant(stage) => stage.local_paths()),+ }
+            }
+
+            /// See [`Kind::carries`].
+            pub fn carries(&self) -> Option<&'static str> {
+                match self { $(Self::$variant(stage) => stage.carries()),+ }
+            }
+
+            /// See [`Kind::faults`].
+            pub fn faults(&self) -> Vec<Fault> {
+                match self { $(Self::$variant(stage) => stage.faults()),+ }
+            }
+
+            /// The JSON Schema of each kind's settings.
+            pub fn schemas(generator: &mut schemars::SchemaGenerator) -> Vec<(&'static str, schemars::Schema)> {
+                vec![$((stringify!($key), <$variant as schemars::JsonSchema>::json_schema(generator))),+]
+            }
+        }
+    };
+}
+
+stages! {
+    /// Files from a local path or from https.
+    download => Download,
+    /// Rows from files, split and rendered by a template.
+    preprocess => Preprocess,
+    /// Rendered rows as token ids.
+    tokenize => Tokenize,
+    /// A trained model or adapter.
+    train => Train,
+    /// Scores of a model on rows.
+    evaluate => Evaluate,
+    /// Tables and plots of what other stages left.
+    report => Report,
+    /// Any program.
+    command => Command,
+}

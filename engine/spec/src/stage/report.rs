@@ -1,0 +1,82 @@
+//! What a `report` stage may say.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Fault, Input, Kind, Program};
+use crate::reference::Reference;
+
+/// Sets what other stages left side by side.
+///
+/// Leaves `report.md`, `report.html` (one file, with plots) and `metrics.csv`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Report {
+    /// The stages: trained ones for curves, time and memory, evaluated ones for scores. All members of each.
+    pub inputs: Vec<Reference>,
+    /// How members become rows.
+    #[serde(default)]
+    pub table: Table,
+    /// Figures of others, printed beside these.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub published: Vec<Published>,
+}
+
+/// How members become rows of the table.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Table {
+    /// The axes that make rows. Without it, all axes that are not averaged over.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rows: Vec<String>,
+    /// The axes that are averaged over, such as `seed`: mean ± standard deviation.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mean_over: Vec<String>,
+}
+
+/// Figures of others.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Published {
+    /// Where the figures were published.
+    pub source: String,
+    /// The figures: row name to metric to value.
+    pub rows: BTreeMap<String, MetricRow>,
+}
+
+/// Metric to value.
+pub type MetricRow = BTreeMap<String, f64>;
+
+impl Kind for Report {
+    const VERSION: u32 = 1;
+    const PROGRAM: Program = Program::Engine;
+
+    fn inputs(&self) -> Vec<Input<'_>> {
+        let gather = |(index, reference)| Input {
+            role: format!("inputs.{index}"),
+            references: vec![reference],
+            gathers: true,
+            files: [crate::files::METRICS, crate::files::SUMMARY, crate::files::HISTORY, crate::files::PREDICTIONS]
+                .map(String::from)
+                .to_vec(),
+        };
+        self.inputs.iter().enumerate().map(gather).collect()
+    }
+
+    fn faults(&self) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        if self.inputs.is_empty() {
+            faults.push(Fault::new("inputs", "nothing to report on", "name at least one stage"));
+        }
+        for axis in self.table.rows.iter().filter(|axis| self.table.mean_over.contains(axis)) {
+            faults.push(Fault::new(
+                "table.mean_over",
+                format!("the axis `{axis}` both makes rows and is averaged over"),
+                "keep it in one of `rows` and `mean_over`",
+            ));
+        }
+        faults
+    }
+}

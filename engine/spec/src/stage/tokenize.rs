@@ -1,0 +1,382 @@
+//! What a `tokenize` stage may say.
+
+use std::{collections::BTreeMap, fmt};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use super::{Fault, Input, Kind, Program};
+use crate::reference::Reference;
+
+/// Turns rendered rows into token ids.
+///
+/// Leaves `<split>.parquet` for each split (ids, which of them belong to completions, lengths), the `tokenizer.json`
+/// that was used, and a `summary.json`: counts, a histogram of lengths, what was dropped or cut and why.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Tokenize {
+    /// The `preprocess` stage whose rows are tokenized.
+    pub input: Reference,
+    /// A stage that left a `tokenizer.json`, or `{bpe: {…}}`: one trained from the rows.
+    pub tokenizer: TokenizerSource,
+    /// Whether prompt and completion are encoded apart or as one text.
+    #[serde(default)]
+    pub boundary: Boundary,
+    /// The token that begins a row. `auto`: the tokenizer's, where it has one and adds it by itself.
+    #[serde(default)]
+    pub bos: SpecialToken,
+    /// The token that ends a completion and carries loss. `auto`: the tokenizer's or the model's end of text.
+    #[serde(default)]
+    pub eos: SpecialToken,
+    /// The most tokens a row may have: one number for the whole row, or one for the prompt and one for the completion.
+    pub max_length: MaxLength,
+    /// What becomes of a row that is longer: for every split, or by split.
+    #[serde(default)]
+    pub overflow: Overflow,
+}
+
+/// Which special token is used.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum SpecialToken {
+    /// What the tokenizer's files say.
+    #[default]
+    Auto,
+    /// None.
+    None,
+    /// This one, by its text.
+    Token(String),
+}
+
+impl Serialize for SpecialToken {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Auto => serializer.serialize_str("auto"),
+            Self::None => serializer.serialize_str("none"),
+            Self::Token(text) => serializer.serialize_str(text),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for SpecialToken {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(match String::deserialize(deserializer)?.as_str() {
+            "auto" => Self::Auto,
+            "none" => Self::None,
+            text => Self::Token(text.to_owned()),
+        })
+    }
+}
+
+impl JsonSchema for SpecialToken {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "SpecialToken".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "description": "`auto`, `none`, or the text of a token, such as `<end_of_turn>`.",
+            "type": "string",
+        })
+    }
+}
+
+/// Where the tokenizer comes from.
+#[derive(Debug, Clone, PartialEq)]
+pub enum TokenizerSource {
+    /// A stage that left a `tokenizer.json`.
+    Stage(Reference),
+    /// Byte-pair encoding, trained from the rows.
+    Bpe(BpeTraining),
+}
+
+impl Serialize for TokenizerSource {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeMap;
+        match self {
+            Self::Stage(reference) => reference.serialize(serializer),
+            Self::Bpe(training) => {
+                let mut map = serializer.serialize_map(Some(1))?;
+                map.serialize_entry("bpe", training)?;
+                map.end()
+            }
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for TokenizerSource {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        crate::stage_or::deserialize(deserializer, "a stage that left a `tokenizer.json`, or `{bpe: {…}}`").map(
+            |found: crate::stage_or::StageOr<Trained>| match found {
+                crate::stage_or::StageOr::Stage(reference) => Self::Stage(reference),
+                crate::stage_or::StageOr::Other(Trained::Bpe(training)) => Self::Bpe(training),
+            },
+        )
+    }
+}
+
+crate::one_of! {
+    /// A tokenizer trained from the rows.
+    pub enum Trained {
+        /// Byte-level byte-pair encoding.
+        bpe => Bpe(BpeTraining),
+    }
+}
+
+impl JsonSchema for TokenizerSource {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "TokenizerSource".into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let stage = generator.subschema_for::<Reference>();
+        let trained = generator.subschema_for::<Trained>();
+        schemars::json_schema!({
+            "description": "A stage that left a `tokenizer.json`, or one trained from the rows: `{bpe: {…}}`.",
+            "anyOf": [stage, trained],
+        })
+    }
+}
+
+/// Byte-level byte-pair encoding, trained from the rows of some splits.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BpeTraining {
+    /// How many pieces at most, the 256 bytes and the special tokens included.
+    pub vocabulary: usize,
+    /// The splits whose texts are learned from. Without it, every split.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub splits: Option<Vec<String>>,
+    /// A pair must occur so often to become a piece.
+    #[serde(default = "default_min_frequency")]
+    pub min_frequency: u64,
+}
+
+fn default_min_frequency() -> u64 {
+    2
+}
+
+/// Where prompt and completion meet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Boundary {
+    /// Encoded apart: training sees exactly the prompt ids that generation will see.
+    #[default]
+    Separate,
+    /// Encoded as one text; a token that holds text of both belongs to the completion.
+    Joint,
+}
+
+/// The most tokens a row may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MaxLength {
+    /// Prompt and completion together.
+    Row(usize),
+    /// The prompt, and all completions of the row together.
+    Parts {
+        /// Tokens of the prompt, the BOS included.
+        prompt: usize,
+        /// Tokens of the completion, the EOS included.
+        completion: usize,
+    },
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Parts {
+    prompt: usize,
+    completion: usize,
+}
+
+impl Serialize for MaxLength {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match *self {
+            Self::Row(tokens) => serializer.serialize_u64(tokens as u64),
+            Self::Parts { prompt, completion } => Parts { prompt, completion }.serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for MaxLength {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = MaxLength;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a number of tokens, or `{prompt: …, completion: …}`")
+            }
+
+            fn visit_u64<E: de::Error>(self, tokens: u64) -> Result<MaxLength, E> {
+                usize::try_from(tokens)
+                    .map(MaxLength::Row)
+                    .map_err(|_| E::invalid_value(de::Unexpected::Unsigned(tokens), &self))
+            }
+
+            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<MaxLength, A::Error> {
+                let parts = Parts::deserialize(de::value::MapAccessDeserializer::new(map))?;
+                Ok(MaxLength::Parts { prompt: parts.prompt, completion: parts.completion })
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+impl JsonSchema for MaxLength {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "MaxLength".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "description": "Tokens a row may have at most: a number, or `{prompt: …, completion: …}`.",
+            "anyOf": [
+                { "type": "integer", "minimum": 1 },
+                {
+                    "type": "object",
+                    "properties": {
+                        "prompt": { "type": "integer", "minimum": 1 },
+                        "completion": { "type": "integer", "minimum": 1 },
+                    },
+                    "required": ["prompt", "completion"],
+                    "additionalProperties": false,
+                },
+            ],
+        })
+    }
+}
+
+/// What becomes of rows that are too long: one policy, or one a split.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Overflow {
+    /// For every split.
+    Every(OverflowPolicy),
+    /// By split; a split that is not named has the default.
+    BySplit(BTreeMap<String, OverflowPolicy>),
+}
+
+impl Default for Overflow {
+    fn default() -> Self {
+        Self::Every(OverflowPolicy::Fail(super::preprocess::Empty {}))
+    }
+}
+
+impl Overflow {
+    /// The policy of a split.
+    pub fn of(&self, split: &str) -> OverflowPolicy {
+        match self {
+            Self::Every(policy) => policy.clone(),
+            Self::BySplit(policies) => {
+                policies.get(split).cloned().unwrap_or(OverflowPolicy::Fail(super::preprocess::Empty {}))
+            }
+        }
+    }
+}
+
+impl Serialize for Overflow {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Every(policy) => policy.serialize(serializer),
+            Self::BySplit(policies) => policies.serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Overflow {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = Overflow;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("`drop`, `fail` or `{truncate: field}`, or one of these for each split")
+            }
+
+            fn visit_str<E: de::Error>(self, name: &str) -> Result<Overflow, E> {
+                OverflowPolicy::deserialize(de::value::StrDeserializer::new(name)).map(Overflow::Every)
+            }
+
+            fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Overflow, A::Error> {
+                let mut policies = BTreeMap::new();
+                while let Some(name) = map.next_key::<String>()? {
+                    if name == "truncate" {
+                        let truncate = map.next_value::<Truncate>()?;
+                        if let Some(other) = map.next_key::<String>()? {
+                            return Err(de::Error::custom(format!(
+                                "`truncate` and `{other}`: only one may stand here"
+                            )));
+                        }
+                        return Ok(Overflow::Every(OverflowPolicy::Truncate(truncate)));
+                    }
+                    policies.insert(name, map.next_value::<OverflowPolicy>()?);
+                }
+                Ok(Overflow::BySplit(policies))
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+impl JsonSchema for Overflow {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Overflow".into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let policy = generator.subschema_for::<OverflowPolicy>();
+        schemars::json_schema!({
+            "description": "`fail` (the default), `drop` or `{truncate: field}`: for every split, or a map from split to one of these.",
+            "anyOf": [policy, { "type": "object", "additionalProperties": policy }],
+        })
+    }
+}
+
+crate::one_of! {
+    /// What becomes of a row that is too long.
+    pub enum OverflowPolicy {
+        /// The stage fails and names the row.
+        fail => Fail(super::preprocess::Empty),
+        /// The row is left out and counted: for training splits alone, a scored row is never dropped.
+        drop => Drop(super::preprocess::Empty),
+        /// The named field of the template is cut at its end until the row fits; a row that cannot fit is scored as failed.
+        truncate => Truncate(Truncate),
+    }
+}
+
+/// The field that is cut, by its column's name.
+pub type Truncate = String;
+
+impl Kind for Tokenize {
+    const VERSION: u32 = 1;
+    const PROGRAM: Program = Program::Engine;
+
+    fn inputs(&self) -> Vec<Input<'_>> {
+        let mut inputs = vec![Input::follow("input", &self.input)];
+        if let TokenizerSource::Stage(reference) = &self.tokenizer {
+            inputs.push(Input::follow("tokenizer", reference).only(crate::files::TOKENIZER_FILES.map(String::from)));
+        }
+        inputs
+    }
+
+    fn faults(&self) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        match self.max_length {
+            MaxLength::Row(0) => faults.push(Fault::new("max_length", "no token fits", "give a number above zero")),
+            MaxLength::Parts { prompt, completion } if prompt == 0 || completion == 0 => faults.push(Fault::new(
+                if prompt == 0 { "max_length.prompt" } else { "max_length.completion" },
+                "no token fits",
+                "give a number above zero",
+            )),
+            _ => {}
+        }
+        if let TokenizerSource::Bpe(training) = &self.tokenizer
+            && training.vocabulary < 260
+        {
+            faults.push(Fault::new(
+                "tokenizer.bpe.vocabulary",
+                format!("{} pieces cannot hold the 256 bytes and the special tokens", training.vocabulary),
+                "give at least 260",
+            ));
+        }
+        faults
+    }
+}

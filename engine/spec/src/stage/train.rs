@@ -1,0 +1,375 @@
+//! What a `train` stage may say.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use super::{Fault, Input, Kind, Program};
+use crate::{
+    adapter::Adapter, files, model::ModelSource, optimizer::Optimizer, reference::Reference, schedule::Schedule,
+};
+
+/// Trains a model, or an adapter of it.
+///
+/// Leaves the adapter in PEFT's format, or the whole model in Hugging Face's; `history.jsonl` with the loss of every
+/// step; `summary.json`. While it runs it keeps checkpoints, so that a killed run goes on where it was.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Train {
+    /// A stage that left a model or an adapter, or `{random: {…}}`: a shape with random weights.
+    pub model: ModelSource,
+    /// The `tokenize` stage with the rows. Its split `train` is learned from, or the one that a part names: `tokens/short`.
+    pub data: Reference,
+    /// What is learned.
+    #[serde(default)]
+    pub objective: Objective,
+    /// What trains: `full`, or an adapter.
+    pub adapter: Adapter,
+    /// The seed of everything random, or one each: `{init: 0, data: 0, dropout: 0}`.
+    #[serde(default)]
+    pub seed: Seed,
+    /// How often every row is seen. Either this or `steps`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epochs: Option<u64>,
+    /// How many optimiser steps are done. Either this or `epochs`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub steps: Option<u64>,
+    /// Rows for each optimiser step.
+    #[serde(default)]
+    pub batch: Batch,
+    /// The optimiser.
+    #[serde(default)]
+    pub optimizer: Optimizer,
+    /// The learning rate over the steps.
+    #[serde(default)]
+    pub schedule: Schedule,
+    /// The most that the norm of all gradients together may be; larger ones are scaled down. Without it, no bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clip: Option<f64>,
+    /// The numbers that are computed with.
+    #[serde(default)]
+    pub precision: Precision,
+    /// Loss on a split that is not learned from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validate: Option<Validate>,
+    /// How often the state is saved, to go on from after a crash.
+    #[serde(default)]
+    pub checkpoint: Checkpoint,
+}
+
+crate::one_of! {
+    /// What is learned.
+    pub enum Objective {
+        /// The next token.
+        language_model => LanguageModel(LanguageModel),
+    }
+}
+
+impl Default for Objective {
+    fn default() -> Self {
+        Self::LanguageModel(LanguageModel::default())
+    }
+}
+
+/// Learns the next token.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LanguageModel {
+    /// The tokens that carry loss.
+    #[serde(default)]
+    pub loss_on: LossOn,
+}
+
+/// The tokens that carry loss.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LossOn {
+    /// Those of completions, each with its EOS.
+    #[default]
+    Completion,
+    /// All but the first of a row.
+    All,
+}
+
+/// Seeds: one number for everything, or one each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Seed {
+    /// Of new weights.
+    pub init: u64,
+    /// Of the order of rows.
+    pub data: u64,
+    /// Of dropout.
+    pub dropout: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Seeds {
+    #[serde(default)]
+    init: u64,
+    #[serde(default)]
+    data: u64,
+    #[serde(default)]
+    dropout: u64,
+}
+
+impl Serialize for Seed {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { init, data, dropout } = *self;
+        if init == data && data == dropout {
+            serializer.serialize_u64(init)
+        } else {
+            Seeds { init, data, dropout }.serialize(serializer)
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Seed {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = Seed;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a number from zero on, or `{init: …, data: …, dropout: …}`")
+            }
+
+            fn visit_u64<E: de::Error>(self, seed: u64) -> Result<Seed, E> {
+                Ok(Seed { init: seed, data: seed, dropout: seed })
+            }
+
+            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Seed, A::Error> {
+                let Seeds { init, data, dropout } = Seeds::deserialize(de::value::MapAccessDeserializer::new(map))?;
+                Ok(Seed { init, data, dropout })
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+impl JsonSchema for Seed {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Seed".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let number = serde_json::json!({ "type": "integer", "minimum": 0 });
+        schemars::json_schema!({
+            "description": "One number for everything random, or one each.",
+            "anyOf": [
+                number,
+                {
+                    "type": "object",
+                    "properties": { "init": number, "data": number, "dropout": number },
+                    "additionalProperties": false,
+                },
+            ],
+        })
+    }
+}
+
+/// Rows for each optimiser step.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Batch {
+    /// Rows whose gradients make one step.
+    #[serde(default = "default_batch")]
+    pub size: u64,
+    /// Rows that are computed at once; gradients are added up until `size` is reached. Without it, `size`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub micro: Option<u64>,
+}
+
+fn default_batch() -> u64 {
+    16
+}
+
+impl Default for Batch {
+    fn default() -> Self {
+        Self { size: default_batch(), micro: None }
+    }
+}
+
+/// The numbers that are computed with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Precision {
+    /// Single precision.
+    #[default]
+    Float32,
+}
+
+/// Loss on a split that is not learned from, and what it decides.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Validate {
+    /// The split. Its rows select; a report marks scores on the same rows.
+    pub on: String,
+    /// How often; always at the end, too.
+    #[serde(default)]
+    pub every: Every,
+    /// Which state is kept in the end.
+    #[serde(default)]
+    pub keep: Keep,
+    /// Stop after so many validations without a new best loss. Without it, never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patience: Option<u64>,
+}
+
+crate::one_of! {
+    /// How often something is done.
+    pub enum Every {
+        /// After so many optimiser steps.
+        steps => Steps(u64),
+        /// After so many epochs.
+        epochs => Epochs(u64),
+    }
+}
+
+impl Default for Every {
+    fn default() -> Self {
+        Self::Epochs(1)
+    }
+}
+
+crate::one_of! {
+    /// Which state is kept.
+    pub enum Keep {
+        /// The one after the last step.
+        last => Last(super::preprocess::Empty),
+        /// The one with the lowest validation figure.
+        best => Best(KeepBest),
+    }
+}
+
+impl Default for Keep {
+    fn default() -> Self {
+        Self::Last(super::preprocess::Empty {})
+    }
+}
+
+/// The figure that decides which state is best.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum KeepBest {
+    /// The validation loss.
+    Loss,
+}
+
+/// How often the state is saved, to go on from after a crash.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Checkpoint {
+    /// After so many optimiser steps.
+    pub steps: u64,
+}
+
+impl Default for Checkpoint {
+    fn default() -> Self {
+        Self { steps: 200 }
+    }
+}
+
+crate::one_of! {
+    /// A stretch of training.
+    pub enum Duration {
+        /// So many optimiser steps.
+        steps => Steps(u64),
+        /// This part of all optimiser steps, from 0 to 1.
+        ratio => Ratio(f64),
+    }
+}
+
+impl Kind for Train {
+    const VERSION: u32 = 1;
+    const PROGRAM: Program = Program::Worker;
+
+    fn inputs(&self) -> Vec<Input<'_>> {
+        let mut inputs = Vec::new();
+        if let ModelSource::Stage(reference) = &self.model {
+            inputs.push(Input::follow("model", reference));
+        }
+        let mut read =
+            vec![files::split(self.train_split()), files::SPECIAL_IDS.to_owned(), files::TOKENIZER.to_owned()];
+        read.extend(self.validate.iter().map(|validate| files::split(&validate.on)));
+        inputs.push(Input::follow("data", &self.data).only(read));
+        inputs
+    }
+
+    fn carries(&self) -> Option<&'static str> {
+        (self.adapter.is_adapter() && matches!(self.model, ModelSource::Stage(_))).then_some("model")
+    }
+
+    fn faults(&self) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        match (self.epochs, self.steps) {
+            (None, None) => faults.push(Fault::new(
+                "",
+                "neither `epochs` nor `steps`",
+                "say how long to train, for example `epochs: 1`",
+            )),
+            (Some(_), Some(_)) => faults.push(Fault::new("steps", "both `epochs` and `steps`", "keep one of them")),
+            (Some(0), _) => faults.push(Fault::new("epochs", "zero epochs train nothing", "give a number above zero")),
+            (_, Some(0)) => faults.push(Fault::new("steps", "zero steps train nothing", "give a number above zero")),
+            _ => {}
+        }
+        if self.batch.size == 0 {
+            faults.push(Fault::new("batch.size", "a batch of no row", "give a number above zero"));
+        }
+        match self.batch.micro {
+            Some(0) => faults.push(Fault::new("batch.micro", "a batch of no row", "give a number above zero")),
+            Some(micro) if micro > self.batch.size => faults.push(Fault::new(
+                "batch.micro",
+                format!("`micro` ({micro}) is more than `size` ({})", self.batch.size),
+                "`micro` rows are computed at once, `size` rows make one step: give `micro` at most `size`",
+            )),
+            _ => {}
+        }
+        if self.clip.is_some_and(|clip| !(clip > 0.0 && clip.is_finite())) {
+            faults.push(Fault::new("clip", "the bound must be above zero", "leave `clip` out for no bound"));
+        }
+        if self.checkpoint.steps == 0 {
+            faults.push(Fault::new("checkpoint.steps", "every zero steps", "give a number above zero"));
+        }
+        if let Some(Validate { every: Every::Steps(0) | Every::Epochs(0), .. }) = &self.validate {
+            faults.push(Fault::new("validate.every", "every zero steps", "give a number above zero"));
+        }
+        if let Some(Validate { patience: Some(0), .. }) = &self.validate {
+            faults.push(Fault::new(
+                "validate.patience",
+                "a patience of zero would stop at once",
+                "give a number above zero",
+            ));
+        }
+        if self.adapter.is_adapter() && matches!(self.model, ModelSource::Random(_)) {
+            faults.push(Fault::new(
+                "adapter",
+                format!("`{}` on random weights: the base it belongs to is kept nowhere", self.adapter.name()),
+                "train a random model with `adapter: full`, then adapt what that stage left",
+            ));
+        }
+        let below = |path: &str, faults: Vec<Fault>| {
+            faults.into_iter().map(move |f| Fault { path: format!("{path}.{}", f.path), ..f }).collect::<Vec<_>>()
+        };
+        faults.extend(below("adapter", self.adapter.faults()));
+        faults.extend(below("optimizer", self.optimizer.faults()));
+        faults.extend(below("schedule", self.schedule.faults()));
+        if let ModelSource::Random(random) = &self.model {
+            faults.extend(below("model.random", random.faults()));
+        }
+        faults
+    }
+}
+
+impl Train {
+    /// The split that is learned from.
+    pub fn train_split(&self) -> &str {
+        self.data.part.as_deref().unwrap_or("train")
+    }
+
+    /// Rows computed at once.
+    pub fn micro_batch(&self) -> u64 {
+        self.batch.micro.unwrap_or(self.batch.size)
+    }
+}
