@@ -241,9 +241,10 @@ def question(rng, identifier, fact):
     return {"id": identifier, "question": text, "answers": answers, "is_impossible": not answers}
 
 
-def articles(split, names, count, sibling, states, seen, most=99, no_answer=0):
-    """`count` texts in articles of 25; `no_answer` is the percentage of unanswerable questions asked.
+def articles(split, names, count, sibling, states, seen, most, no_answer):
+    """`count` texts in articles of 25, each with up to `most` questions on the given sibling.
 
+    Every stated fact may be asked, and `no_answer` per cent of those that are not stated.
     `seen` holds the texts of every split written so far: none is written twice.
     """
     rng = Random(SEED, split)
@@ -263,7 +264,7 @@ def articles(split, names, count, sibling, states, seen, most=99, no_answer=0):
     return data
 
 
-def shuffled_rows(data, names):
+def shuffled_rows(data):
     """The answerable questions of `data`, each under the text of another article, with its own answer.
 
     Flat rows, as the reader of SQuAD's format would make them: an `answer_start` would be false here.
@@ -289,18 +290,19 @@ def build():
     """Every file by name, as its exact text."""
     training, validation = name_pools()
     seen = set()
-    pretrain = articles("pretrain", training, 3000, ASKED_FIRST, STATES_PRETRAIN, seen, no_answer=30)
-    train = articles("train", training, 1500, ASKED_LATER, STATES_SHIFTED, seen, 2, no_answer=90)
-    held_out = articles("pretrain_validation", validation, 150, ASKED_FIRST, STATES_PRETRAIN, seen, 2)
-    shifted = articles("validation", validation, 250, ASKED_LATER, STATES_SHIFTED, seen, 2, no_answer=90)
-    files = {
+    first = (ASKED_FIRST, STATES_PRETRAIN, seen)
+    later = (ASKED_LATER, STATES_SHIFTED, seen)
+    pretrain = articles("pretrain", training, 3000, *first, most=99, no_answer=30)
+    train = articles("train", training, 1500, *later, most=2, no_answer=90)
+    held_out = articles("pretrain_validation", validation, 150, *first, most=2, no_answer=30)
+    shifted = articles("validation", validation, 250, *later, most=2, no_answer=90)
+    return {
         "pretrain.json": squad(pretrain),
         "pretrain_validation.json": squad(held_out),
         "train.json": squad(train),
         "validation.json": squad(shifted),
-        "validation_shuffled.jsonl": "".join(compact(row) + "\n" for row in shuffled_rows(shifted, validation)),
+        "validation_shuffled.jsonl": "".join(compact(row) + "\n" for row in shuffled_rows(shifted)),
     }
-    return files
 
 
 def compact(value):
