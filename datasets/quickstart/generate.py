@@ -264,28 +264,6 @@ def articles(split, names, count, sibling, states, seen, most, no_answer):
     return data
 
 
-def shuffled_rows(data):
-    """The answerable questions of `data`, each under the text of another article, with its own answer.
-
-    Flat rows, as the reader of SQuAD's format would make them: an `answer_start` would be false here.
-    """
-    rng = Random(SEED, "shuffled contexts")
-    paragraphs = [(a["title"], p) for a in data for p in a["paragraphs"]]
-    rows = []
-    for title, paragraph in paragraphs:
-        for qa in paragraph["qas"]:
-            texts = [answer["text"] for answer in qa["answers"]]
-            if not texts:
-                continue
-            while True:
-                other_title, other = rng.pick(paragraphs)
-                if other_title != title:
-                    break
-            rows.append({"id": qa["id"], "title": other_title, "context": other["context"],
-                         "question": qa["question"], "answers": texts, "is_impossible": False})
-    return rows
-
-
 def build():
     """Every file by name, as its exact text."""
     training, validation = name_pools()
@@ -301,7 +279,6 @@ def build():
         "pretrain_validation.json": squad(held_out),
         "train.json": squad(train),
         "validation.json": squad(shifted),
-        "validation_shuffled.jsonl": "".join(compact(row) + "\n" for row in shuffled_rows(shifted)),
     }
 
 
@@ -322,10 +299,8 @@ def squad(data):
 
 
 def parse(text):
-    """(context, qa) of every question, from either format."""
-    if text.startswith('{"version"'):
-        return [(p["context"], qa) for a in json.loads(text)["data"] for p in a["paragraphs"] for qa in p["qas"]]
-    return [(row["context"], row) for row in map(json.loads, text.splitlines())]
+    """(context, qa) of every question."""
+    return [(p["context"], qa) for a in json.loads(text)["data"] for p in a["paragraphs"] for qa in p["qas"]]
 
 
 def entities(text):
@@ -344,28 +319,24 @@ def entities(text):
 
 def problems(files):
     """What is wrong with the files' contents, as sentences."""
-    found = []
-    ids = {}
+    found, ids = [], set()
     for name, text in files.items():
         for context, qa in parse(text):
-            if name.endswith(".json"):
-                if ids.setdefault(qa["id"], name) != name or not qa["id"]:
-                    found.append("%s: id %s stands in two files" % (name, qa["id"]))
-                for answer in qa["answers"]:
-                    start = answer["answer_start"]
-                    if context[start : start + len(answer["text"])] != answer["text"]:
-                        found.append("%s: answer_start of %s is wrong" % (name, qa["id"]))
+            if qa["id"] in ids:
+                found.append("%s: the id %s stands twice" % (name, qa["id"]))
+            ids.add(qa["id"])
             if qa["is_impossible"] == bool(qa["answers"]):
                 found.append("%s: %s has answers and is impossible, or neither" % (name, qa["id"]))
-        own = [qa["id"] for _, qa in parse(text)]
-        if len(set(own)) != len(own):
-            found.append("%s: an id stands twice" % name)
-    for held_out in ("validation.json", "pretrain_validation.json", "validation_shuffled.jsonl"):
+            for answer in qa["answers"]:
+                start = answer["answer_start"]
+                if context[start : start + len(answer["text"])] != answer["text"]:
+                    found.append("%s: answer_start of %s is wrong" % (name, qa["id"]))
+    for held_out in ("validation.json", "pretrain_validation.json"):
         for training in ("pretrain.json", "train.json"):
             contexts = {c for c, _ in parse(files[held_out])} & {c for c, _ in parse(files[training])}
             shared = entities(files[held_out]) & entities(files[training])
             if contexts:
-                found.append("%s and %s share %d contexts" % (held_out, training, len(contexts)))
+                found.append("%s and %s share %d texts" % (held_out, training, len(contexts)))
             if shared:
                 found.append("%s and %s share %d names, such as %s" % (held_out, training, len(shared), min(shared)))
     return found
@@ -375,7 +346,7 @@ def summary(files):
     for name, text in files.items():
         rows = parse(text)
         impossible = sum(qa["is_impossible"] for _, qa in rows)
-        print("%-28s %7d bytes %5d contexts %5d questions %4.1f %% unanswerable %4d names" % (
+        print("%-25s %7d bytes %4d texts %4d questions %4.1f %% unanswerable %3d names" % (
             name, len(text.encode()), len({c for c, _ in rows}), len(rows), 100 * impossible / len(rows),
             len(entities(text))))
 
