@@ -50,7 +50,7 @@ def llama(seed, spread=0.25, **settings):
     return model
 
 
-def randomize_adapter(model, seed):
+def randomize_adapter(model, seed, deviation=0.2):
     """Gives every trainable tensor of a LoRA or DoRA model values that are far from the initial ones."""
     torch.manual_seed(seed)
     with torch.no_grad():
@@ -60,7 +60,7 @@ def randomize_adapter(model, seed):
             if "lora_magnitude_vector" in name:
                 tensor.mul_(torch.empty_like(tensor).uniform_(0.6, 1.4))
             else:
-                tensor.normal_(0, 0.2)
+                tensor.normal_(0, deviation)
 
 
 def prompts(seed, lengths, vocabulary):
