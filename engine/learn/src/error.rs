@@ -41,6 +41,16 @@ pub enum Error {
         /// What to do.
         hint: String,
     },
+    /// A stage cannot go on: because of its rows, its numbers, or a signal.
+    #[error("{problem}")]
+    Stopped {
+        /// What is wrong.
+        problem: String,
+        /// Where: a step and its rows, or a split.
+        place: Option<String>,
+        /// What to do.
+        hint: String,
+    },
     /// A tensor operation failed.
     #[error("{0}")]
     Tensor(#[from] TchError),
@@ -62,10 +72,15 @@ impl Error {
         Self::Setting { setting: setting.into(), problem: problem.into(), hint: hint.into() }
     }
 
+    /// A stage that cannot go on; `place` says where, as far as the problem does not.
+    pub fn stopped(problem: impl Into<String>, place: Option<String>, hint: impl Into<String>) -> Self {
+        Self::Stopped { problem: problem.into(), place, hint: hint.into() }
+    }
+
     /// What to do about it, where that is known.
     pub fn hint(&self) -> Option<&str> {
         match self {
-            Self::File { hint, .. } | Self::Setting { hint, .. } => Some(hint),
+            Self::File { hint, .. } | Self::Setting { hint, .. } | Self::Stopped { hint, .. } => Some(hint),
             Self::Io { .. } | Self::Tensor(_) => None,
         }
     }

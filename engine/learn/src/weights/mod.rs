@@ -15,7 +15,7 @@ pub use checkpoint::Checkpoint;
 pub use memory::InMemory;
 pub use random::Random;
 pub use safetensors_file::SafetensorsFile;
-pub use write::{write_json, write_model, write_tensors};
+pub use write::{write_json, write_model, write_tensors, write_tensors_with};
 
 /// The first values of a tensor that no file holds.
 #[derive(Debug, Clone, Copy, PartialEq)]
