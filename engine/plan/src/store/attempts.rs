@@ -255,7 +255,7 @@ impl Attempt {
         if durability == Durability::AtOnce {
             self.store.sync()?;
         }
-        self.write_record(&record)?;
+        layout.unsynced.record(self.store.root(), || self.write_record(&record))?;
         if durability == Durability::AtOnce {
             self.store.sync()?;
         }
