@@ -218,6 +218,15 @@ fn a_stage_that_links_a_foreign_file_into_its_result_does_not_seal_that_file() {
 }
 
 #[test]
+fn a_forgotten_key_is_done_again() {
+    let space = Space::new();
+    let record = space.make(&key("k"), FILES);
+    space.store.forget(&key("k")).unwrap();
+    assert_eq!(space.store.lookup(&key("k")).unwrap(), None);
+    assert_eq!(space.make(&key("k"), FILES).tree, record.tree);
+}
+
+#[test]
 fn an_empty_result_is_a_result() {
     let space = Space::new();
     let record = space.make(&key("k"), &[]);
