@@ -67,6 +67,21 @@ fn the_same_bytes_are_stored_once_and_read_only() {
 }
 
 #[test]
+fn files_that_differ_in_their_ending_alone_keep_their_own_bytes() {
+    let space = Space::new();
+    let names: Vec<(String, String)> = (0..64).map(|i| (format!("model.{i}"), format!("text {i}"))).collect();
+    let files: Vec<(&str, &str)> = names.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+    for key in ["1", "2", "3"].map(key) {
+        let attempt = space.attempt(&key);
+        write_files(&attempt.result(), &files);
+        fs::hard_link(attempt.result().join("model.0"), attempt.result().join("model.again")).unwrap();
+        let record = attempt.commit(made(), Durability::Grouped).unwrap();
+        assert!(space.store.verify(&record).is_empty());
+        assert!(files.iter().all(|(name, text)| space.read(&record, name) == *text));
+    }
+}
+
+#[test]
 fn an_executable_stays_one() {
     let space = Space::new();
     let attempt = space.attempt(&key("k"));
