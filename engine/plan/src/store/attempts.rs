@@ -255,7 +255,7 @@ impl Attempt {
         if durability == Durability::AtOnce {
             self.store.sync()?;
         }
-        self.write_record(&record)?;
+        layout.unsynced.record(self.store.root(), || self.write_record(&record))?;
         if durability == Durability::AtOnce {
             self.store.sync()?;
         }
@@ -339,14 +339,12 @@ impl Spares {
         }
     }
 
-    /// Clears a folder of everything but the empty `state` and `tmp`, and keeps it under another name.
+    /// Clears a folder of everything but its own empty folders, and keeps it under another name.
     fn give(&self, folder: &Path, name: &Path) -> io::Result<()> {
         for item in fs::read_dir(folder)? {
             let item = item?;
-            if item.file_name() == "state" || item.file_name() == "tmp" {
+            if item.file_type()?.is_dir() {
                 make_empty(&item.path())?;
-            } else if item.file_type()?.is_dir() {
-                fs::remove_dir_all(item.path())?;
             } else {
                 fs::remove_file(item.path())?;
             }
@@ -373,14 +371,13 @@ impl Drop for Spares {
 /// An empty folder at this place; one that is there is emptied.
 fn make_empty(folder: &Path) -> io::Result<()> {
     match fs::read_dir(folder) {
-        Ok(mut items) => match items.next() {
-            None => return Ok(()),
-            Some(_) => fs::remove_dir_all(folder)?,
-        },
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(_) => fs::remove_file(folder)?,
+        Ok(items) => items.into_iter().try_for_each(|item| {
+            let item = item?;
+            if item.file_type()?.is_dir() { fs::remove_dir_all(item.path()) } else { fs::remove_file(item.path()) }
+        }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => fs::create_dir(folder),
+        Err(_) => fs::remove_file(folder).and_then(|()| fs::create_dir(folder)),
     }
-    fs::create_dir(folder)
 }
 
 fn already_is_fine(result: io::Result<()>) -> io::Result<()> {

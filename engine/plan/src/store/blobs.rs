@@ -166,7 +166,7 @@ fn keep_blob(layout: &Layout, path: &Path, links: u64, entry: &Entry) -> Result<
     let mode = file_mode(entry.executable);
     if links > 1 {
         // Another name of this file lies where the store cannot see it: break the link.
-        let copy = path.with_extension("copy-for-the-store");
+        let copy = layout.scratch();
         fs::copy(path, &copy).map_err(at("copy", path))?;
         fs::rename(&copy, path).map_err(at("move", &copy))?;
     }
@@ -175,7 +175,7 @@ fn keep_blob(layout: &Layout, path: &Path, links: u64, entry: &Entry) -> Result<
     match fs::symlink_metadata(&blob) {
         Ok(_) if has_contents(&blob, entry) => {
             settle(&blob, mode)?;
-            let link = path.with_extension("link-to-the-store");
+            let link = layout.scratch();
             if fs::hard_link(&blob, &link).is_ok() {
                 fs::rename(&link, path).map_err(at("move", &link))?;
             }

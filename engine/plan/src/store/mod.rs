@@ -12,7 +12,7 @@
 //!   work/<key>.lock            held while the attempt runs; the stage's program holds it, too
 //!   work/<key>.owner           whose attempt it is: the engine, and the process group of the stage
 //!   work/scratch-…             a folder on its way in or out
-//!   unsynced-<boot>            there while records may not have reached the disk
+//!   unsynced-<boot>.…          there while records may not have reached the disk
 //!   remembered                 digests of the project's own files
 //! ```
 //!
@@ -23,19 +23,19 @@ mod blobs;
 mod fence;
 mod records;
 mod trees;
+mod unsynced;
 
 use std::{
     collections::BTreeSet,
-    fs::{self, File},
-    io,
+    fs, io,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use rayon::prelude::*;
 
-use self::attempts::Spares;
 pub(crate) use self::blobs::unique;
+use self::{attempts::Spares, unsynced::Unsynced};
 pub use self::{
     attempts::{Attempt, Begun, Durability, Made},
     fence::Owner,
@@ -58,6 +58,7 @@ pub struct Store {
 struct Layout {
     root: PathBuf,
     spares: Spares,
+    unsynced: Unsynced,
 }
 
 impl Layout {
@@ -98,9 +99,16 @@ impl Layout {
 }
 
 impl Store {
-    /// The store below an outputs folder: `outputs/.store`. Nothing is made before something is stored.
+    /// The store below an outputs folder: `outputs/.store`. Nothing is made before something is stored. After a power
+    /// failure, what was stored last is read and checked.
     pub fn open(outputs: &Path) -> Self {
-        Self { layout: Arc::new(Layout { root: outputs.join(".store").join("v1"), spares: Spares::default() }) }
+        let root = outputs.join(".store").join("v1");
+        let layout = Layout { root, spares: Spares::default(), unsynced: Unsynced::default() };
+        let store = Self { layout: Arc::new(layout) };
+        if let Err(error) = store.recover() {
+            tracing::warn!("what was stored before the machine went down cannot be checked: {error}");
+        }
+        store
     }
 
     /// The folder of this version of the store.
@@ -169,6 +177,15 @@ impl Store {
         Ok(self.lookup(&record.key)?.is_some())
     }
 
+    /// Takes a key's record out of the store, so that its stage is done again; what it left stays as blobs.
+    ///
+    /// # Errors
+    /// When the record cannot be removed.
+    pub fn forget(&self, key: &Digest) -> Result<(), FileError> {
+        let path = self.layout.record(key);
+        absent_is_fine(fs::remove_file(&path)).map_err(at("remove", &path))
+    }
+
     /// The keys of all records.
     ///
     /// # Errors
@@ -183,20 +200,6 @@ impl Store {
             }
         }
         Ok(keys)
-    }
-
-    /// Brings everything that was stored so far to the disk, so that a power failure does not undo it. Costs
-    /// milliseconds to seconds: at most once a second, and at the end.
-    ///
-    /// # Errors
-    /// When the disk cannot take it.
-    pub fn sync(&self) -> Result<(), FileError> {
-        let root = self.root();
-        match File::open(root) {
-            Ok(folder) => rustix::fs::syncfs(&folder).map_err(|error| at("sync", root)(error.into())),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(at("open", root)(error)),
-        }
     }
 
     fn restore(&self, record: &Record, folder: &Path) -> bool {

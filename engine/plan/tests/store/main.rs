@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod damage;
+mod faults;
 mod help;
 mod runs;
 mod speed;
