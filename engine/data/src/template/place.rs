@@ -48,7 +48,8 @@ fn undefined(expression: &str, row: &Row) -> Error {
     }
     let hint = match row.get(&head) {
         Some(serde_json::Value::Object(inner)) => {
-            let wanted: String = expression[head.len()..].trim_start_matches('.').chars().take_while(|c| word(*c)).collect();
+            let wanted: String =
+                expression[head.len()..].trim_start_matches('.').chars().take_while(|c| word(*c)).collect();
             format!("inside `{head}`: {}", spec::suggest::did_you_mean(&wanted, inner.keys().map(String::as_str)))
         }
         _ => "give it a value where it is absent: `|default(\"\")`".to_owned(),

@@ -77,7 +77,8 @@ impl Encoder<'_> {
         let special = |id: &u32| self.special.bos == Some(*id) || self.special.eos.contains(id);
         turns.iter().enumerate().any(|(number, turn)| {
             let added = usize::from(number == 0 && self.special.bos.is_some());
-            let text = turn.completion.iter().flat_map(|ids| &ids[..ids.len() - usize::from(!self.special.eos.is_empty())]);
+            let text =
+                turn.completion.iter().flat_map(|ids| &ids[..ids.len() - usize::from(!self.special.eos.is_empty())]);
             turn.prompt[added..].iter().chain(text).any(special)
         })
     }
