@@ -93,7 +93,8 @@ impl<'a> Batch<'a> {
             .flat_map(|prompt| prompt.iter().copied().chain(std::iter::repeat_n(0, longest - prompt.len())))
             .collect();
         let lengths: Vec<i64> = chosen.iter().map(|prompt| prompt.len() as i64).collect();
-        let tokens = Tensor::f_from_slice(&padded)?.f_view([chosen.len() as i64, longest as i64])?.f_to_device(device)?;
+        let tokens =
+            Tensor::f_from_slice(&padded)?.f_view([chosen.len() as i64, longest as i64])?.f_to_device(device)?;
         let mut cache = Cache::new(model.layers(), &lengths, device)?;
         let hidden = model.hidden_next(&tokens, &mut cache)?;
         let width = hidden.size3()?.2;
@@ -162,7 +163,11 @@ fn check(model: &dyn CausalLm, prompts: &[Vec<i64>], limits: &Limits) -> Result<
         }
         if let Some(id) = prompt.iter().find(|&&id| !(0..model.vocabulary()).contains(&id)) {
             let problem = format!("holds the token id {id}, the model knows 0 to {}", model.vocabulary() - 1);
-            return Err(Error::setting(format!("prompt {index}"), problem, "use the tokenizer that belongs to the model"));
+            return Err(Error::setting(
+                format!("prompt {index}"),
+                problem,
+                "use the tokenizer that belongs to the model",
+            ));
         }
     }
     Ok(())

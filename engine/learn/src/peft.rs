@@ -138,8 +138,8 @@ pub fn read_config(folder: &Path) -> Result<AdapterConfig> {
     let path = folder.join(CONFIG);
     let text = std::fs::read(&path).map_err(|error| Error::io("read", &path, error))?;
     let hint = "compare it with what PEFT's save_pretrained writes";
-    let value: Value =
-        serde_json::from_slice(&text).map_err(|error| Error::file(&path, format!("is no valid JSON: {error}"), hint))?;
+    let value: Value = serde_json::from_slice(&text)
+        .map_err(|error| Error::file(&path, format!("is no valid JSON: {error}"), hint))?;
     let config: AdapterConfig = serde_path_to_error::deserialize(&value)
         .map_err(|error| Error::file(&path, format!("{}: {}", error.path(), error.inner()), hint))?;
     if let Some(all) = value.as_object() {
@@ -196,7 +196,9 @@ pub fn load(folder: &Path, parameters: &mut Parameters) -> Result<()> {
     let names: Vec<_> = absent.iter().map(|name| format!("{PREFIX}{name}")).collect();
     let near = names.first().and_then(|name| nearest(name, keys.iter().map(String::as_str)));
     let hint = match near {
-        Some(near) => format!("the nearest key there is `{near}`; check that the targets are those it was trained with"),
+        Some(near) => {
+            format!("the nearest key there is `{near}`; check that the targets are those it was trained with")
+        }
         None => "check that the targets are those the adapter was trained with".to_owned(),
     };
     let list = some_of(names.iter().map(String::as_str));
@@ -271,9 +273,10 @@ mod tests {
 
     #[test]
     fn targets_are_written_as_the_suffixes_that_mean_the_same() {
-        let places: Vec<Place> = [("m.0.q_proj", Role::AttentionQ), ("m.1.q_proj", Role::AttentionQ), ("m.0.up", Role::MlpUp)]
-            .map(|(name, role)| Place { name: name.to_owned(), role })
-            .into();
+        let places: Vec<Place> =
+            [("m.0.q_proj", Role::AttentionQ), ("m.1.q_proj", Role::AttentionQ), ("m.0.up", Role::MlpUp)]
+                .map(|(name, role)| Place { name: name.to_owned(), role })
+                .into();
         let places: Vec<&Place> = places.iter().collect();
         assert_eq!(suffixes(&Targets::Roles(vec![Role::AttentionQ]), &places), ["q_proj"]);
         assert_eq!(suffixes(&Targets::AllLinear, &places), ["q_proj", "up"]);

@@ -112,7 +112,11 @@ impl Pattern {
     /// Compiles `text`, which must match a name from its start to its end.
     pub fn new(text: &str) -> Result<Self> {
         let whole = Regex::new(&format!("^(?:{text})$")).map_err(|error| {
-            Error::setting("targets", format!("`{text}` is no valid pattern: {error}"), "give a regular expression over whole names")
+            Error::setting(
+                "targets",
+                format!("`{text}` is no valid pattern: {error}"),
+                "give a regular expression over whole names",
+            )
         })?;
         Ok(Self { text: text.to_owned(), whole })
     }
@@ -242,10 +246,7 @@ mod tests {
         );
         assert!(problem(&Targets::Pattern(Pattern::new("q_proj").unwrap())).contains("no whole name matches `q_proj`"));
         assert!(problem(&Targets::Suffixes(vec![])).contains("names no linear map"));
-        assert_eq!(
-            Pattern::new("(").unwrap_err().hint(),
-            Some("give a regular expression over whole names")
-        );
+        assert_eq!(Pattern::new("(").unwrap_err().hint(), Some("give a regular expression over whole names"));
     }
 
     #[test]

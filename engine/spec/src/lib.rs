@@ -2,16 +2,20 @@
 //! is read, substituted and checked; and the job that a stage becomes. Knows no graph, no store, no tensor.
 
 pub mod adapter;
+pub mod diagnostic;
 pub mod files;
 pub mod job;
+pub mod matrix;
 pub mod metric;
 pub mod model;
 pub mod names;
 pub mod one_of;
 pub mod optimizer;
+pub mod pipeline;
 pub mod protocol;
 pub mod reference;
 pub mod schedule;
 pub mod stage;
 pub mod stage_or;
 pub mod suggest;
+pub mod text;

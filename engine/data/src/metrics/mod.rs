@@ -75,6 +75,37 @@ pub fn headline(name: &str, keys: &[&str], summary: &Figures) -> Figures {
     keys.iter().filter_map(entry).collect()
 }
 
+/// What a figure means to a reader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Meaning {
+    /// The figure's name in words.
+    pub title: &'static str,
+    /// Whether it is a percentage.
+    pub is_percent: bool,
+    /// Whether more is better.
+    pub more_is_better: bool,
+}
+
+/// What a figure means, by `metric.figure`; nothing for a figure that no metric here counts, or that is a mere count.
+pub fn meaning(name: &str) -> Option<Meaning> {
+    let (metric, figure) = name.split_once('.')?;
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let metric = metric.rsplit_once('_').filter(|(_, times)| is_number(times)).map_or(metric, |(first, _)| first);
+    let percent = |title| Some(Meaning { title, is_percent: true, more_is_better: true });
+    match (metric, figure) {
+        ("squad_v2", "exact") => percent("Exact match"),
+        ("squad_v2", "f1") => percent("F1"),
+        ("squad_v2", "has_ans_exact") => percent("HasAns exact"),
+        ("squad_v2", "has_ans_f1") => percent("HasAns F1"),
+        ("squad_v2", "no_ans_exact") => percent("NoAns exact"),
+        ("squad_v2", "no_ans_f1") => percent("NoAns F1"),
+        ("perplexity", "token_accuracy") => percent("Token accuracy"),
+        ("perplexity", "perplexity") => Some(Meaning { title: "Perplexity", is_percent: false, more_is_better: false }),
+        ("perplexity", "mean_nll") => Some(Meaning { title: "Mean NLL", is_percent: false, more_is_better: false }),
+        _ => None,
+    }
+}
+
 /// Scores many rows at once; a row without a prediction has failed.
 pub fn score_texts(metric: &dyn TextMetric, rows: &[(Option<String>, Vec<String>)]) -> Vec<Figures> {
     let score = |(prediction, references): &(Option<String>, Vec<String>)| match prediction {
@@ -100,5 +131,20 @@ mod tests {
         let summary = Figures::from([("exact".into(), 50.0), ("total".into(), 2.0)]);
         let headline = headline("squad_v2", &["exact", "no_ans_exact"], &summary);
         assert_eq!(headline, Figures::from([("squad_v2.exact".into(), 50.0)]));
+    }
+
+    #[test]
+    fn every_headline_figure_has_a_meaning() {
+        for name in Metric::NAMES {
+            let metric: Metric = serde_json::from_value((*name).into()).unwrap();
+            let keys = match counter(&metric) {
+                Counter::Text(metric) => metric.headline(),
+                Counter::Tokens(metric) => metric.headline(),
+            };
+            for key in keys {
+                assert!(meaning(&format!("{name}.{key}")).is_some(), "{name}.{key}");
+                assert_eq!(meaning(&format!("{name}_2.{key}")), meaning(&format!("{name}.{key}")));
+            }
+        }
     }
 }

@@ -75,7 +75,11 @@ impl LowRank {
             return Err(Error::setting("rank", format!("is {rank}"), "it must be at least 1"));
         }
         if !(alpha.is_finite() && alpha > 0.0) {
-            return Err(Error::setting("alpha", format!("is {alpha}"), "it must be above zero; twice the rank is usual"));
+            return Err(Error::setting(
+                "alpha",
+                format!("is {alpha}"),
+                "it must be above zero; twice the rank is usual",
+            ));
         }
         if !(0.0..1.0).contains(&dropout) {
             return Err(Error::setting("dropout", format!("is {dropout}"), "it must be at least 0 and below 1"));

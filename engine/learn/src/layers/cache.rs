@@ -69,7 +69,10 @@ impl Cache {
         let capacity = slot.as_ref().map_or(0, |(held, _)| held.size().get(2).copied().unwrap_or(0));
         if needed > capacity {
             let grow = |held: Option<&Tensor>| -> Result<Tensor> {
-                let room = Tensor::f_zeros([rows, heads, needed + GROWTH.max(needed / 2), width], (keys.f_kind()?, keys.device()))?;
+                let room = Tensor::f_zeros(
+                    [rows, heads, needed + GROWTH.max(needed / 2), width],
+                    (keys.f_kind()?, keys.device()),
+                )?;
                 if let Some(held) = held {
                     room.f_narrow(2, 0, filled)?.f_copy_(&held.f_narrow(2, 0, filled)?)?;
                 }

@@ -58,7 +58,8 @@ pub struct Angles {
 impl Rope {
     /// Frequencies `theta^(−2i/head_dim)`, scaled where `scaling` is given.
     pub fn new(head_dim: i64, theta: f64, scaling: Option<Llama3Scaling>, device: Device) -> Result<Self> {
-        let exponents = Tensor::f_arange_start_step(0, head_dim, 2, (Kind::Float, Device::Cpu))?.f_div_scalar(head_dim)?;
+        let exponents =
+            Tensor::f_arange_start_step(0, head_dim, 2, (Kind::Float, Device::Cpu))?.f_div_scalar(head_dim)?;
         let plain = Vec::<f32>::try_from(Tensor::f_pow_scalar(theta, &exponents)?.f_reciprocal()?)?;
         let frequencies: Vec<f32> =
             plain.into_iter().map(|frequency| scaling.map_or(frequency, |scaling| scaling.scale(frequency))).collect();

@@ -58,10 +58,16 @@ impl Source for Checkpoint {
         let Some(file) = self.file(name) else {
             let near = nearest(name, self.unused.iter().map(String::as_str));
             let hint = match near {
-                Some(near) => format!("the nearest name there is `{near}`; check that config.json belongs to these weights"),
+                Some(near) => {
+                    format!("the nearest name there is `{near}`; check that config.json belongs to these weights")
+                }
                 None => "check that config.json belongs to these weights".to_owned(),
             };
-            return Err(Error::file(&self.folder, format!("the weights have no tensor `{name}`, which config.json asks for"), hint));
+            return Err(Error::file(
+                &self.folder,
+                format!("the weights have no tensor `{name}`, which config.json asks for"),
+                hint,
+            ));
         };
         let stored = file.shape(name).unwrap_or_default();
         if stored != shape {

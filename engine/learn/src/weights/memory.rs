@@ -30,7 +30,9 @@ impl Source for InMemory {
                 format!("has shape {:?}, the model's configuration asks for {shape:?}", tensor.size()),
                 "give the configuration that belongs to these tensors",
             )),
-            None => Err(Error::setting(name, "the model needs this tensor and it is not there", "give all its tensors")),
+            None => {
+                Err(Error::setting(name, "the model needs this tensor and it is not there", "give all its tensors"))
+            }
         }
     }
 
@@ -43,6 +45,10 @@ impl Source for InMemory {
             return Ok(());
         }
         let names = some_of(self.tensors.keys().map(String::as_str));
-        Err(Error::setting(names, "the model has no such tensor", "give the configuration that belongs to these tensors"))
+        Err(Error::setting(
+            names,
+            "the model has no such tensor",
+            "give the configuration that belongs to these tensors",
+        ))
     }
 }

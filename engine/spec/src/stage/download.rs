@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Fault, Input, Kind, LocalPath, Program};
+use super::{Fault, Input, Kind, LocalPath, Program, Read};
 
 /// Brings files into the store: a local file or folder, or a file from https.
 ///
@@ -45,7 +45,7 @@ impl Kind for Download {
 
     fn local_paths(&self) -> Vec<LocalPath> {
         match &self.from {
-            Source::Path(path) => vec![LocalPath { role: "from.path".into(), path: path.clone() }],
+            Source::Path(path) => vec![LocalPath { role: "from.path".into(), path: path.clone(), read: Read::Whole }],
             Source::Url(_) => Vec::new(),
         }
     }

@@ -52,13 +52,11 @@ impl Kind for Evaluate {
         let mut read = vec![files::SPECIAL_IDS.to_owned(), files::TOKENIZER.to_owned()];
         read.extend(self.data.part.iter().map(|part| files::split(part)));
         vec![
-            Input {
-                role: "model".into(),
-                references: self.model.0.iter().collect(),
-                gathers: false,
-                files: Vec::new(),
-            },
-            Input::follow("data", &self.data).only(read),
+            Input::any_of("model", self.model.0.iter().collect()).of_kind(&["download", "train"]),
+            Input::follow("data", &self.data)
+                .of_kind(&["tokenize"])
+                .only(read)
+                .with_splits(self.data.part.iter().map(|split| ("data".to_owned(), split.clone()))),
         ]
     }
 

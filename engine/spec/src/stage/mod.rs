@@ -47,12 +47,33 @@ pub struct Input<'a> {
     pub gathers: bool,
     /// The files that are read, relative to what the stage left; all of them where empty. Only these are in the key.
     pub files: Vec<String>,
+    /// The kinds of stage that may stand here besides `command`; any where empty.
+    pub kinds: &'static [&'static str],
+    /// Splits that must be among what the stage leaves, with the setting that names each.
+    pub splits: Vec<(String, String)>,
 }
 
 impl<'a> Input<'a> {
     /// An input that is followed and read whole.
     pub fn follow(role: impl Into<String>, reference: &'a Reference) -> Self {
-        Self { role: role.into(), references: vec![reference], gathers: false, files: Vec::new() }
+        Self::any_of(role, vec![reference])
+    }
+
+    /// An input that is followed and comes from one of several stages.
+    pub fn any_of(role: impl Into<String>, references: Vec<&'a Reference>) -> Self {
+        Self { role: role.into(), references, gathers: false, files: Vec::new(), kinds: &[], splits: Vec::new() }
+    }
+
+    /// The same input, which only stages of these kinds (or a `command`) can give.
+    pub fn of_kind(mut self, kinds: &'static [&'static str]) -> Self {
+        self.kinds = kinds;
+        self
+    }
+
+    /// The same input, which must hold these splits: pairs of the setting that names it, and the split.
+    pub fn with_splits(mut self, splits: impl IntoIterator<Item = (String, String)>) -> Self {
+        self.splits = splits.into_iter().collect();
+        self
     }
 
     /// The same input, of which only these files are read.
@@ -69,6 +90,28 @@ pub struct LocalPath {
     pub role: String,
     /// The path, relative to the project's root.
     pub path: String,
+    /// What is read there.
+    pub read: Read,
+}
+
+/// What a stage reads at a path of the project.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Read {
+    /// The file, or everything in the folder.
+    Whole,
+    /// A template, and the templates that it names.
+    Template,
+}
+
+/// The splits that a stage leaves, as far as its settings tell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Splits<'a> {
+    /// Only a run shows them.
+    Unknown,
+    /// These.
+    Named(Vec<&'a str>),
+    /// Those of the input in this role.
+    Of(&'static str),
 }
 
 /// A setting that is wrong in itself, found after it was read.
@@ -108,6 +151,16 @@ pub trait Kind: serde::Serialize + serde::de::DeserializeOwned + schemars::JsonS
     /// The role of an input that whoever reads this stage reads too: a trained adapter carries its model.
     fn carries(&self) -> Option<&'static str> {
         None
+    }
+
+    /// The splits it leaves, as far as the settings tell.
+    fn splits(&self) -> Splits<'_> {
+        Splits::Unknown
+    }
+
+    /// The file or folder of a part, relative to what the stage leaves.
+    fn part_path(&self, part: &str) -> String {
+        part.to_owned()
     }
 
     /// Mistakes that no type can express.
@@ -172,6 +225,16 @@ macro_rules! stages {
             /// See [`Kind::carries`].
             pub fn carries(&self) -> Option<&'static str> {
                 match self { $(Self::$variant(stage) => stage.carries()),+ }
+            }
+
+            /// See [`Kind::splits`].
+            pub fn splits(&self) -> Splits<'_> {
+                match self { $(Self::$variant(stage) => stage.splits()),+ }
+            }
+
+            /// See [`Kind::part_path`].
+            pub fn part_path(&self, part: &str) -> String {
+                match self { $(Self::$variant(stage) => stage.part_path(part)),+ }
             }
 
             /// See [`Kind::faults`].

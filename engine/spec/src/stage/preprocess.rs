@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::{Fault, Input, Kind, LocalPath, Program};
+use super::{Fault, Input, Kind, LocalPath, Program, Read, Splits};
 use crate::reference::Reference;
 
 /// Reads rows, divides them into splits and renders each row by a template.
@@ -228,11 +228,19 @@ impl Kind for Preprocess {
     const PROGRAM: Program = Program::Engine;
 
     fn inputs(&self) -> Vec<Input<'_>> {
-        vec![Input::follow("input", &self.input)]
+        vec![Input::follow("input", &self.input).of_kind(&["download"])]
     }
 
     fn local_paths(&self) -> Vec<LocalPath> {
-        vec![LocalPath { role: "template".into(), path: format!("templates/{}", self.template) }]
+        vec![LocalPath { role: "template".into(), path: format!("templates/{}", self.template), read: Read::Template }]
+    }
+
+    fn splits(&self) -> Splits<'_> {
+        Splits::Named(self.splits.keys().map(String::as_str).collect())
+    }
+
+    fn part_path(&self, part: &str) -> String {
+        crate::files::split(part)
     }
 
     fn faults(&self) -> Vec<Fault> {

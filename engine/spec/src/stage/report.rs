@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Fault, Input, Kind, Program};
-use crate::reference::Reference;
+use crate::{files, reference::Reference};
 
 /// Sets what other stages left side by side.
 ///
@@ -54,13 +54,12 @@ impl Kind for Report {
     const PROGRAM: Program = Program::Engine;
 
     fn inputs(&self) -> Vec<Input<'_>> {
+        let read = [files::METRICS, files::SUMMARY, files::HISTORY, files::PREDICTIONS];
         let gather = |(index, reference)| Input {
-            role: format!("inputs.{index}"),
-            references: vec![reference],
             gathers: true,
-            files: [crate::files::METRICS, crate::files::SUMMARY, crate::files::HISTORY, crate::files::PREDICTIONS]
-                .map(String::from)
-                .to_vec(),
+            ..Input::follow(format!("inputs.{index}"), reference)
+                .of_kind(&["train", "evaluate"])
+                .only(read.map(String::from))
         };
         self.inputs.iter().enumerate().map(gather).collect()
     }

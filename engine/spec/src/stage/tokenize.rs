@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::{Fault, Input, Kind, Program};
+use super::{Fault, Input, Kind, Program, Splits};
 use crate::reference::Reference;
 
 /// Turns rendered rows into token ids.
@@ -350,11 +350,28 @@ impl Kind for Tokenize {
     const PROGRAM: Program = Program::Engine;
 
     fn inputs(&self) -> Vec<Input<'_>> {
-        let mut inputs = vec![Input::follow("input", &self.input)];
+        let mut splits = Vec::new();
+        if let Overflow::BySplit(policies) = &self.overflow {
+            splits.extend(policies.keys().map(|split| (format!("overflow.{split}"), split.clone())));
+        }
+        if let TokenizerSource::Bpe(BpeTraining { splits: Some(learned), .. }) = &self.tokenizer {
+            splits.extend(
+                learned.iter().enumerate().map(|(i, split)| (format!("tokenizer.bpe.splits.{i}"), split.clone())),
+            );
+        }
+        let mut inputs = vec![Input::follow("input", &self.input).of_kind(&["preprocess"]).with_splits(splits)];
         if let TokenizerSource::Stage(reference) = &self.tokenizer {
             inputs.push(Input::follow("tokenizer", reference).only(crate::files::TOKENIZER_FILES.map(String::from)));
         }
         inputs
+    }
+
+    fn splits(&self) -> Splits<'_> {
+        Splits::Of("input")
+    }
+
+    fn part_path(&self, part: &str) -> String {
+        crate::files::split(part)
     }
 
     fn faults(&self) -> Vec<Fault> {

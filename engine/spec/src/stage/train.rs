@@ -288,12 +288,14 @@ impl Kind for Train {
     fn inputs(&self) -> Vec<Input<'_>> {
         let mut inputs = Vec::new();
         if let ModelSource::Stage(reference) = &self.model {
-            inputs.push(Input::follow("model", reference));
+            inputs.push(Input::follow("model", reference).of_kind(&["download", "train"]));
         }
         let mut read =
             vec![files::split(self.train_split()), files::SPECIAL_IDS.to_owned(), files::TOKENIZER.to_owned()];
         read.extend(self.validate.iter().map(|validate| files::split(&validate.on)));
-        inputs.push(Input::follow("data", &self.data).only(read));
+        let mut splits = vec![("data".to_owned(), self.train_split().to_owned())];
+        splits.extend(self.validate.iter().map(|validate| ("validate.on".to_owned(), validate.on.clone())));
+        inputs.push(Input::follow("data", &self.data).of_kind(&["tokenize"]).only(read).with_splits(splits));
         inputs
     }
 

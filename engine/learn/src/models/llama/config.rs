@@ -113,7 +113,8 @@ impl Config {
 
     /// The base of the rotary frequencies.
     pub fn rope_theta(&self) -> Result<f64> {
-        let theta = self.rope_parameters.as_ref().and_then(|rope| rope.rope_theta).or(self.rope_theta).unwrap_or(10_000.0);
+        let theta =
+            self.rope_parameters.as_ref().and_then(|rope| rope.rope_theta).or(self.rope_theta).unwrap_or(10_000.0);
         if theta > 0.0 { Ok(theta) } else { Err(wrong("rope_theta", format!("is {theta}"), "it must be above zero")) }
     }
 

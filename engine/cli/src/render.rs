@@ -1,0 +1,70 @@
+//! How mistakes look on a terminal. The only place that turns a diagnostic into text; knows no command.
+
+use std::io::IsTerminal;
+
+use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteDiagnostic, NamedSource, Report, Severity};
+use spec::{diagnostic::Diagnostic, job::Failure};
+
+/// Prints mistakes on standard error, then how many there were.
+pub fn diagnostics(faults: &[Diagnostic]) {
+    let handler = handler();
+    for fault in faults {
+        let mut shown = MietteDiagnostic::new(fault.message.clone()).with_severity(Severity::Error);
+        if !fault.hint.is_empty() {
+            shown = shown.with_help(fault.hint.clone());
+        }
+        let report = match &fault.place {
+            None => Report::new(shown),
+            Some(place) => {
+                let label = LabeledSpan::new(None, place.start, place.length);
+                let source = NamedSource::new(&place.source.name, place.source.text.clone());
+                Report::new(shown.with_labels([label])).with_source_code(source)
+            }
+        };
+        let mut text = String::new();
+        match handler.render_report(&mut text, report.as_ref()) {
+            Ok(()) => eprint!("{text}"),
+            Err(_) => eprintln!("{fault}"),
+        }
+    }
+    if faults.len() > 1 {
+        eprintln!("{} mistakes", faults.len());
+    }
+}
+
+/// Prints why a stage failed, or why a command could not be done.
+pub fn failure(name: Option<&str>, failure: &Failure) {
+    let mut message = String::new();
+    if let Some(name) = name {
+        message.push_str(&format!("{name}: "));
+    }
+    message.push_str(&failure.message);
+    if let Some(place) = &failure.place {
+        message.push_str(&format!("\nat {place}"));
+    }
+    let mut shown = MietteDiagnostic::new(message).with_severity(Severity::Error);
+    if let Some(hint) = &failure.hint {
+        shown = shown.with_help(hint.clone());
+    }
+    let report = Report::new(shown);
+    let mut text = String::new();
+    match handler().render_report(&mut text, report.as_ref()) {
+        Ok(()) => eprint!("{text}"),
+        Err(_) => eprintln!("{}", failure.message),
+    }
+}
+
+fn handler() -> GraphicalReportHandler {
+    let colors = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let theme = if colors { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
+    GraphicalReportHandler::new_themed(theme).with_width(width())
+}
+
+/// The terminal's width, or 100 columns where there is none.
+pub fn width() -> usize {
+    rustix::termios::tcgetwinsize(std::io::stderr())
+        .ok()
+        .map(|size| usize::from(size.ws_col))
+        .filter(|columns| *columns >= 40)
+        .unwrap_or(100)
+}

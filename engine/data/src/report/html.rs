@@ -1,0 +1,148 @@
+//! A report as one HTML file that needs no other: styles and pictures stand in it. Knows no figure: it prints what
+//! the tables and plots hold.
+
+use std::fmt::Write;
+
+use super::{Report, plots::Plot, svg::colour, table::Sheet};
+
+/// The whole report.
+pub fn page(report: &Report<'_>) -> String {
+    let title = escape(&report.title);
+    let mut text = format!(
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <meta name=\"color-scheme\" content=\"light dark\">\n<title>{title}</title>\n<style>\n{}</style>\n</head>\n\
+         <body>\n<main>\n<h1>{title}</h1>\n",
+        include_str!("style.css")
+    );
+    for sentence in &report.summary {
+        let _ = writeln!(text, "<p class=\"summary\">{}</p>", escape(sentence));
+    }
+    if !report.scores.is_empty() {
+        text.push_str("<section>\n<h2>Scores</h2>\n");
+        for (index, one) in report.scores.iter().enumerate() {
+            let _ = writeln!(text, "<h3>{}</h3>", escape(&one.title));
+            sheet(&mut text, one);
+            plots(&mut text, report, &report.score_plots[index], "dots");
+        }
+        text.push_str("</section>\n");
+    }
+    if !report.training.is_empty() {
+        text.push_str("<section>\n<h2>Training</h2>\n");
+        for (index, one) in report.training.iter().enumerate() {
+            let _ = writeln!(text, "<h3>{}</h3>", escape(&one.title));
+            sheet(&mut text, one);
+            plots(&mut text, report, &report.loss_plots[index], "curves");
+        }
+        text.push_str("</section>\n");
+    }
+    samples(&mut text, report);
+    text.push_str("<section>\n<h2>What this was</h2>\n");
+    sheet(&mut text, &report.inputs);
+    text.push_str("</section>\n</main>\n</body>\n</html>\n");
+    text
+}
+
+fn sheet(text: &mut String, sheet: &Sheet) {
+    text.push_str("<div class=\"scroll\"><table>\n<thead><tr><th></th>");
+    for column in &sheet.columns {
+        let _ = write!(text, "<th scope=\"col\">{}</th>", escape(column));
+    }
+    text.push_str("</tr></thead>\n<tbody>\n");
+    for line in &sheet.lines {
+        let class = if line.source.is_some() { " class=\"published\"" } else { "" };
+        let swatch = line.row.map(swatch).unwrap_or_default();
+        let _ = write!(text, "<tr{class}><th scope=\"row\">{swatch}{}", escape(&line.label));
+        if let Some(source) = &line.source {
+            let _ = write!(text, "<span class=\"source\">published: {}</span>", escape(source));
+        }
+        text.push_str("</th>");
+        for cell in &line.cells {
+            let figure = if cell.text.is_empty() { "–".to_owned() } else { escape(&cell.text) };
+            let figure = if cell.is_best { format!("<strong>{figure}</strong>") } else { figure };
+            let deviation = cell.deviation.as_ref().map(|d| format!("<span class=\"sd\"> ± {}</span>", escape(d)));
+            let _ = write!(text, "<td>{figure}{}</td>", deviation.unwrap_or_default());
+        }
+        text.push_str("</tr>\n");
+    }
+    text.push_str("</tbody></table></div>\n");
+    if !sheet.notes.is_empty() {
+        let _ = writeln!(text, "<p class=\"note\">{}</p>", escape(&sheet.notes.join(" ")));
+    }
+}
+
+fn swatch(row: usize) -> String {
+    format!("<i class=\"swatch {}\"></i>", colour(row))
+}
+
+fn plots(text: &mut String, report: &Report<'_>, plots: &[Plot], class: &str) {
+    if plots.is_empty() {
+        return;
+    }
+    let _ = writeln!(text, "<div class=\"plots {class}\">");
+    for plot in plots {
+        let _ = write!(text, "<figure>\n<figcaption><b>{}</b>", escape(&plot.title));
+        if !plot.rows.is_empty() {
+            text.push_str("<span class=\"legend\">");
+            for row in &plot.rows {
+                let _ = write!(text, "<span>{}{}</span>", swatch(*row), escape(&report.rows[*row]));
+            }
+            text.push_str("</span>");
+        }
+        let _ = write!(text, "</figcaption>\n{}", plot.svg);
+        if !plot.note.is_empty() {
+            let _ = writeln!(text, "<p class=\"note\">{}</p>", escape(&plot.note));
+        }
+        text.push_str("</figure>\n");
+    }
+    text.push_str("</div>\n");
+}
+
+fn samples(text: &mut String, report: &Report<'_>) {
+    if report.samples.is_empty() {
+        return;
+    }
+    let _ = writeln!(text, "<section>\n<h2>Some rows</h2>\n<p class=\"note\">{}</p>", escape(&report.samples_note));
+    for sample in &report.samples {
+        let _ = writeln!(text, "<article>\n<p class=\"why\">{}</p>\n<pre>{}</pre>", sample.why, escape(&sample.prompt));
+        let right = match sample.references.as_slice() {
+            [] => "<em>no answer</em>".to_owned(),
+            list => list.iter().map(|reference| escape(reference)).collect::<Vec<_>>().join(" / "),
+        };
+        let _ = writeln!(text, "<dl>\n<dt>right answer</dt><dd>{right}</dd>");
+        for (row, output, is_right) in &sample.outputs {
+            let (class, mark) = if *is_right { ("right", "✓") } else { ("wrong", "✗") };
+            let output = match output.as_deref() {
+                None => "<em>none: the prompt did not fit</em>".to_owned(),
+                Some("") => "<em>empty</em>".to_owned(),
+                Some(output) => escape(output),
+            };
+            let _ = writeln!(
+                text,
+                "<dt>{}{}</dt><dd><span class=\"{class}\">{mark}</span> {output}</dd>",
+                swatch(*row),
+                escape(&report.rows[*row])
+            );
+        }
+        text.push_str("</dl>\n</article>\n");
+    }
+    text.push_str("</section>\n");
+}
+
+/// A text that HTML prints as it is, within an element or an attribute.
+pub fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\'' => escaped.push_str("&#39;"),
+            // HTML has no form for the other control characters.
+            c if c.is_control() && !matches!(c, '\n' | '\t') => escaped.push('\u{fffd}'),
+            c => escaped.push(c),
+        }
+    }
+    escaped
+}

@@ -1,0 +1,181 @@
+//! The stage `report`: reads what other stages left and sets it side by side, as Markdown, as one HTML file and as
+//! figures for other programs. Knows what a report holds; each file beside this one knows one part of it.
+
+mod csv;
+mod html;
+mod layout;
+mod markdown;
+mod member;
+mod numbers;
+mod plots;
+mod samples;
+mod svg;
+mod table;
+
+use std::fs;
+
+use spec::{
+    job::{Failure, Job, JobInput},
+    stage,
+};
+
+use self::{
+    layout::{Group, Layout},
+    member::Member,
+    plots::Plot,
+    samples::Sample,
+    table::{Cell, Line, Sheet},
+};
+use crate::metrics::meaning;
+
+/// What a report holds, whatever it is printed as.
+struct Report<'a> {
+    title: String,
+    /// What was found, in sentences.
+    summary: Vec<String>,
+    rows: &'a [String],
+    scores: Vec<Sheet>,
+    /// The plots of each sheet of scores.
+    score_plots: Vec<Vec<Plot>>,
+    training: Vec<Sheet>,
+    /// The plots of each sheet of training.
+    loss_plots: Vec<Vec<Plot>>,
+    samples: Vec<Sample>,
+    samples_note: String,
+    inputs: Sheet,
+}
+
+/// Writes `report.md`, `report.html` and `metrics.csv` into the job's result.
+///
+/// # Errors
+/// When a file of an input cannot be read or is not what its stage leaves, or when a file cannot be written.
+pub fn run(job: &Job, settings: &stage::Report) -> Result<(), Failure> {
+    let mut members: Vec<Member> = Vec::new();
+    for input in inputs(job) {
+        if !members.iter().any(|member| member.input.name() == input.name()) {
+            members.push(Member::read(input)?);
+        }
+    }
+    let layout = Layout::new(&members, &settings.table);
+    if layout.rows.is_empty() {
+        return Err(Failure {
+            message: "nothing to report: no input left scores or a training history".to_owned(),
+            place: Some(job.name.clone()),
+            hint: Some("name `train` or `evaluate` stages in `inputs`".to_owned()),
+        });
+    }
+    let report = assemble(job, settings, &members, &layout)?;
+    for (name, text) in [
+        ("report.md", markdown::page(&report)),
+        ("report.html", html::page(&report)),
+        ("metrics.csv", csv::page(&members)),
+    ] {
+        let path = job.result.join(name);
+        fs::write(&path, text).map_err(|error| Failure {
+            message: format!("failed to write {}: {error}", path.display()),
+            place: Some(path.display().to_string()),
+            hint: Some("check the space and the permissions of the folder".to_owned()),
+        })?;
+    }
+    Ok(())
+}
+
+/// The members of all inputs, in the order in which the pipeline file names their stages.
+fn inputs(job: &Job) -> Vec<&JobInput> {
+    let number = |role: &str| role.rsplit('.').next().and_then(|number| number.parse().ok()).unwrap_or(usize::MAX);
+    let mut roles: Vec<(usize, &Vec<JobInput>)> =
+        job.inputs.iter().map(|(role, members)| (number(role), members)).collect();
+    roles.sort_by_key(|(number, _)| *number);
+    roles.into_iter().flat_map(|(_, members)| members).collect()
+}
+
+/// The rows by name where they are few, else the stage's name.
+fn title(job: &Job, rows: &[String]) -> String {
+    match rows {
+        [first @ .., last] if (1..6).contains(&first.len()) => format!("{} and {last} compared", first.join(", ")),
+        _ => job.name.clone(),
+    }
+}
+
+fn assemble<'a>(
+    job: &Job,
+    settings: &stage::Report,
+    members: &[Member],
+    layout: &'a Layout<'_>,
+) -> Result<Report<'a>, Failure> {
+    let mut report = Report {
+        title: title(job, &layout.rows),
+        summary: Vec::new(),
+        rows: &layout.rows,
+        scores: Vec::new(),
+        score_plots: Vec::new(),
+        training: Vec::new(),
+        loss_plots: Vec::new(),
+        samples: Vec::new(),
+        samples_note: String::new(),
+        inputs: what_this_was(members),
+    };
+    for (index, group) in layout.groups.iter().enumerate() {
+        // Others published their figures of one evaluation, not of its controls.
+        let published = if index == 0 { settings.published.as_slice() } else { &[] };
+        report.scores.push(table::scores(layout, group, published, &settings.table.mean_over));
+        report.score_plots.push(plots::scores(layout, group, published));
+    }
+    for group in &layout.trainings {
+        report.training.push(table::training(layout, group));
+        report.loss_plots.push(plots::losses(layout, group));
+    }
+    if let Some(group) = layout.groups.first()
+        && let Some(figure) = table::headline(group).first()
+    {
+        report.summary.extend(ranking(layout, group, &report.scores[0], figure));
+        report.samples = samples::samples(group, figure)?;
+        let first =
+            if group.members.iter().any(|members| members.len() > 1) { ", the first member of each row" } else { "" };
+        report.samples_note =
+            format!("From {}{first}: rows on which the methods differ, and rows that all got wrong.", group.name);
+    }
+    Ok(report)
+}
+
+/// The rows by the first figure, in a sentence.
+fn ranking(layout: &Layout<'_>, group: &Group<'_>, sheet: &Sheet, figure: &str) -> Option<String> {
+    let meaning = meaning(figure)?;
+    let mut ranked: Vec<(&str, f64)> = group
+        .filled()
+        .filter_map(|(row, members)| {
+            let (mean, _) = numbers::mean_and_deviation(&table::values(members, figure))?;
+            Some((layout.rows[row].as_str(), mean))
+        })
+        .collect();
+    ranked.sort_by(|a, b| if meaning.more_is_better { b.1.total_cmp(&a.1) } else { a.1.total_cmp(&b.1) });
+    let unit = if meaning.is_percent { " %" } else { "" };
+    let said = |(label, _): &(&str, f64)| {
+        let line = sheet.lines.iter().find(|line| line.source.is_none() && line.label == *label)?;
+        let cell = line.cells.first()?;
+        let deviation = cell.deviation.as_ref().map(|deviation| format!(" ± {deviation}")).unwrap_or_default();
+        Some(format!("{label} {}{deviation}{unit}", cell.text))
+    };
+    let said: Vec<String> = ranked.iter().filter_map(said).collect();
+    Some(format!("{} on {}, best first: {}.", sheet.columns.first()?, sheet.title, said.join(", ")))
+}
+
+/// Every member with how much it scored or learned from.
+fn what_this_was(members: &[Member]) -> Sheet {
+    let mut sheet = Sheet {
+        columns: ["Kind", "Rows scored", "Rows failed", "Time"].map(String::from).to_vec(),
+        ..Sheet::default()
+    };
+    for member in members {
+        let rows = member.scored.as_ref().and_then(|scored| scored.rows).map(numbers::count);
+        let failed = member.scored.as_ref().map(|scored| numbers::count(scored.failed));
+        let texts = [Some(member.input.kind.clone()), rows, failed, member.measured.seconds.map(numbers::duration)];
+        let cells = texts.map(|text| Cell { text: text.unwrap_or_default(), ..Cell::default() }).to_vec();
+        sheet.lines.push(Line { label: member.input.name(), source: None, row: None, cells });
+    }
+    sheet.notes.push("Every row of a split counts; a row that failed counts as wrong.".into());
+    sheet
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,223 @@
+//! The plots of a report: scores as dots, losses as lines. Knows what is drawn, not how a tick or a file is written.
+
+use super::{
+    layout::{Group, Layout},
+    member::Member,
+    numbers,
+    svg::{Area, Picture, Scale, spread, text_width},
+    table,
+};
+use crate::metrics::meaning;
+use spec::stage::Published;
+
+/// A plot and the words around it.
+#[derive(Debug)]
+pub struct Plot {
+    /// What is seen.
+    pub title: String,
+    /// The picture.
+    pub svg: String,
+    /// How it was drawn.
+    pub note: String,
+    /// The rows that are seen, for the legend.
+    pub rows: Vec<usize>,
+}
+
+/// Points that are drawn of one line at most: more steps are averaged.
+const POINTS: usize = 60;
+
+/// One plot for each headline figure of a group: a dot a member, a line at the mean.
+pub fn scores(layout: &Layout<'_>, group: &Group<'_>, published: &[Published]) -> Vec<Plot> {
+    let names = table::headline(group);
+    let decimals = table::percent_decimals(group);
+    let titles = table::titles(&names);
+    let mut plots = Vec::new();
+    for (name, title) in names.iter().zip(&titles) {
+        let rows: Vec<(usize, Vec<(String, f64)>)> = group
+            .filled()
+            .map(|(row, members)| {
+                let value = |member: &&&Member| {
+                    Some((member.input.name(), member.scored.as_ref()?.figures.get(name).copied()?))
+                };
+                (row, members.iter().filter_map(|member| value(&member)).collect())
+            })
+            .filter(|(_, values): &(usize, Vec<(String, f64)>)| !values.is_empty())
+            .collect();
+        if rows.is_empty() {
+            continue;
+        }
+        let others = |row: usize| {
+            published.iter().filter_map(move |from| {
+                let value = from.rows.get(&layout.rows[row])?.get(name)?;
+                Some((from.source.as_str(), *value))
+            })
+        };
+        let all: Vec<f64> = rows
+            .iter()
+            .flat_map(|(row, values)| values.iter().map(|(_, v)| *v).chain(others(*row).map(|(_, v)| v)))
+            .collect();
+        let (low, high) = (all.iter().copied().fold(f64::MAX, f64::min), all.iter().copied().fold(f64::MIN, f64::max));
+        let is_percent = meaning(name).is_some_and(|meaning| meaning.is_percent);
+        let names_width =
+            rows.iter().map(|(row, _)| text_width(&layout.rows[*row])).fold(40.0, f64::max).min(160.0) + 14.0;
+        let height = 26.0 * rows.len() as f64 + 40.0;
+        let area = Area { left: names_width, right: 400.0, top: 6.0, bottom: height - 30.0 };
+        // Percentages show their whole range, so that plots can be compared, but where all of them are close and high.
+        let x = match is_percent && (high - low > 25.0 || high < 50.0) {
+            true => Scale::exact(0.0, 100.0, area.left, area.right),
+            false => Scale::linear(low, high, area.left, area.right),
+        };
+        let mut picture = Picture::new(480.0, height);
+        picture.columns(area, &x);
+        for (index, (row, values)) in rows.iter().enumerate() {
+            let y = area.top + 26.0 * index as f64 + 15.0;
+            picture.text((area.left - 10.0, y + 4.5), &layout.rows[*row], "name", "end");
+            let figures: Vec<f64> = values.iter().map(|(_, value)| *value).collect();
+            let Some((mean, _)) = numbers::mean_and_deviation(&figures) else { continue };
+            for (source, value) in others(*row) {
+                let text = format!("{}, {source}: {}", layout.rows[*row], numbers::plain(value));
+                picture.diamond((x.at(value), y), &text);
+            }
+            let least = figures.iter().copied().fold(f64::MAX, f64::min);
+            let most = figures.iter().copied().fold(f64::MIN, f64::max);
+            picture.path(&[(x.at(least), y), (x.at(most), y)], *row, "range");
+            picture.path(&[(x.at(mean), y - 8.0), (x.at(mean), y + 8.0)], *row, "mean");
+            for (member, value) in values {
+                let text = format!("{member}: {}", table::written(meaning(name), *value, decimals));
+                picture.dot((x.at(*value), y), 4.5, *row, "dot", &text);
+            }
+            picture.text((412.0, y + 4.5), &table::written(meaning(name), mean, decimals), "value", "start");
+        }
+        let unit = if is_percent { " (%)" } else { "" };
+        let direction = match meaning(name).map(|meaning| meaning.more_is_better) {
+            Some(true) => ", more is better",
+            Some(false) => ", less is better",
+            None => "",
+        };
+        plots.push(Plot {
+            title: format!("{title}{unit}"),
+            svg: picture.finish(&format!("{title} of {}{direction}", rows_of(layout, &rows))),
+            note: String::new(),
+            rows: Vec::new(),
+        });
+    }
+    plots
+}
+
+fn rows_of(layout: &Layout<'_>, rows: &[(usize, Vec<(String, f64)>)]) -> String {
+    rows.iter().map(|(row, _)| layout.rows[*row].as_str()).collect::<Vec<_>>().join(", ")
+}
+
+/// The training loss and, where there is one, the validation loss of a stage's members.
+pub fn losses(layout: &Layout<'_>, group: &Group<'_>) -> Vec<Plot> {
+    let longest = group.members.iter().flatten().filter_map(|m| Some(m.trained.as_ref()?.losses.len())).max();
+    let size = longest.unwrap_or_default().div_ceil(POINTS).max(1);
+    let training = curves(layout, group, "Training loss", |member| {
+        member.trained.as_ref().map(|trained| binned(&trained.losses, size)).unwrap_or_default()
+    });
+    let validation = curves(layout, group, "Validation loss", |member| {
+        member.trained.as_ref().map(|trained| trained.validation.clone()).unwrap_or_default()
+    });
+    let training = training.map(|mut plot| {
+        if size > 1 {
+            plot.note = format!("Each point is the mean of up to {size} steps.{}", prefixed(&plot.note));
+        }
+        plot
+    });
+    training.into_iter().chain(validation).collect()
+}
+
+fn prefixed(note: &str) -> String {
+    if note.is_empty() { String::new() } else { format!(" {note}") }
+}
+
+/// The same line with fewer points: `size` steps are averaged into each.
+fn binned(losses: &[(f64, f64)], size: usize) -> Points {
+    losses
+        .chunks(size)
+        .map(|chunk| {
+            let size = chunk.len() as f64;
+            (chunk.iter().map(|(step, _)| step).sum::<f64>() / size, chunk.iter().map(|(_, y)| y).sum::<f64>() / size)
+        })
+        .collect()
+}
+
+type Points = Vec<(f64, f64)>;
+
+fn curves(layout: &Layout<'_>, group: &Group<'_>, title: &str, points: impl Fn(&Member) -> Points) -> Option<Plot> {
+    let rows: Vec<(usize, Vec<Points>)> = group
+        .filled()
+        .map(|(row, members)| {
+            (row, members.iter().map(|member| points(member)).filter(|points| points.len() > 1).collect())
+        })
+        .filter(|(_, lines): &(usize, Vec<Points>)| !lines.is_empty())
+        .collect();
+    let all = || rows.iter().flat_map(|(_, lines)| lines.iter().flatten());
+    let steps = all().map(|(step, _)| *step).fold(0.0, f64::max);
+    let low = all().map(|(_, loss)| *loss).fold(f64::MAX, f64::min);
+    let high = all().map(|(_, loss)| *loss).fold(f64::MIN, f64::max);
+    if rows.is_empty() {
+        return None;
+    }
+    let labels = rows.iter().map(|(row, _)| text_width(&layout.rows[*row])).fold(40.0, f64::max).min(150.0);
+    let (width, height) = (560.0, 300.0);
+    let area = Area { left: 48.0, right: width - labels - 14.0, top: 12.0, bottom: height - 44.0 };
+    let is_log = low > 0.0 && high / low > 12.0;
+    let x = Scale::exact(0.0, steps, area.left, area.right);
+    let y = match is_log {
+        true => Scale::log(low, high, area.bottom, area.top),
+        false => Scale::linear(low, high, area.bottom, area.top),
+    };
+    let mut picture = Picture::new(width, height);
+    picture.frame(area, &x, &y, "optimiser step");
+    let placed = |line: &[(f64, f64)]| line.iter().map(|(step, loss)| (x.at(*step), y.at(*loss))).collect::<Points>();
+    let mut ends = Vec::new();
+    let mut has_bands = false;
+    for (row, lines) in &rows {
+        let shared = lines.iter().map(Vec::len).min().unwrap_or_default();
+        let over = |pick: fn(f64, f64) -> f64| -> Points {
+            (0..shared)
+                .map(|i| (lines[0][i].0, lines.iter().map(|line| line[i].1).reduce(pick).unwrap_or_default()))
+                .collect()
+        };
+        if lines.len() > 1 {
+            picture.band(&placed(&over(f64::max)), &placed(&over(f64::min)), *row);
+            has_bands = true;
+        }
+        let size = lines.len() as f64;
+        let mean: Points = over(|a, b| a + b).into_iter().map(|(step, sum)| (step, sum / size)).collect();
+        picture.path(&placed(&mean), *row, "curve");
+        // Validations are few: each is a point of its own.
+        if mean.len() <= 20 {
+            for (step, loss) in &mean {
+                let text =
+                    format!("{}, step {}: {}", layout.rows[*row], numbers::fixed(*step, 0), numbers::plain(*loss));
+                picture.dot((x.at(*step), y.at(*loss)), 3.5, *row, "dot", &text);
+            }
+        }
+        ends.extend(mean.last().map(|(step, loss)| (*row, x.at(*step), y.at(*loss))));
+    }
+    let mut places: Vec<(usize, f64)> = ends.iter().map(|(row, _, y)| (*row, *y)).collect();
+    spread(&mut places, 16.0, area.bottom);
+    for (row, y) in places {
+        let end = ends.iter().find(|(known, ..)| *known == row).map_or(area.right, |(_, x, _)| *x);
+        picture.label((end.max(area.right - 60.0) + 8.0, y + 4.5), &layout.rows[row], row);
+    }
+    let mut note = Vec::new();
+    if has_bands {
+        note.push("Lines are means; bands reach from the least to the greatest member.");
+    }
+    if is_log {
+        note.push("The scale of the loss is logarithmic.");
+    }
+    Some(Plot {
+        title: format!("{title}, {}", group.name),
+        svg: picture.finish(&format!(
+            "{title} of {} over {} optimiser steps",
+            rows.iter().map(|(row, _)| layout.rows[*row].as_str()).collect::<Vec<_>>().join(", "),
+            numbers::count(steps as u64)
+        )),
+        note: note.join(" "),
+        rows: rows.iter().map(|(row, _)| *row).collect(),
+    })
+}

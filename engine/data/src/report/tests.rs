@@ -1,0 +1,227 @@
+//! A report over a small study with known figures.
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use serde_json::json;
+use spec::job::Device;
+
+use super::*;
+
+/// A study of `base` against `full`, `lora` and `dora`, two seeds for the adapters.
+fn study(root: &Path) -> Job {
+    let mut inputs: BTreeMap<String, Vec<JobInput>> = BTreeMap::new();
+    let coordinates = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
+        pairs.iter().map(|(axis, label)| ((*axis).to_owned(), (*label).to_owned())).collect()
+    };
+    let mut add = |role: usize, stage: &str, kind: &str, at: Vec<(String, String)>| -> JobInput {
+        let folder = root.join(spec::job::member_name(stage, &at));
+        let (result, observed) = (folder.join("result"), folder.join("observed"));
+        fs::create_dir_all(&result).unwrap();
+        fs::create_dir_all(&observed).unwrap();
+        let input = JobInput {
+            stage: stage.into(),
+            kind: kind.into(),
+            coordinates: at,
+            part: None,
+            result,
+            observed,
+            carried: None,
+        };
+        inputs.entry(format!("inputs.{role}")).or_default().push(input.clone());
+        input
+    };
+    let methods = [("full", "0"), ("lora", "0"), ("lora", "1"), ("dora", "0"), ("dora", "1")];
+    let train = |input: &JobInput, trainable: u64, steps: u32, start: f64, end: f64, seed: u32| {
+        let summary = json!({ "trainable_parameters": trainable, "total_parameters": 1_000_000, "steps": steps });
+        fs::write(input.file("summary.json"), summary.to_string()).unwrap();
+        let mut history = String::new();
+        for step in 1..=steps {
+            let part = f64::from(step) / f64::from(steps);
+            let wobble = f64::from((step * 7919 + seed * 104_729) % 101) / 101.0 - 0.5;
+            let loss = end + (start - end) * (-6.0 * part).exp() * (1.0 + 0.25 * wobble) + 0.04 * wobble.abs();
+            let line =
+                json!({ "step": step, "epoch": 1, "loss": loss, "learning_rate": 1e-3, "grad_norm": 1.0, "tokens": 9 });
+            history += &format!("{line}\n");
+            if step % (steps / 8) == 0 {
+                history += &format!("{}\n", json!({ "step": step, "validation_loss": loss * 1.1 + 0.02 }));
+            }
+        }
+        fs::write(input.file("history.jsonl"), history).unwrap();
+        let measured = json!({
+            "seconds": 41.5 + f64::from(steps) / 10.0, "tokens_per_second": 8123.4, "peak_memory_bytes": 812_u64 << 20,
+            "device": "cpu", "threads": 2,
+        });
+        fs::write(input.observed.join("measured.json"), measured.to_string()).unwrap();
+    };
+    train(&add(0, "base", "train", Vec::new()), 1_000_000, 900, 6.2, 0.9, 0);
+    for (index, (method, seed)) in methods.into_iter().enumerate() {
+        let (trainable, end) = match method {
+            "full" => (1_000_000, 0.05),
+            "lora" => (24_576, 0.12),
+            _ => (27_136, 0.08),
+        };
+        let input = add(1, "tuned", "train", coordinates(&[("method", method), ("seed", seed)]));
+        train(&input, trainable, 240, 2.4, end, index as u32);
+    }
+    let score = |input: &JobInput, exact: f64, has: f64, no: f64, failed: u64, right: [bool; 4]| {
+        let headline = json!({
+            "squad_v2.exact": exact, "squad_v2.f1": exact + 1.5, "squad_v2.has_ans_exact": has, "squad_v2.no_ans_exact": no,
+        });
+        let metrics =
+            json!({ "headline": headline, "metrics": { "squad_v2": { "total": 400 } }, "rows": 400, "failed": failed });
+        fs::write(input.file("metrics.json"), metrics.to_string()).unwrap();
+        let rows = [
+            (
+                "Mira Tollen runs the <b>lantern</b> school in Oskavar.\nWho runs the lantern school?",
+                "Mira Tollen",
+                "Oskavar",
+            ),
+            ("The bridge at Fenwick was opened in 1911 & painted red.\nWhen was the bridge opened?", "1911", "red"),
+            ("Jon Abel sells clocks in Harrow | Vale.\nWhat does Jon Abel drink?", "", "clocks"),
+            ("The river Senna floods each spring.\nWhich river floods each spring?", "Senna", "the river"),
+        ];
+        let mut lines = String::new();
+        for ((prompt, answer, other), right) in rows.into_iter().zip(right) {
+            let references: Vec<&str> = if answer.is_empty() { Vec::new() } else { vec![answer] };
+            let output = match (right, answer) {
+                (true, "") => "No answer",
+                (true, answer) => answer,
+                (false, _) => other,
+            };
+            let exact = if right { 1.0 } else { 0.0 };
+            let row = json!({ "prompt": prompt, "output": output, "references": references, "scores": { "squad_v2.exact": exact } });
+            lines += &format!("{row}\n");
+        }
+        fs::write(input.file("predictions.jsonl"), lines).unwrap();
+    };
+    for (stage, drop) in [("scores", 1.0), ("shuffled", 0.04)] {
+        let role = if stage == "scores" { 2 } else { 3 };
+        let input = add(role, stage, "evaluate", coordinates(&[("model", "base")]));
+        score(&input, 12.25 * drop, 18.0 * drop, 6.5, 0, [false, true, false, false]);
+        for (method, seed) in methods {
+            let at = coordinates(&[("model", "tuned"), ("method", method), ("seed", seed)]);
+            let input = add(role, stage, "evaluate", at);
+            let (exact, failed) = match (method, seed) {
+                ("full", _) => (91.25, 3),
+                ("lora", "0") => (84.0, 0),
+                ("lora", _) => (86.5, 0),
+                (_, "0") => (90.5, 0),
+                _ => (89.0, 0),
+            };
+            score(
+                &input,
+                exact * drop,
+                (exact - 3.0) * drop,
+                exact + 3.0,
+                failed,
+                [method != "lora", true, seed == "0", false],
+            );
+        }
+    }
+    let result = root.join("report");
+    fs::create_dir_all(&result).unwrap();
+    Job {
+        kind: "report".into(),
+        name: "report".into(),
+        settings: json!({}),
+        inputs,
+        files: BTreeMap::new(),
+        result,
+        observed: root.join("observed"),
+        state: root.join("state"),
+        threads: 1,
+        device: Device::Cpu,
+    }
+}
+
+fn settings() -> stage::Report {
+    serde_json::from_value(json!({
+        "inputs": ["base", "tuned", "scores", "shuffled"],
+        "table": { "rows": ["method"], "mean_over": ["seed"] },
+        "published": [
+            { "source": "study <2024>, one epoch", "rows": { "dora": { "squad_v2.exact": 87.1, "squad_v2.f1": 90.0 } } },
+        ],
+    }))
+    .unwrap()
+}
+
+fn written(root: &Path) -> [String; 3] {
+    let job = study(root);
+    run(&job, &settings()).unwrap();
+    ["report.md", "report.html", "metrics.csv"].map(|name| fs::read_to_string(job.result.join(name)).unwrap())
+}
+
+#[test]
+fn the_table_says_mean_deviation_cost_and_source() {
+    let folder = tempfile::tempdir().unwrap();
+    let [markdown, ..] = written(folder.path());
+    let has = |line: &str| assert!(markdown.lines().any(|found| found == line), "no line `{line}` in\n{markdown}");
+    has("| | Exact match | F1 | HasAns exact | NoAns exact | n | Trainable parameters | Training time | Peak memory |");
+    has("| base | 12.2 | 13.8 | 18.0 | 6.5 | 1 | 1,000,000 (100 %) | 2 min 12 s | 812 MiB |");
+    has("| full | **91.2** | **92.8** | **88.2** | **94.2** | 1 | 1,000,000 (100 %) | 1 min 06 s | 812 MiB |");
+    has("| lora | 85.2 ± 1.8 | 86.8 ± 1.8 | 82.2 ± 1.8 | 88.2 ± 1.8 | 2 | 24,576 (2.46 %) | 1 min 06 s | 812 MiB |");
+    has("| *dora, published: study &lt;2024&gt;, one epoch* | 87.10 | 90.00 | – | – | – | – | – | – |");
+    assert!(markdown.contains("full 3 of 400"), "failed rows are told with their denominator:\n{markdown}");
+    assert!(markdown.contains(
+        "Exact match on scores, best first: full 91.2 %, dora 89.8 ± 1.1 %, lora 85.2 ± 1.8 %, base 12.2 %."
+    ));
+}
+
+#[test]
+fn the_page_needs_nothing_else_and_escapes_data() {
+    let folder = tempfile::tempdir().unwrap();
+    let [_, html, _] = written(folder.path());
+    assert!(!html.contains("<script") && !html.contains("http"), "the page must stand alone");
+    assert!(html.contains("the &lt;b&gt;lantern&lt;/b&gt; school") && !html.contains("<b>lantern"));
+    assert!(html.contains("prefers-color-scheme: dark"));
+    // Four headline figures for each of two evaluations, training and validation loss of two stages.
+    assert_eq!(html.matches("<svg ").count(), 8 + 4);
+    assert_eq!(html.matches("<svg ").count(), html.matches("role=\"img\" aria-label=\"").count());
+    if let Ok(copy) = std::env::var("REPORT_COPY") {
+        fs::write(copy, &html).unwrap();
+    }
+}
+
+#[test]
+fn figures_in_long_form_keep_their_digits() {
+    let folder = tempfile::tempdir().unwrap();
+    let [.., csv] = written(folder.path());
+    assert!(csv.starts_with("stage,method,seed,model,metric,value\n"), "{csv}");
+    assert!(csv.contains("scores,lora,1,tuned,squad_v2.exact,86.5\n"));
+    assert!(csv.contains("tuned,dora,0,,trainable_parameters,27136\n"));
+    assert!(csv.contains("base,,,,seconds,131.5\n"));
+}
+
+#[test]
+fn the_same_inputs_make_the_same_bytes() {
+    let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    assert_eq!(written(a.path()), written(b.path()));
+}
+
+#[test]
+fn rows_that_tell_methods_apart_come_with_their_answers() {
+    let folder = tempfile::tempdir().unwrap();
+    let [markdown, ..] = written(folder.path());
+    assert!(markdown.contains("(the methods differ)") && markdown.contains("(all wrong)"));
+    assert!(markdown.contains("| *right answer* | no answer |"));
+    assert!(markdown.contains("| lora | ✗ Oskavar |") && markdown.contains("| dora | ✓ Mira Tollen |"));
+}
+
+#[test]
+fn a_broken_history_names_its_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let job = study(folder.path());
+    let path = job.inputs["inputs.0"][0].file("history.jsonl");
+    fs::write(&path, "{\"step\": 1, \"loss\": 2.0}\nnot json\n").unwrap();
+    let failure = run(&job, &settings()).unwrap_err();
+    assert_eq!(failure.place, Some(format!("{}:2", path.display())));
+}
+
+#[test]
+fn scores_that_are_not_there_are_missed() {
+    let folder = tempfile::tempdir().unwrap();
+    let job = study(folder.path());
+    fs::remove_file(job.inputs["inputs.2"][0].file("metrics.json")).unwrap();
+    let failure = run(&job, &settings()).unwrap_err();
+    assert_eq!(failure.message, "`scores[model=base]` left no metrics.json");
+}

@@ -1,0 +1,322 @@
+//! From a pipeline file to members and edges: each stage's own combinations, joined with the axes of what it reads.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use spec::{
+    diagnostic::Diagnostic,
+    one_of::listed,
+    pipeline::{Pipeline, StageText, Variant},
+    reference::Reference,
+    stage::{Input, Splits},
+    suggest,
+    text::Side,
+};
+
+use super::{
+    Coordinate, Graph, Node, NodeId, NodeInput, StageMembers,
+    order::order,
+    select::{Candidate, Row, SelectFault, join, select},
+};
+
+pub fn expand(pipeline: &Pipeline) -> Result<Graph, Vec<Diagnostic>> {
+    let mut faults = Vec::new();
+    let mut variants: Vec<Vec<Variant>> = Vec::with_capacity(pipeline.stages.len());
+    for stage in &pipeline.stages {
+        variants.push(pipeline.variants(stage).unwrap_or_else(|mut more| {
+            faults.append(&mut more);
+            Vec::new()
+        }));
+    }
+    let reads = edges(pipeline, &variants, &mut faults);
+    let sorted = match order(&reads) {
+        Ok(sorted) => sorted,
+        Err(ring) => {
+            faults.push(ring_fault(pipeline, &variants, &ring));
+            return Err(faults);
+        }
+    };
+    if !faults.is_empty() {
+        return Err(faults);
+    }
+    let mut growing = Growing { pipeline, nodes: Vec::new(), members: HashMap::new(), faults };
+    for index in sorted {
+        growing.stage(&pipeline.stages[index], &variants[index]);
+    }
+    let Growing { nodes, mut members, faults, .. } = growing;
+    if !faults.is_empty() {
+        return Err(faults);
+    }
+    let stages = pipeline.stages.iter().map(|stage| StageMembers {
+        name: stage.name.clone(),
+        kind: stage.kind.clone(),
+        members: members.remove(stage.name.as_str()).unwrap_or_default(),
+    });
+    Ok(Graph { pipeline: pipeline.name.clone(), stages: stages.collect(), nodes })
+}
+
+/// For each stage the stages it reads, by their places in the file.
+fn edges(pipeline: &Pipeline, variants: &[Vec<Variant>], faults: &mut Vec<Diagnostic>) -> Vec<Vec<usize>> {
+    let places: HashMap<&str, usize> =
+        pipeline.stages.iter().enumerate().map(|(place, stage)| (stage.name.as_str(), place)).collect();
+    let mut seen = BTreeSet::new();
+    let mut reads = Vec::with_capacity(variants.len());
+    for (stage, variants) in pipeline.stages.iter().zip(variants) {
+        let mut inputs = BTreeSet::new();
+        for variant in variants {
+            for input in variant.stage.inputs() {
+                for (position, reference) in input.references.iter().enumerate() {
+                    match places.get(reference.stage.as_str()) {
+                        Some(place) => {
+                            inputs.insert(*place);
+                        }
+                        None if seen.insert((stage.name.clone(), reference.stage.clone())) => {
+                            let names = pipeline.stages.iter().map(|stage| stage.name.as_str());
+                            faults.push(
+                                Diagnostic::new(
+                                    format!("no stage is named `{}`", reference.stage),
+                                    suggest::did_you_mean(&reference.stage, names),
+                                )
+                                .at(place_of(pipeline, stage, variant, &input, position)),
+                            );
+                        }
+                        None => {}
+                    }
+                }
+            }
+        }
+        reads.push(inputs.into_iter().collect());
+    }
+    reads
+}
+
+fn place_of(
+    pipeline: &Pipeline,
+    stage: &StageText,
+    variant: &Variant,
+    input: &Input<'_>,
+    position: usize,
+) -> Option<spec::diagnostic::Place> {
+    let path = if input.references.len() > 1 { format!("{}.{position}", input.role) } else { input.role.clone() };
+    pipeline.place(&stage.name, Some(variant), &path, Side::Value)
+}
+
+fn ring_fault(pipeline: &Pipeline, variants: &[Vec<Variant>], ring: &[usize]) -> Diagnostic {
+    let names: Vec<&str> = ring.iter().map(|place| pipeline.stages[*place].name.as_str()).collect();
+    let first = ring.first().copied().unwrap_or_default();
+    let stage = &pipeline.stages[first];
+    let next = names.get(1).or(names.first()).copied().unwrap_or_default();
+    let place = variants[first].iter().find_map(|variant| {
+        variant.stage.inputs().iter().find_map(|input| {
+            let position = input.references.iter().position(|reference| reference.stage == next)?;
+            place_of(pipeline, stage, variant, input, position)
+        })
+    });
+    let message = match names.as_slice() {
+        [only] => format!("`{only}` reads itself"),
+        _ => format!("stages read each other in a ring: {} → {}", names.join(" → "), names[0]),
+    };
+    Diagnostic::new(message, "let one of them read something else").at(place)
+}
+
+struct Growing<'p> {
+    pipeline: &'p Pipeline,
+    nodes: Vec<Node>,
+    members: HashMap<&'p str, Vec<NodeId>>,
+    faults: Vec<Diagnostic>,
+}
+
+impl<'p> Growing<'p> {
+    fn stage(&mut self, stage: &'p StageText, variants: &[Variant]) {
+        let mut members = Vec::new();
+        for variant in variants {
+            match self.variant(stage, variant) {
+                Ok(nodes) => {
+                    for node in nodes {
+                        members.push(NodeId(self.nodes.len()));
+                        self.nodes.push(node);
+                    }
+                }
+                Err(fault) => {
+                    if !self.faults.iter().any(|known| known.to_string() == fault.to_string()) {
+                        self.faults.push(fault);
+                    }
+                }
+            }
+        }
+        self.members.insert(&stage.name, members);
+    }
+
+    /// The members that one combination of a stage's own axes becomes.
+    fn variant(&self, stage: &StageText, variant: &Variant) -> Result<Vec<Node>, Diagnostic> {
+        let own = variant.coordinates.iter().map(|(axis, label)| Coordinate {
+            origin: stage.name.clone(),
+            axis: axis.clone(),
+            label: label.clone(),
+        });
+        let mut rows = vec![Row { coordinates: own.collect(), bound: Vec::new() }];
+        let inputs = variant.stage.inputs();
+        let mut gathered: HashMap<usize, Vec<NodeId>> = HashMap::new();
+        for (index, input) in inputs.iter().enumerate() {
+            let mut candidates = Vec::new();
+            for (position, reference) in input.references.iter().enumerate() {
+                let place = || place_of(self.pipeline, stage, variant, input, position);
+                let selected = self.selected(reference).map_err(|fault| fault.at(place()))?;
+                self.check(stage, variant, input, reference, &selected)
+                    .map_err(|fault| if fault.place.is_some() { fault } else { fault.at(place()) })?;
+                if input.gathers {
+                    gathered.entry(index).or_default().extend(selected);
+                    continue;
+                }
+                let alternative = (input.references.len() > 1).then(|| Coordinate {
+                    origin: stage.name.clone(),
+                    axis: input.role.clone(),
+                    label: alternative_label(&input.references, reference),
+                });
+                candidates.extend(selected.into_iter().map(|id| Candidate {
+                    coordinates: alternative.iter().cloned().chain(self.followed(id, reference)).collect(),
+                    bound: (position, id),
+                }));
+            }
+            if input.gathers {
+                continue;
+            }
+            rows = join(rows, &candidates);
+            if let Some((axis, first, second)) = rows.iter().find_map(|row| clash(&row.coordinates)) {
+                return Err(Diagnostic::new(
+                    format!("two different axes are named `{axis}`: one of `{first}`, one of `{second}`"),
+                    format!(
+                        "rename one of them, for example `{first}_{axis}` in `{first}`, or fix it: `{second}[{axis}=…]`"
+                    ),
+                )
+                .at(place_of(self.pipeline, stage, variant, input, 0)));
+            }
+            if rows.is_empty() {
+                return Err(Diagnostic::new(
+                    format!("no member of `{}` fits the other inputs of `{}`", input.references[0].stage, stage.name),
+                    "their shared axes have no label in common; look at `exclude` and the selectors",
+                )
+                .at(place_of(self.pipeline, stage, variant, input, 0)));
+            }
+        }
+        let settings = Arc::new(variant.stage.clone());
+        Ok(rows
+            .into_iter()
+            .map(|row| {
+                let mut bound = row.bound.into_iter();
+                let inputs = inputs.iter().enumerate().map(|(index, input)| {
+                    let (position, members) = match gathered.get(&index) {
+                        Some(members) => (0, members.clone()),
+                        None => bound.next().map_or((0, Vec::new()), |(position, id)| (position, vec![id])),
+                    };
+                    NodeInput {
+                        role: input.role.clone(),
+                        members,
+                        part: input.references[position].part.clone(),
+                        gathers: input.gathers,
+                        files: input.files.clone(),
+                    }
+                });
+                Node {
+                    stage: stage.name.clone(),
+                    coordinates: row.coordinates,
+                    inputs: inputs.collect(),
+                    local_paths: settings.local_paths(),
+                    settings: settings.clone(),
+                    resources: stage.resources.clone(),
+                }
+            })
+            .collect())
+    }
+
+    fn selected(&self, reference: &Reference) -> Result<Vec<NodeId>, Diagnostic> {
+        let members = self.members.get(reference.stage.as_str()).map(Vec::as_slice).unwrap_or_default();
+        select(&self.nodes, members, reference).map_err(|fault| match fault {
+            SelectFault::NoAxis(axis, known) => {
+                let message = format!("`{}` has no axis `{axis}`", reference.stage);
+                let hint = if known.is_empty() {
+                    "it has no axes: leave the selector out".into()
+                } else {
+                    suggest::did_you_mean(&axis, &known)
+                };
+                Diagnostic::new(message, hint)
+            }
+            SelectFault::NoLabel(axis, label, known) => Diagnostic::new(
+                format!("the axis `{axis}` of `{}` has no `{label}`", reference.stage),
+                suggest::did_you_mean(&label, &known),
+            ),
+            SelectFault::Nothing => Diagnostic::new(
+                format!("`{reference}` selects nothing: no member has all of these labels"),
+                "look at the `exclude` of that stage",
+            ),
+        })
+    }
+
+    /// The axes of a member that whoever reads it follows: all but those that the reference fixes.
+    fn followed<'a>(&'a self, id: NodeId, reference: &'a Reference) -> impl Iterator<Item = Coordinate> + 'a {
+        self.nodes[id.0].coordinates.iter().filter(|c| !reference.selector.contains_key(&c.axis)).cloned()
+    }
+
+    /// Whether what a reference means can stand where it stands.
+    fn check(
+        &self,
+        stage: &StageText,
+        variant: &Variant,
+        input: &Input<'_>,
+        reference: &Reference,
+        selected: &[NodeId],
+    ) -> Result<(), Diagnostic> {
+        let Some(first) = selected.first() else { return Ok(()) };
+        let kind = self.nodes[first.0].settings.kind();
+        if !input.kinds.is_empty() && kind != "command" && !input.kinds.contains(&kind) {
+            return Err(Diagnostic::new(
+                format!(
+                    "`{}` is a stage of kind `{kind}`, which cannot be the `{}` of `{}`",
+                    reference.stage, input.role, stage.kind
+                ),
+                format!("name a stage of kind {}", listed(input.kinds)),
+            ));
+        }
+        for id in selected {
+            let Some(known) = self.splits(*id) else { continue };
+            let missing = |split: &&(String, String)| !known.contains(&split.1.as_str());
+            if let Some((path, split)) = input.splits.iter().find(missing) {
+                return Err(Diagnostic::new(
+                    format!("`{}` has no split `{split}`", reference.stage),
+                    suggest::did_you_mean(split, known.iter().copied()),
+                )
+                .at(self.pipeline.place(&stage.name, Some(variant), path, Side::Value)));
+            }
+        }
+        Ok(())
+    }
+
+    /// The splits that a member leaves, where its settings or those of its input tell.
+    fn splits(&self, id: NodeId) -> Option<Vec<&str>> {
+        let node = &self.nodes[id.0];
+        match node.settings.splits() {
+            Splits::Unknown => None,
+            Splits::Named(names) => Some(names),
+            Splits::Of(role) => {
+                let input = node.inputs.iter().find(|input| input.role == role)?.members.first()?;
+                self.splits(*input)
+            }
+        }
+    }
+}
+
+/// What an alternative is called on its axis: its stage, or the whole reference where two name the same stage.
+fn alternative_label(all: &[&Reference], one: &Reference) -> String {
+    let same_stage = all.iter().filter(|other| other.stage == one.stage).count();
+    if same_stage > 1 { one.to_string() } else { one.stage.clone() }
+}
+
+/// Two coordinates of the same name but different origin.
+fn clash(coordinates: &[Coordinate]) -> Option<(String, String, String)> {
+    coordinates.iter().enumerate().find_map(|(index, first)| {
+        let second = coordinates[index + 1..].iter().find(|c| c.axis == first.axis && c.origin != first.origin)?;
+        Some((first.axis.clone(), first.origin.clone(), second.origin.clone()))
+    })
+}

@@ -1,0 +1,138 @@
+//! The graph of a pipeline: every member of every stage, and which members it reads. Knows names and edges; does not know
+//! whether anything has been made yet.
+
+mod expand;
+mod order;
+mod select;
+
+use std::sync::Arc;
+
+use spec::{
+    diagnostic::Diagnostic,
+    job::member_name,
+    pipeline::{Pipeline, Resources},
+    stage::{LocalPath, Stage},
+};
+
+/// A member's place in [`Graph::nodes`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeId(pub usize);
+
+/// All members of all stages, each after those it reads.
+#[derive(Debug)]
+pub struct Graph {
+    /// The pipeline's name.
+    pub pipeline: String,
+    /// Members; what a member reads stands before it.
+    pub nodes: Vec<Node>,
+    /// Stages in the order of the file, with their members.
+    pub stages: Vec<StageMembers>,
+}
+
+/// One stage and its members.
+#[derive(Debug)]
+pub struct StageMembers {
+    /// The stage's name.
+    pub name: String,
+    /// Its kind.
+    pub kind: String,
+    /// Its members, in the order of its axes.
+    pub members: Vec<NodeId>,
+}
+
+/// One label on one axis. An axis is the stage that defines it and its name there.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Coordinate {
+    /// The stage that defines the axis.
+    pub origin: String,
+    /// The axis's name.
+    pub axis: String,
+    /// The member's label on it.
+    pub label: String,
+}
+
+/// One member of a stage.
+#[derive(Debug, Clone)]
+pub struct Node {
+    /// The stage's name.
+    pub stage: String,
+    /// Where it stands on its own and the followed axes.
+    pub coordinates: Vec<Coordinate>,
+    /// Its settings.
+    pub settings: Arc<Stage>,
+    /// How it runs.
+    pub resources: Resources,
+    /// What it reads.
+    pub inputs: Vec<NodeInput>,
+    /// Files of the project that it reads.
+    pub local_paths: Vec<LocalPath>,
+}
+
+/// One input of a member.
+#[derive(Debug, Clone)]
+pub struct NodeInput {
+    /// The setting that names it.
+    pub role: String,
+    /// The members that are read: one, or all of those that are gathered.
+    pub members: Vec<NodeId>,
+    /// The part that the reference names.
+    pub part: Option<String>,
+    /// Whether the members' names matter: a report prints them.
+    pub gathers: bool,
+    /// The files that are read; everything where empty.
+    pub files: Vec<String>,
+}
+
+impl Node {
+    /// Axes and labels, for names and folders.
+    pub fn labels(&self) -> Vec<(String, String)> {
+        self.coordinates.iter().map(|c| (c.axis.clone(), c.label.clone())).collect()
+    }
+
+    /// The member's name: `tuned[method=dora,seed=0]`.
+    pub fn name(&self) -> String {
+        member_name(&self.stage, &self.labels())
+    }
+}
+
+impl Graph {
+    /// Expands a pipeline into members and edges.
+    ///
+    /// # Errors
+    /// Every mistake that needs more than one stage to be seen: names that do not exist, cycles, axes that clash,
+    /// selectors that select nothing, inputs of the wrong kind, splits that are not made.
+    pub fn expand(pipeline: &Pipeline) -> Result<Self, Vec<Diagnostic>> {
+        expand::expand(pipeline)
+    }
+
+    /// The members of a stage.
+    pub fn members(&self, stage: &str) -> Option<&[NodeId]> {
+        self.stages.iter().find(|members| members.name == stage).map(|members| members.members.as_slice())
+    }
+
+    /// A member by place.
+    pub fn node(&self, id: NodeId) -> &Node {
+        &self.nodes[id.0]
+    }
+
+    /// Places of all members, each after those it reads.
+    pub fn ids(&self) -> impl Iterator<Item = NodeId> + use<> {
+        (0..self.nodes.len()).map(NodeId)
+    }
+
+    /// These members and all that they read, directly or not.
+    pub fn with_inputs(&self, wanted: impl IntoIterator<Item = NodeId>) -> Vec<bool> {
+        let mut needed = vec![false; self.nodes.len()];
+        for id in wanted {
+            needed[id.0] = true;
+        }
+        for id in (0..self.nodes.len()).rev() {
+            if needed[id] {
+                for member in self.nodes[id].inputs.iter().flat_map(|input| &input.members) {
+                    needed[member.0] = true;
+                }
+            }
+        }
+        needed
+    }
+}

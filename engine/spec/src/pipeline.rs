@@ -1,0 +1,322 @@
+//! A pipeline file as it was written: its stages, their axes, and each combination of these as typed settings. Knows
+//! nothing of how stages depend on each other.
+
+use std::{path::Path, sync::Arc};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_yaml::Value;
+
+use crate::{
+    diagnostic::{Diagnostic, Place},
+    matrix::Matrix,
+    names,
+    stage::Stage,
+    suggest,
+    text::{
+        Document, Misfit, Scope, Side, Source, Substituted, YamlPath, decode, decode_as, kind_of, substitute, uses,
+    },
+};
+
+/// The keys of a pipeline file.
+pub const TOP_KEYS: &[&str] = &["name", "vars", "profiles", "stages"];
+/// The keys that a stage of any kind may have.
+pub const STAGE_KEYS: &[&str] = &["kind", "matrix", "resources"];
+
+/// How a stage runs, never what it makes: not part of its key.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Resources {
+    /// Processor cores. Without it, all of them for training and evaluation, one for the rest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<u64>,
+}
+
+/// A pipeline file.
+#[derive(Debug, Clone)]
+pub struct Pipeline {
+    /// The pipeline's name.
+    pub name: String,
+    /// The file, overrides done.
+    pub document: Document,
+    /// The stages in the order of the file.
+    pub stages: Vec<StageText>,
+}
+
+/// A stage as it was written.
+#[derive(Debug, Clone)]
+pub struct StageText {
+    /// The stage's name.
+    pub name: String,
+    /// The stage's kind.
+    pub kind: String,
+    /// Its own axes.
+    pub matrix: Matrix,
+    /// How it runs.
+    pub resources: Resources,
+    /// The settings that belong to the kind, variables in place.
+    settings: Value,
+}
+
+/// One combination of a stage's own axes, typed.
+#[derive(Debug, Clone)]
+pub struct Variant {
+    /// Own axes and labels, in the order of the file.
+    pub coordinates: Vec<(String, String)>,
+    /// The settings.
+    pub stage: Stage,
+    substituted: Substituted,
+}
+
+impl Pipeline {
+    /// Reads a pipeline file and applies a profile and `--set` arguments.
+    ///
+    /// # Errors
+    /// Every mistake that can be found without looking at how stages depend on each other.
+    pub fn read(source: Arc<Source>, profile: Option<&str>, sets: &[String]) -> Result<Self, Vec<Diagnostic>> {
+        let mut document = Document::read(source.clone()).map_err(|fault| vec![fault])?;
+        let root = YamlPath::root();
+        let Value::Mapping(top) = &document.value else {
+            let message = format!("a pipeline file is a map, not a {}", kind_of(&document.value));
+            return Err(vec![document.fault(&root, Side::Value, message, "begin with `stages:`")]);
+        };
+        let mut faults: Vec<Diagnostic> = Vec::new();
+        for key in top.keys().filter_map(Value::as_str).filter(|key| !TOP_KEYS.contains(key)) {
+            faults.push(document.fault(
+                &root.key(key),
+                Side::Key,
+                format!("unknown key `{key}`"),
+                suggest::did_you_mean(key, TOP_KEYS.iter().copied()),
+            ));
+        }
+        for key in ["vars", "profiles", "stages"] {
+            if let Some(value) = top.get(key).filter(|value| !value.is_mapping()) {
+                let message = format!("`{key}` is a {}, not a map", kind_of(value));
+                faults.push(document.fault(
+                    &root.key(key),
+                    Side::Value,
+                    message,
+                    format!("write `{key}: {{name: …}}`"),
+                ));
+            }
+        }
+        if !top.contains_key("stages") {
+            faults.push(document.fault(
+                &root,
+                Side::Value,
+                "`stages` is missing",
+                "a pipeline has at least one stage: `stages: {NAME: {kind: …}}`",
+            ));
+        }
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        if let Some(profile) = profile {
+            document.apply_profile(profile)?;
+        }
+        for argument in sets {
+            document.apply_set(argument).map_err(|fault| vec![fault])?;
+        }
+        let name = name_of(&document).unwrap_or_else(|fault| {
+            faults.push(fault);
+            String::new()
+        });
+        let mut stages = Vec::new();
+        let all = document.get(&YamlPath::keys(["stages"])).and_then(Value::as_mapping);
+        if all.is_none_or(serde_yaml::Mapping::is_empty) {
+            faults.push(document.fault(
+                &YamlPath::keys(["stages"]),
+                Side::Key,
+                "no stage",
+                "name at least one: `NAME: {kind: …}`",
+            ));
+        }
+        for (stage, value) in all.into_iter().flatten() {
+            match StageText::read(&document, stage.as_str().unwrap_or_default(), value) {
+                Ok(stage) => stages.push(stage),
+                Err(mut more) => faults.append(&mut more),
+            }
+        }
+        if faults.is_empty() { Ok(Self { name, document, stages }) } else { Err(faults) }
+    }
+
+    /// Every combination of a stage's own axes, typed and checked by itself.
+    ///
+    /// # Errors
+    /// Variables that cannot be replaced, settings that do not fit, and what [`Stage::faults`] finds.
+    pub fn variants(&self, stage: &StageText) -> Result<Vec<Variant>, Vec<Diagnostic>> {
+        let base = YamlPath::keys(["stages", &stage.name]);
+        let mut variants = Vec::new();
+        let mut faults: Vec<Diagnostic> = Vec::new();
+        for combination in stage.matrix.combinations() {
+            let entries =
+                combination.iter().map(|(axis, entry)| (axis.name.as_str(), &entry.value, entry.path.clone()));
+            let scopes = [vars_of(&self.document), Scope { name: "matrix", entries: entries.collect() }];
+            let substituted = match substitute(&stage.settings, &base, &scopes) {
+                Ok(substituted) => substituted,
+                Err(fault) => {
+                    faults.push(self.document.fault(&fault.path, Side::Value, fault.message, fault.hint));
+                    continue;
+                }
+            };
+            let at = |path: &YamlPath, side| self.document.place(&written(&substituted, &base, path, side), side);
+            let typed =
+                decode(&substituted.value, |deserializer| match Stage::deserialize(&stage.kind, deserializer) {
+                    Some(outcome) => outcome,
+                    None => Err(serde::de::Error::unknown_variant(&stage.kind, Stage::KINDS)),
+                });
+            match typed {
+                Ok(typed) => {
+                    let own = typed.faults();
+                    faults.extend(own.iter().map(|fault| {
+                        let path = YamlPath::dotted(&fault.path);
+                        Diagnostic::new(&fault.message, &fault.hint).at(at(&path, Side::Value))
+                    }));
+                    let coordinates =
+                        combination.iter().map(|(axis, entry)| (axis.name.clone(), entry.label.clone())).collect();
+                    if own.is_empty() {
+                        variants.push(Variant { coordinates, stage: typed, substituted });
+                    }
+                }
+                Err(misfit) => {
+                    let Misfit { path, side, message, mut hint } = misfit;
+                    if path.0.len() == 1 && message.starts_with("unknown key") && hint.starts_with("known:") {
+                        hint.push_str(&format!(", {}", crate::one_of::listed(STAGE_KEYS)));
+                    }
+                    faults.push(Diagnostic::new(message, hint).at(at(&path, side)));
+                }
+            }
+        }
+        // The same mistake in every combination is one mistake.
+        let mut seen = std::collections::BTreeSet::new();
+        faults.retain(|fault| seen.insert(fault.to_string()));
+        if faults.is_empty() { Ok(variants) } else { Err(faults) }
+    }
+
+    /// Where a setting of a stage was written.
+    pub fn place(&self, stage: &str, variant: Option<&Variant>, path: &str, side: Side) -> Option<Place> {
+        let base = YamlPath::keys(["stages", stage]);
+        let path = YamlPath::dotted(path);
+        let written = match variant {
+            Some(variant) => written(&variant.substituted, &base, &path, side),
+            None => base.join(&path.0),
+        };
+        self.document.place(&written, side)
+    }
+}
+
+/// The document's path of a setting. A key stands where its map was written, though its value may come from elsewhere.
+fn written(substituted: &Substituted, base: &YamlPath, path: &YamlPath, side: Side) -> YamlPath {
+    match (side, path.0.split_last()) {
+        (Side::Key, Some((key, map))) => {
+            substituted.document_path(base, &YamlPath(map.to_vec())).join(std::slice::from_ref(key))
+        }
+        _ => substituted.document_path(base, path),
+    }
+}
+
+fn vars_of(document: &Document) -> Scope<'_> {
+    let base = YamlPath::keys(["vars"]);
+    let vars = document.get(&base).and_then(Value::as_mapping);
+    let entries = vars
+        .into_iter()
+        .flatten()
+        .filter_map(|(name, value)| name.as_str().map(|name| (name, value, base.key(name))))
+        .collect();
+    Scope { name: "vars", entries }
+}
+
+fn name_of(document: &Document) -> Result<String, Diagnostic> {
+    let path = YamlPath::keys(["name"]);
+    let name = match document.get(&path) {
+        Some(Value::String(name)) => name.clone(),
+        Some(other) => {
+            let message = format!("the name is a {}, not a word", kind_of(other));
+            return Err(document.fault(&path, Side::Value, message, "put it in quotes"));
+        }
+        None => Path::new(&document.source.name).file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+    };
+    if names::is_name(&name) {
+        Ok(name)
+    } else {
+        Err(document.fault(&path, Side::Value, format!("`{name}` is no name for a pipeline"), names::RULE))
+    }
+}
+
+impl StageText {
+    fn read(document: &Document, name: &str, value: &Value) -> Result<Self, Vec<Diagnostic>> {
+        let base = YamlPath::keys(["stages", name]);
+        if !names::is_name(name) {
+            return Err(vec![document.fault(
+                &base,
+                Side::Key,
+                format!("`{name}` is no name for a stage"),
+                names::RULE,
+            )]);
+        }
+        let Value::Mapping(map) = value else {
+            let message = format!("the stage `{name}` is a {}, not a map", kind_of(value));
+            return Err(vec![document.fault(&base, Side::Value, message, "write `{kind: …}` with its settings")]);
+        };
+        let kind = match map.get("kind") {
+            Some(Value::String(kind)) if Stage::KINDS.contains(&kind.as_str()) => kind.clone(),
+            Some(Value::String(kind)) => {
+                let message = format!("no kind is named `{kind}`");
+                let hint = suggest::did_you_mean(kind, Stage::KINDS.iter().copied());
+                return Err(vec![document.fault(&base.key("kind"), Side::Value, message, hint)]);
+            }
+            _ => {
+                let hint = match map.keys().filter_map(Value::as_str).find(|key| ["type", "kindd", "knd"].contains(key))
+                {
+                    Some(word) => {
+                        format!("`{word}` is called `kind` here; known: {}", crate::one_of::listed(Stage::KINDS))
+                    }
+                    None => format!("add `kind: …`; known: {}", crate::one_of::listed(Stage::KINDS)),
+                };
+                return Err(vec![document.fault(&base, Side::Key, format!("the stage `{name}` has no `kind`"), hint)]);
+            }
+        };
+        let mut faults = Vec::new();
+        let matrix = Matrix::read(document, &base.key("matrix"), &[vars_of(document)]).unwrap_or_else(|mut more| {
+            faults.append(&mut more);
+            Matrix::default()
+        });
+        let resources = match map.get("resources").map(decode_as::<Resources>) {
+            None => Resources::default(),
+            Some(Ok(resources)) => {
+                if resources.cpu == Some(0) {
+                    let at = base.key("resources").key("cpu");
+                    faults.push(document.fault(&at, Side::Value, "no core", "give a number above zero"));
+                }
+                resources
+            }
+            Some(Err(misfit)) => {
+                let at = base.key("resources").join(&misfit.path.0);
+                faults.push(document.fault(&at, misfit.side, misfit.message, misfit.hint));
+                Resources::default()
+            }
+        };
+        let mut settings = map.clone();
+        settings.retain(|key, _| !key.as_str().is_some_and(|key| STAGE_KEYS.contains(&key)));
+        let settings = Value::Mapping(settings);
+        let used = uses(&settings);
+        for axis in &matrix.axes {
+            if !used.iter().any(|(scope, name)| scope == "matrix" && *name == axis.name) {
+                let at = base.key("matrix").key(&axis.name);
+                let message =
+                    format!("the axis `{}` is used nowhere in `{name}`: all its members would be the same", axis.name);
+                faults.push(document.fault(
+                    &at,
+                    Side::Key,
+                    message,
+                    format!("write `${{matrix.{}}}` where it belongs, or leave the axis out", axis.name),
+                ));
+            }
+        }
+        if faults.is_empty() {
+            Ok(Self { name: name.to_owned(), kind, matrix, resources, settings })
+        } else {
+            Err(faults)
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! A YAML text as one value, with the memory of where each part was written. Knows no stage.
+
+use std::sync::Arc;
+
+use serde_yaml::Value;
+
+use super::{
+    path::{Segment, YamlPath},
+    source::{Side, Source},
+};
+use crate::diagnostic::{Diagnostic, Place};
+
+/// Where parts of a value were written, when it was not where they stand.
+#[derive(Debug, Clone, Default)]
+pub struct Origins(Vec<(YamlPath, Arc<Source>, YamlPath)>);
+
+impl Origins {
+    /// Notes that what stands at `path` was written at `written` of `source`.
+    pub fn note(&mut self, path: YamlPath, source: Arc<Source>, written: YamlPath) {
+        self.0.push((path, source, written));
+    }
+
+    /// Where what stands at `path` was written: by the longest noted path above it, the latest note first.
+    pub fn find(&self, path: &YamlPath) -> Option<(Arc<Source>, YamlPath)> {
+        let (noted, source, written) = self
+            .0
+            .iter()
+            .rev()
+            .filter(|(noted, ..)| path.0.starts_with(&noted.0))
+            .max_by_key(|(noted, ..)| noted.0.len())?;
+        Some((source.clone(), written.join(&path.0[noted.0.len()..])))
+    }
+}
+
+/// A pipeline file: its text, its value with all overrides done, and where each part was written.
+#[derive(Debug, Clone)]
+pub struct Document {
+    /// The file's text.
+    pub source: Arc<Source>,
+    /// The value, overrides done.
+    pub value: Value,
+    /// Where overridden parts were written.
+    pub origins: Origins,
+}
+
+impl Document {
+    /// Reads a YAML text.
+    ///
+    /// # Errors
+    /// Text that is no YAML, or YAML that people trip over: duplicate keys, merge keys, tags, keys that are no words.
+    pub fn read(source: Arc<Source>) -> Result<Self, Diagnostic> {
+        let value: Value = serde_yaml::from_str(&source.text).map_err(|error| syntax(&source, &error))?;
+        let value = tidy(value, &YamlPath::root())
+            .map_err(|(path, message, hint)| Diagnostic::new(message, hint).at(source.locate(&path, Side::Key)))?;
+        Ok(Self { source, value, origins: Origins::default() })
+    }
+
+    /// The value at a path.
+    pub fn get(&self, path: &YamlPath) -> Option<&Value> {
+        get(&self.value, &path.0)
+    }
+
+    /// Where what stands at a path was written.
+    pub fn written(&self, path: &YamlPath) -> (Arc<Source>, YamlPath) {
+        self.origins.find(path).unwrap_or_else(|| (self.source.clone(), path.clone()))
+    }
+
+    /// The place of what stands at a path.
+    pub fn place(&self, path: &YamlPath, side: Side) -> Option<Place> {
+        let (source, written) = self.written(path);
+        source.locate(&written, side).or_else(|| self.source.locate(path, side))
+    }
+
+    /// A mistake at a path.
+    pub fn fault(
+        &self,
+        path: &YamlPath,
+        side: Side,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) -> Diagnostic {
+        Diagnostic::new(message, hint).at(self.place(path, side))
+    }
+}
+
+/// The value at a path below `value`.
+pub fn get<'v>(value: &'v Value, path: &[Segment]) -> Option<&'v Value> {
+    path.iter().try_fold(value, |value, segment| match (segment, value) {
+        (Segment::Key(key), Value::Mapping(map)) => map.get(key.as_str()),
+        (Segment::Index(index), Value::Sequence(list)) => list.get(*index),
+        (Segment::Index(index), Value::Mapping(map)) => map.get(index.to_string().as_str()),
+        _ => None,
+    })
+}
+
+/// Makes keys words, and refuses what YAML allows and people trip over.
+fn tidy(value: Value, path: &YamlPath) -> Result<Value, (YamlPath, String, String)> {
+    Ok(match value {
+        Value::Mapping(map) => {
+            let mut tidied = serde_yaml::Mapping::with_capacity(map.len());
+            for (key, value) in map {
+                let key = match key {
+                    Value::String(key) => key,
+                    Value::Number(number) => number.to_string(),
+                    Value::Bool(value) => value.to_string(),
+                    _ => {
+                        return Err((
+                            path.clone(),
+                            "a key that is no word".into(),
+                            "keys are words, such as `rank:`".into(),
+                        ));
+                    }
+                };
+                let below = path.key(&key);
+                if key == "<<" {
+                    return Err((
+                        below,
+                        "`<<` merge keys are not part of the language".into(),
+                        "put what is shared under `vars:` and write `\"${vars.NAME}\"`".into(),
+                    ));
+                }
+                tidied.insert(Value::String(key), tidy(value, &below)?);
+            }
+            Value::Mapping(tidied)
+        }
+        Value::Sequence(list) => Value::Sequence(
+            list.into_iter().enumerate().map(|(i, item)| tidy(item, &path.index(i))).collect::<Result<_, _>>()?,
+        ),
+        Value::Tagged(tagged) => {
+            return Err((
+                path.clone(),
+                format!("the tag `{}` is not part of the language", tagged.tag),
+                "write the value without a tag".into(),
+            ));
+        }
+        scalar => scalar,
+    })
+}
+
+/// What a YAML reader's refusal means for a pipeline file.
+fn syntax(source: &Arc<Source>, error: &serde_yaml::Error) -> Diagnostic {
+    let text = &source.text;
+    let (start, line) = match error.location() {
+        Some(location) => {
+            let start = location.index().min(text.len());
+            let line_start = text[..start].rfind('\n').map_or(0, |newline| newline + 1);
+            (start, text[line_start..].lines().next().unwrap_or_default())
+        }
+        None => (0, text.lines().next().unwrap_or_default()),
+    };
+    let full = error.to_string();
+    let message = full.split(" at line ").next().unwrap_or(&full).to_owned();
+    let duplicate = message.contains("duplicate entry");
+    let suspicious = suspicious_line(text, line);
+    let (message, hint, place) = if duplicate {
+        let key = message.split('"').nth(1).unwrap_or_default();
+        (
+            format!("the key `{key}` stands twice in one map"),
+            "keep one of them".to_owned(),
+            second_of(text, start, key).map(|(start, end)| source.span(start, end)),
+        )
+    } else if let Some((offset, found, hint)) = suspicious {
+        (
+            format!("`{found}` is read as YAML's own brackets here"),
+            hint.to_owned(),
+            Some(source.span(offset, offset + found.len())),
+        )
+    } else if line.contains('\t') {
+        ("a tab where YAML wants spaces".to_owned(), "indent with spaces".to_owned(), None)
+    } else {
+        (
+            format!("this is no YAML: {message}"),
+            "look at brackets, quotes, colons and indentation here and just above".to_owned(),
+            None,
+        )
+    };
+    let end = text[start..].find('\n').map_or(text.len(), |newline| start + newline);
+    Diagnostic::new(message, hint).at(Some(place.unwrap_or_else(|| source.span(start, end.max(start + 1)))))
+}
+
+/// The second place at which a key stands in the map that begins around `start`.
+fn second_of(text: &str, start: usize, key: &str) -> Option<(usize, usize)> {
+    let from_map = text.get(start..)?;
+    let pattern = regex::Regex::new(&format!(r#"(?m)(^\s*|[{{,]\s*)["']?({})["']?\s*:"#, regex::escape(key))).ok()?;
+    let second = pattern.captures_iter(from_map).nth(1).or_else(|| pattern.captures_iter(from_map).next())?;
+    let word = second.get(2)?;
+    Some((start + word.start(), start + word.end()))
+}
+
+/// An unquoted `${…}` in a flow map, or a selector in a flow list: the two texts of this language that YAML refuses.
+fn suspicious_line<'t>(text: &'t str, line: &'t str) -> Option<(usize, &'t str, &'static str)> {
+    let offset = line.as_ptr() as usize - text.as_ptr() as usize;
+    let previous = text[..offset].trim_end_matches('\n').rsplit('\n').next().unwrap_or_default();
+    let previous_offset = previous.as_ptr() as usize - text.as_ptr() as usize;
+    for (offset, line) in [(offset, line), (previous_offset, previous)] {
+        let find = |pattern: &str| regex::Regex::new(pattern).ok().and_then(|pattern| pattern.captures(line)?.get(1));
+        if let Some(found) = find(r#"[\[{][^"'#]*?(\$\{[^}"']*\}?)"#) {
+            return Some((offset + found.start(), found.as_str(), "inside `{…}` and `[…]`, quote it: `\"${…}\"`"));
+        }
+        if let Some(found) = find(r#"\[[^"'#]*?([\w-]+\[[^\]"']*\](?:/[\w-]+)?)"#) {
+            return Some((
+                offset + found.start(),
+                found.as_str(),
+                "inside a list, quote it: `[\"stage[axis=label]\"]`",
+            ));
+        }
+    }
+    None
+}

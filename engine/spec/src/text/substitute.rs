@@ -1,0 +1,278 @@
+//! `${scope.name}`: replaces variables by their values, keeps the type where the variable is the whole value, and
+//! remembers where each value was written.
+
+use serde_yaml::Value;
+
+use super::path::{Segment, YamlPath};
+use crate::suggest;
+
+/// Names of one scope (`vars`, `matrix`) with their values and where these stand in the document.
+pub struct Scope<'a> {
+    /// The word before the dot.
+    pub name: &'a str,
+    /// Names, values, and the values' paths in the document.
+    pub entries: Vec<(&'a str, &'a Value, YamlPath)>,
+}
+
+/// A value with every variable replaced.
+#[derive(Debug, Clone)]
+pub struct Substituted {
+    /// The value.
+    pub value: Value,
+    /// Paths of the result that came from elsewhere in the document.
+    pub moved: Vec<(YamlPath, YamlPath)>,
+}
+
+impl Substituted {
+    /// The document's path of what stands at `path` of the result, which stands at `base` of the document.
+    pub fn document_path(&self, base: &YamlPath, path: &YamlPath) -> YamlPath {
+        self.moved
+            .iter()
+            .filter(|(moved, _)| path.0.starts_with(&moved.0))
+            .max_by_key(|(moved, _)| moved.0.len())
+            .map_or_else(|| base.join(&path.0), |(moved, document)| document.join(&path.0[moved.0.len()..]))
+    }
+}
+
+/// A variable that cannot be replaced.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SubstitutionFault {
+    /// Where it stands in the document.
+    pub path: YamlPath,
+    /// What is wrong.
+    pub message: String,
+    /// What to do.
+    pub hint: String,
+}
+
+/// Scopes of a command's arguments, which are filled in when it runs.
+const LATER: [&str; 2] = ["in", "out"];
+
+/// Replaces every `${scope.name}` of `value`, which stands at `base` of the document. `$${` is a plain `${`.
+///
+/// # Errors
+/// An unknown scope or name, a map in the middle of a text, a `${` without `}`, variables that need themselves.
+pub fn substitute(value: &Value, base: &YamlPath, scopes: &[Scope<'_>]) -> Result<Substituted, SubstitutionFault> {
+    let mut work = Work { scopes, moved: Vec::new(), within: Vec::new() };
+    let value = work.replace(value, base, &YamlPath::root())?;
+    Ok(Substituted { value, moved: work.moved })
+}
+
+/// The `${scope.name…}` that stand anywhere in a value, as (scope, name).
+pub fn uses(value: &Value) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut open = vec![value];
+    while let Some(value) = open.pop() {
+        match value {
+            Value::String(text) => found.extend(pieces(text).into_iter().flatten().filter_map(|piece| match piece {
+                Piece::Variable(inner) => {
+                    let mut steps = inner.trim().split('.');
+                    Some((steps.next()?.to_owned(), steps.next()?.to_owned()))
+                }
+                Piece::Text(_) => None,
+            })),
+            Value::Sequence(list) => open.extend(list),
+            Value::Mapping(map) => open.extend(map.values()),
+            _ => {}
+        }
+    }
+    found
+}
+
+struct Work<'a> {
+    scopes: &'a [Scope<'a>],
+    moved: Vec<(YamlPath, YamlPath)>,
+    within: Vec<String>,
+}
+
+enum Piece<'t> {
+    Text(&'t str),
+    Variable(&'t str),
+}
+
+/// A text cut at its variables; nothing when a `${` is not closed.
+fn pieces(text: &str) -> Option<Vec<Piece<'_>>> {
+    let mut pieces = Vec::new();
+    let mut rest = text;
+    while let Some(at) = rest.find("${") {
+        if rest[..at].ends_with('$') {
+            pieces.push(Piece::Text(&rest[..at - 1]));
+            pieces.push(Piece::Text("${"));
+            rest = &rest[at + 2..];
+            continue;
+        }
+        pieces.push(Piece::Text(&rest[..at]));
+        let close = rest[at..].find('}')? + at;
+        pieces.push(Piece::Variable(&rest[at + 2..close]));
+        rest = &rest[close + 1..];
+    }
+    pieces.push(Piece::Text(rest));
+    pieces.retain(|piece| !matches!(piece, Piece::Text("")));
+    Some(pieces)
+}
+
+impl Work<'_> {
+    /// `document` is where the value was written, `result` where it will stand.
+    fn replace(&mut self, value: &Value, document: &YamlPath, result: &YamlPath) -> Result<Value, SubstitutionFault> {
+        Ok(match value {
+            Value::String(text) if text.contains("${") => return self.replace_text(text, document, result),
+            Value::Sequence(list) => Value::Sequence(
+                list.iter()
+                    .enumerate()
+                    .map(|(i, item)| self.replace(item, &document.index(i), &result.index(i)))
+                    .collect::<Result<_, _>>()?,
+            ),
+            Value::Mapping(map) => {
+                let mut replaced = serde_yaml::Mapping::with_capacity(map.len());
+                for (key, value) in map {
+                    let name = key.as_str().unwrap_or_default();
+                    replaced.insert(key.clone(), self.replace(value, &document.key(name), &result.key(name))?);
+                }
+                Value::Mapping(replaced)
+            }
+            other => other.clone(),
+        })
+    }
+
+    fn replace_text(&mut self, text: &str, document: &YamlPath, result: &YamlPath) -> Result<Value, SubstitutionFault> {
+        let fault = |message: String, hint: String| SubstitutionFault { path: document.clone(), message, hint };
+        let Some(pieces) = pieces(text) else {
+            return Err(fault(
+                format!("`{text}`: a `${{` without its `}}`"),
+                "close it, or write `$${` for a plain `${`".into(),
+            ));
+        };
+        if let [Piece::Variable(inner)] = pieces.as_slice() {
+            return match self.look_up(inner, document)? {
+                None => Ok(Value::String(text.to_owned())),
+                Some((value, written)) => {
+                    self.moved.push((result.clone(), written.clone()));
+                    self.nested(inner, document, |work| work.replace(&value, &written, result))
+                }
+            };
+        }
+        let mut joined = String::with_capacity(text.len());
+        for piece in pieces {
+            match piece {
+                Piece::Text(plain) => joined.push_str(plain),
+                Piece::Variable(inner) => match self.look_up(inner, document)? {
+                    None => joined.push_str(&format!("${{{inner}}}")),
+                    Some((value, written)) => {
+                        // Inside a text only the text remains, so where the parts came from is of no use.
+                        let kept = self.moved.len();
+                        let value = self.nested(inner, document, |work| work.replace(&value, &written, result))?;
+                        self.moved.truncate(kept);
+                        joined.push_str(&scalar_text(&value).ok_or_else(|| {
+                            fault(
+                                format!("`${{{inner}}}` is a {} and stands inside a text", kind_of(&value)),
+                                "inside a text only a word or a number can stand; let the variable be the whole value"
+                                    .into(),
+                            )
+                        })?);
+                    }
+                },
+            }
+        }
+        Ok(Value::String(joined))
+    }
+
+    fn nested<T>(
+        &mut self,
+        inner: &str,
+        document: &YamlPath,
+        then: impl FnOnce(&mut Self) -> Result<T, SubstitutionFault>,
+    ) -> Result<T, SubstitutionFault> {
+        let name = inner.trim().to_owned();
+        if self.within.contains(&name) {
+            return Err(SubstitutionFault {
+                path: document.clone(),
+                message: format!("`${{{name}}}` needs itself: {} → {name}", self.within.join(" → ")),
+                hint: "give one of them a value of its own".into(),
+            });
+        }
+        self.within.push(name);
+        let outcome = then(self);
+        self.within.pop();
+        outcome
+    }
+
+    /// The value of a variable and where it was written; nothing for those that are filled in later.
+    fn look_up(&self, inner: &str, document: &YamlPath) -> Result<Option<(Value, YamlPath)>, SubstitutionFault> {
+        let fault = |message: String, hint: String| SubstitutionFault { path: document.clone(), message, hint };
+        let mut steps = inner.trim().split('.');
+        let scope_name = steps.next().unwrap_or_default();
+        if LATER.contains(&scope_name) {
+            return Ok(None);
+        }
+        let Some(scope) = self.scopes.iter().find(|scope| scope.name == scope_name) else {
+            let known: Vec<&str> = self.scopes.iter().map(|scope| scope.name).collect();
+            return Err(fault(
+                format!("`${{{inner}}}`: there is no `{scope_name}` here"),
+                match suggest::nearest(scope_name, known.iter().copied()) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => format!(
+                        "write one of {}",
+                        known.iter().map(|name| format!("`${{{name}.NAME}}`")).collect::<Vec<_>>().join(", ")
+                    ),
+                },
+            ));
+        };
+        let Some(name) = steps.next().filter(|name| !name.is_empty()) else {
+            return Err(fault(format!("`${{{inner}}}` names nothing"), format!("write `${{{scope_name}.NAME}}`")));
+        };
+        let Some((_, value, written)) = scope.entries.iter().find(|(entry, ..)| *entry == name) else {
+            let known: Vec<&str> = scope.entries.iter().map(|(entry, ..)| *entry).collect();
+            return Err(fault(
+                format!("`${{{inner}}}`: `{scope_name}` has no `{name}`"),
+                if known.is_empty() && scope_name == "matrix" {
+                    "this stage has no `matrix`; an axis of an input is followed without being named".into()
+                } else {
+                    suggest::did_you_mean(name, known)
+                },
+            ));
+        };
+        let (mut value, mut written) = ((*value).clone(), written.clone());
+        for step in steps {
+            let segment = step.parse().map_or_else(|_| Segment::Key(step.to_owned()), Segment::Index);
+            let Some(inside) = super::document::get(&value, std::slice::from_ref(&segment)).cloned() else {
+                let known: Vec<String> = match &value {
+                    Value::Mapping(map) => map.keys().filter_map(|key| key.as_str().map(str::to_owned)).collect(),
+                    _ => Vec::new(),
+                };
+                return Err(fault(
+                    format!("`${{{inner}}}`: there is no `{step}` in it"),
+                    if known.is_empty() {
+                        format!("it is a {}", kind_of(&value))
+                    } else {
+                        suggest::did_you_mean(step, &known)
+                    },
+                ));
+            };
+            value = inside;
+            written = written.join(&[segment]);
+        }
+        Ok(Some((value, written)))
+    }
+}
+
+/// The text of a word or number; nothing for lists and maps.
+pub fn scalar_text(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Bool(value) => Some(value.to_string()),
+        _ => None,
+    }
+}
+
+/// What a value is, in a word.
+pub fn kind_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "missing value",
+        Value::Bool(_) => "truth value",
+        Value::Number(_) => "number",
+        Value::String(_) => "text",
+        Value::Sequence(_) => "list",
+        Value::Mapping(_) | Value::Tagged(_) => "map",
+    }
+}
