@@ -63,6 +63,15 @@ def randomize_adapter(model, seed, deviation=0.2):
                 tensor.normal_(0, deviation)
 
 
+def save_adapter(model, folder):
+    """Saves with PEFT; its set of targets is sorted, so that the same run writes the same bytes."""
+    model.save_pretrained(folder)
+    (folder / "README.md").unlink(missing_ok=True)
+    config = json.loads((folder / "adapter_config.json").read_text())
+    config["target_modules"] = sorted(config["target_modules"])
+    write_json(folder / "adapter_config.json", config)
+
+
 def prompts(seed, lengths, vocabulary):
     generator = torch.Generator().manual_seed(seed)
     return [torch.randint(3, vocabulary, (length,), generator=generator).tolist() for length in lengths]

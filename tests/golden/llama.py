@@ -10,10 +10,11 @@ import json
 import shutil
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, get_peft_model
 from safetensors.torch import save_file
+from transformers import LlamaForCausalLM
 
-from common import HERE, llama, masked_loss, prompts, randomize_adapter, versions, write_json
+from common import HERE, llama, masked_loss, prompts, randomize_adapter, save_adapter, versions, write_json
 
 LLAMA3 = {"rope_type": "llama3", "rope_theta": 10000.0, "factor": 4.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
           "original_max_position_embeddings": 32}
@@ -66,7 +67,8 @@ def generate(seed, variant):
     if variant.get("sharded"):
         model.half().save_pretrained(folder / "model", max_shard_size="9KB")
         assert len(list((folder / "model").glob("*.safetensors"))) > 2
-        model = model.float()
+        # Loaded anew: half() has rounded the rotary frequencies too, which no file holds.
+        model = LlamaForCausalLM.from_pretrained(folder / "model", dtype=torch.float32, attn_implementation="eager").eval()
     else:
         model.save_pretrained(folder / "model")
     (folder / "model" / "generation_config.json").unlink(missing_ok=True)
@@ -109,8 +111,7 @@ def generate(seed, variant):
                 if "lora_magnitude_vector" in key:
                     key = key.removesuffix(".weight")
                 tensors[f"{method}.gradient.{key}"] = tensor.grad
-        adapted.save_pretrained(folder / method)
-        (folder / method / "README.md").unlink(missing_ok=True)
+        save_adapter(adapted, folder / method)
         model = adapted.unload()
 
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, folder / "values.safetensors")

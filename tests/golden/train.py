@@ -23,7 +23,7 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import save_file
 from transformers import get_linear_schedule_with_warmup
 
-from common import HERE, llama, prompts, randomize_adapter, versions, write_json
+from common import HERE, llama, prompts, randomize_adapter, save_adapter, versions, write_json
 
 STEPS, WARMUP, PEAK, DECAY, CLIP = 20, 5, 1e-2, 0.01, 1.0
 RANK, ALPHA = 3, 7.5
@@ -107,8 +107,7 @@ def main():
                 r=RANK, lora_alpha=ALPHA, lora_dropout=0.0, target_modules=TARGETS, use_dora=method == "dora",
                 task_type="CAUSAL_LM"))
             randomize_adapter(adapted, 8)
-            adapted.save_pretrained(FOLDER / method)
-            (FOLDER / method / "README.md").unlink(missing_ok=True)
+            save_adapter(adapted, FOLDER / method)
         history, trained = train(adapted)
         norms = history["gradient_norm"]
         assert min(norms) < CLIP < max(norms), f"{method}: clipping must act in some steps and not in all: {norms}"

@@ -86,11 +86,16 @@ impl Error {
     }
 }
 
-/// The name among `candidates` that is nearest to `name` by edit distance, if one is near enough to be meant.
+/// The name among `candidates` that is nearest to `name` by edit distance, if one is near enough to be meant. A letter
+/// in the wrong case counts half.
 pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    use strsim::normalized_damerau_levenshtein as similarity;
+    let lower = name.to_lowercase();
     candidates
         .into_iter()
-        .map(|candidate| (strsim::normalized_damerau_levenshtein(name, candidate), candidate))
+        .map(|candidate| {
+            ((similarity(name, candidate) + similarity(&lower, &candidate.to_lowercase())) / 2.0, candidate)
+        })
         .filter(|(similarity, _)| *similarity >= 0.6)
         .max_by(|(a, _), (b, _)| a.total_cmp(b))
         .map(|(_, candidate)| candidate)
@@ -110,6 +115,7 @@ mod tests {
     #[test]
     fn the_nearest_name_is_offered_only_when_it_is_near() {
         assert_eq!(nearest("q_porj", ["k_proj", "q_proj", "o_proj"]), Some("q_proj"));
+        assert_eq!(nearest("lora_a", ["lora_A", "lora_B"]), Some("lora_A"));
         assert_eq!(nearest("zzz", ["k_proj", "q_proj"]), None);
     }
 

@@ -158,7 +158,7 @@ mod tests {
     #[test]
     fn a_wrong_name_or_shape_is_named() {
         let mut parameters = Parameters::default();
-        parameters.add("layer.lora_A", &Tensor::ones([2], (Kind::Float, Device::Cpu))).unwrap();
+        let _handle = parameters.add("layer.lora_A", &Tensor::ones([2], (Kind::Float, Device::Cpu))).unwrap();
         let wrong = parameters.set("layer.lora_a", &Tensor::ones([2], (Kind::Float, Device::Cpu))).unwrap_err();
         assert_eq!(wrong.hint(), Some("did you mean `layer.lora_A`?"));
         let wrong = parameters.set("layer.lora_A", &Tensor::ones([3], (Kind::Float, Device::Cpu))).unwrap_err();

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::Path;
 use std::time::Instant;
 
-use data::metrics::{self, Counter, Figures, TextMetric, TokenMetric};
+use data::metrics::{self, Counter, Figures};
 use serde_json::{Map, Value, json};
 use spec::files;
 use spec::job::{Job, JobInput};

@@ -27,7 +27,8 @@ impl SpecialIds {
         let text = std::fs::read(&path).map_err(|error| Error::io("read", &path, error))?;
         let damaged = |problem: String| Error::file(&path, problem, "tokenize the rows again");
         let ids: Self = serde_json::from_slice(&text).map_err(|error| damaged(format!("is not valid: {error}")))?;
-        match ids.all().find(|id| !(0..ids.vocabulary).contains(id)) {
+        let outside = ids.all().find(|id| !(0..ids.vocabulary).contains(id));
+        match outside {
             Some(id) => Err(damaged(format!("the special id {id} is outside the vocabulary of {}", ids.vocabulary))),
             None => Ok(ids),
         }
