@@ -27,7 +27,9 @@ fn main() -> ExitCode {
             }
         }
         _ => {
-            eprintln!("usage: engine-worker JOB.json\n       engine-worker --build-id\n\n`engine run` starts this program.");
+            eprintln!(
+                "usage: engine-worker JOB.json\n       engine-worker --build-id\n\n`engine run` starts this program."
+            );
             ExitCode::from(2)
         }
     }

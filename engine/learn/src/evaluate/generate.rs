@@ -34,10 +34,8 @@ pub fn answers(
         let hint = "give the template a prompt, or the tokenizer a BOS token";
         return Err(Error::stopped(format!("row `{}` has no prompt to continue", row.id), None, hint));
     }
-    let prompts: Vec<Vec<i64>> = asked
-        .iter()
-        .map(|row| row.ids.iter().take(row.prompt_length).map(|&id| i64::from(id)).collect())
-        .collect();
+    let prompts: Vec<Vec<i64>> =
+        asked.iter().map(|row| row.ids.iter().take(row.prompt_length).map(|&id| i64::from(id)).collect()).collect();
     let mut continued = greedy(model.network.as_ref(), &prompts, limits, device, &mut |now| {
         observer.progress(now.rows as u64, now.of as u64, "rows", &|| format!("{} tokens", now.tokens));
     })?

@@ -122,7 +122,9 @@ mod tests {
             }
             ((&a * &a).sum(Kind::Float) + (&b * 10.0).sum(Kind::Float)).backward();
             assert!(flat.without_gradient().is_empty());
-            let gradients = flat.named(&flat.gradients.as_ref().map_or_else(|| flat.values.zeros_like(), Tensor::shallow_clone)).unwrap();
+            let gradients = flat
+                .named(&flat.gradients.as_ref().map_or_else(|| flat.values.zeros_like(), Tensor::shallow_clone))
+                .unwrap();
             assert_eq!(gradients[0].0, "a");
             if pass == 1 {
                 flat.gradients().unwrap();

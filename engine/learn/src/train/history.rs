@@ -79,8 +79,7 @@ impl History {
     /// shorter.
     pub fn open(path: &Path, bytes: u64) -> Result<Self> {
         let io = |error| Error::io("open", path, error);
-        let mut file =
-            OpenOptions::new().create(true).read(true).write(true).truncate(false).open(path).map_err(io)?;
+        let mut file = OpenOptions::new().create(true).read(true).write(true).truncate(false).open(path).map_err(io)?;
         let length = file.metadata().map_err(io)?.len();
         if length < bytes {
             return Err(Error::file(path, "is shorter than the checkpoint says", "remove it to start over"));

@@ -9,6 +9,6 @@ mod step;
 mod validation;
 
 pub use run::{Outcome, Training};
-pub use step::{Done, Rule, Weights};
 pub use settings::{Every, Length, Settings, Validate, Warmup};
+pub use step::{Done, Rule, Weights};
 pub use validation::loss_of;

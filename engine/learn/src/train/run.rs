@@ -314,7 +314,8 @@ impl<'a> Run<'a> {
         let now = Position { seconds: self.seconds(), ..self.position.clone() };
         let Weights { flat, moments, .. } = &self.weights;
         let mut tensors = Vec::new();
-        let buffers = [("value", Some(flat.values())), ("mean", Some(&moments.mean)), ("square", Some(&moments.square))];
+        let buffers =
+            [("value", Some(flat.values())), ("mean", Some(&moments.mean)), ("square", Some(&moments.square))];
         for (prefix, buffer) in buffers.into_iter().chain([("best", self.best.as_ref())]) {
             for (name, tensor) in buffer.map(|buffer| flat.named(buffer)).transpose()?.into_iter().flatten() {
                 tensors.push((format!("{prefix}/{name}"), tensor));

@@ -25,7 +25,8 @@ pub fn write_tensors(path: &Path, tensors: &[(String, Tensor)]) -> Result<()> {
 
 /// Writes a safetensors file with free text entries of its own in the header.
 pub fn write_tensors_with(path: &Path, tensors: &[(String, Tensor)], metadata: HashMap<String, String>) -> Result<()> {
-    let views = tensors.iter().map(|(name, tensor)| Ok((name, HostTensor::new(name, tensor)?))).collect::<Result<Vec<_>>>()?;
+    let views =
+        tensors.iter().map(|(name, tensor)| Ok((name, HostTensor::new(name, tensor)?))).collect::<Result<Vec<_>>>()?;
     serialize_to_file(views, Some(metadata), path).map_err(|error| match error {
         safetensors::SafeTensorError::IoError(source) => Error::io("write", path, source),
         other => Error::file(path, format!("cannot be written: {other}"), "check the tensors' names"),

@@ -27,9 +27,8 @@ use crate::weights::write_json;
 /// Does the job.
 pub fn run(job: &Job, stage: &Evaluate, device: Device, observer: &mut dyn Observer) -> Result<()> {
     let started = Instant::now();
-    let data = job
-        .input("data")
-        .ok_or_else(|| Error::setting("data", "the job names no data", "run `engine run` again"))?;
+    let data =
+        job.input("data").ok_or_else(|| Error::setting("data", "the job names no data", "run `engine run` again"))?;
     let split = stage.data.part.as_deref().unwrap_or_default();
     let path = data.file(&files::split(split));
     let rows = read_tokens(&path)?;
@@ -146,9 +145,9 @@ impl Work<'_> {
             scored.add(name, metric.headline(), metric.summary(&counted), rows);
         }
         let lines = self.rows.iter().enumerate();
-        self.predictions(lines.map(|(index, row)| {
-            Ok(json!({ "id": row.id, "failed": row.failed, "scores": scored.of_row(index) }))
-        }))?;
+        self.predictions(
+            lines.map(|(index, row)| Ok(json!({ "id": row.id, "failed": row.failed, "scores": scored.of_row(index) }))),
+        )?;
         self.metrics(&scored)?;
         Ok(rows.iter().flatten().map(|row| row.inputs()).sum())
     }

@@ -39,7 +39,8 @@ impl SpecialIds {
         if self.vocabulary <= vocabulary {
             return Ok(());
         }
-        let problem = format!("the model knows {vocabulary} token ids, the tokenizer of the data has {}", self.vocabulary);
+        let problem =
+            format!("the model knows {vocabulary} token ids, the tokenizer of the data has {}", self.vocabulary);
         Err(Error::file(place, problem, "tokenize with the tokenizer that belongs to this model"))
     }
 

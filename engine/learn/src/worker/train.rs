@@ -91,9 +91,11 @@ fn rows(data: &JobInput, split: &str, loss_on: LossOn, observer: &mut dyn Observ
     let all = read_tokens(&path)?;
     let count = all.len();
     let failed = all.iter().filter(|row| row.failed.is_some()).count();
-    let rows: Vec<LossRow> = all.into_iter().filter(|row| row.failed.is_none()).filter_map(|row| with_loss(row, loss_on)).collect();
+    let rows: Vec<LossRow> =
+        all.into_iter().filter(|row| row.failed.is_none()).filter_map(|row| with_loss(row, loss_on)).collect();
     if rows.is_empty() {
-        let problem = format!("no token of the split `{split}` carries loss ({count} rows, {failed} of them did not fit)");
+        let problem =
+            format!("no token of the split `{split}` carries loss ({count} rows, {failed} of them did not fit)");
         let hint = "check the template's blocks and the tokenize stage's `max_length` and `overflow`";
         return Err(Error::file(&path, problem, hint));
     }
@@ -127,7 +129,8 @@ fn check_length(model: &Model, rows: &[LossRow], observer: &mut dyn Observer) {
 
 fn method(adapter: &Adapter) -> Result<Box<dyn Method>> {
     let rank = |rank: u64| {
-        i64::try_from(rank).map_err(|_| Error::setting("adapter.rank", format!("{rank} is too large"), "8 and 16 are usual"))
+        i64::try_from(rank)
+            .map_err(|_| Error::setting("adapter.rank", format!("{rank} is too large"), "8 and 16 are usual"))
     };
     Ok(match adapter {
         Adapter::Full(_) => Box::new(Full),

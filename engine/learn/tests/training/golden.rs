@@ -33,7 +33,9 @@ fn batches(values: &Value) -> Vec<Vec<LossRow>> {
     };
     let batch = |batch: &Value| {
         let micros = batch.as_array().unwrap().iter();
-        micros.flat_map(|micro| (0..micro["lengths"].as_array().unwrap().len()).filter_map(|at| row(micro, at))).collect()
+        micros
+            .flat_map(|micro| (0..micro["lengths"].as_array().unwrap().len()).filter_map(|at| row(micro, at)))
+            .collect()
     };
     values["batches"].as_array().unwrap().iter().map(batch).collect()
 }
@@ -51,12 +53,8 @@ struct Recipe {
 fn recipe(values: &Value) -> Recipe {
     let number = |key: &str| values[key].as_f64().unwrap();
     let betas = numbers(&values["betas"]);
-    let optimizer = AdamW {
-        weight_decay: number("weight_decay"),
-        beta1: betas[0],
-        beta2: betas[1],
-        epsilon: number("epsilon"),
-    };
+    let optimizer =
+        AdamW { weight_decay: number("weight_decay"), beta1: betas[0], beta2: betas[1], epsilon: number("epsilon") };
     Recipe {
         peak: number("peak_learning_rate"),
         warmup: values["warmup"].as_u64().unwrap(),
@@ -84,7 +82,8 @@ fn deviation(values: &Value, method: &str, recipe: &Recipe) -> (f64, String) {
     let model = model(method);
     let mut weights = Weights::new(&model).unwrap();
     let schedule = Schedule { shape: Shape::Linear, warmup: recipe.warmup, total: values["steps"].as_u64().unwrap() };
-    let rule = Rule { micro: recipe.micro, padding: 0, dropout_seed: 0, clip: recipe.clip, optimizer: recipe.optimizer };
+    let rule =
+        Rule { micro: recipe.micro, padding: 0, dropout_seed: 0, clip: recipe.clip, optimizer: recipe.optimizer };
     let mut worst = (0.0, String::new());
     let mut compare = |deviation: f64, what: String| {
         if !(deviation <= worst.0) {
@@ -96,7 +95,10 @@ fn deviation(values: &Value, method: &str, recipe: &Recipe) -> (f64, String) {
         let done = weights.step(&model, &rows, &rule, recipe.peak * schedule.factor(step)).unwrap();
         let (loss, norm) = (done.loss.double_value(&[]), done.norm.double_value(&[]));
         let index = step as usize;
-        compare((loss - losses[index]).abs() / losses[index], format!("loss of step {step}: {loss}, {}", losses[index]));
+        compare(
+            (loss - losses[index]).abs() / losses[index],
+            format!("loss of step {step}: {loss}, {}", losses[index]),
+        );
         compare((norm - norms[index]).abs() / norms[index], format!("norm of step {step}: {norm}, {}", norms[index]));
     }
     let last = SafetensorsFile::open(&folder().join(format!("{method}_final.safetensors"))).unwrap();

@@ -77,8 +77,7 @@ fn a_loss_that_is_not_finite_stops_with_its_step_and_rows_before_a_checkpoint_ho
     let rows = with_loss();
     let model = model(&Full, 3);
     let settings = Settings { learning_rate: 1e30, checkpoint: 1, ..settings() };
-    let training =
-        Training { model: &model, rows: &rows, validation: None, settings: &settings, state: state.path() };
+    let training = Training { model: &model, rows: &rows, validation: None, settings: &settings, state: state.path() };
     let error = training.run(&state.path().join("out.jsonl"), &mut Unobserved).unwrap_err();
     assert!(error.to_string().contains("is not finite"), "{error}");
     let learn::Error::Stopped { place: Some(place), hint, .. } = &error else { panic!("{error:?}") };
@@ -86,7 +85,10 @@ fn a_loss_that_is_not_finite_stops_with_its_step_and_rows_before_a_checkpoint_ho
     assert!(hint.contains("learning_rate"), "{hint}");
     let values = |name: &str| {
         let file = learn::weights::SafetensorsFile::open(&state.path().join("checkpoints").join(name)).unwrap();
-        file.names().into_iter().map(|name| file.tensor(&name, tch::Device::Cpu, Kind::Float).unwrap()).collect::<Vec<_>>()
+        file.names()
+            .into_iter()
+            .map(|name| file.tensor(&name, tch::Device::Cpu, Kind::Float).unwrap())
+            .collect::<Vec<_>>()
     };
     for entry in std::fs::read_dir(state.path().join("checkpoints")).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
@@ -104,8 +106,7 @@ fn a_tensor_that_the_loss_does_not_reach_is_named() {
     let mut model = model(&Full, 4);
     model.trainable.add("model.lonely.weight", &Tensor::ones([3], (Kind::Float, tch::Device::Cpu))).unwrap();
     let settings = settings();
-    let training =
-        Training { model: &model, rows: &rows, validation: None, settings: &settings, state: state.path() };
+    let training = Training { model: &model, rows: &rows, validation: None, settings: &settings, state: state.path() };
     let error = training.run(&state.path().join("out.jsonl"), &mut Unobserved).unwrap_err();
     assert_eq!(error.to_string(), "no gradient reaches `model.lonely.weight`");
 }
@@ -117,8 +118,7 @@ fn a_zero_gradient_is_a_gradient() {
     let rows = with_loss();
     let model = model(&Lora::new(2, 4.0, 0.1, Targets::AllLinear).unwrap(), 5);
     let settings = settings();
-    let training =
-        Training { model: &model, rows: &rows, validation: None, settings: &settings, state: state.path() };
+    let training = Training { model: &model, rows: &rows, validation: None, settings: &settings, state: state.path() };
     let outcome = training.run(&state.path().join("out.jsonl"), &mut Unobserved).unwrap();
     assert_eq!((outcome.steps, outcome.epochs), (20, 1.0));
     assert_eq!(outcome.loss_tokens, 400);
