@@ -14,10 +14,18 @@ pub struct Schema {
 
 /// Prints it.
 pub fn run(schema: &Schema) -> Exit {
-    if schema.docs {
-        print!("{}", spec::docs::reference());
-    } else {
+    if !schema.docs {
         println!("{:#}", spec::schema::pipeline_schema());
+        return Exit::Done;
     }
-    Exit::Done
+    match spec::docs::reference() {
+        Ok(text) => {
+            print!("{text}");
+            Exit::Done
+        }
+        Err(error) => {
+            eprintln!("the reference cannot be made: {error}");
+            Exit::Failed
+        }
+    }
 }
