@@ -1,0 +1,8 @@
+//! The stages of this crate, run as jobs.
+
+mod common;
+mod download;
+mod end_to_end;
+mod golden_tokenizers;
+mod overflow;
+mod preprocess_errors;
