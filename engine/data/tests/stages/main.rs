@@ -1,5 +1,7 @@
 //! The stages of this crate, run as jobs.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 mod download;
 mod end_to_end;
