@@ -79,7 +79,7 @@ fn write(
             .into_par_iter()
             .map(|position| {
                 template
-                    .render(&selection.row(source, position))
+                    .render(selection.row(source, position))
                     .map_err(|error| at_row(error, split, source, selection, position))
             })
             .collect();

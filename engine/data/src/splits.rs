@@ -152,13 +152,13 @@ fn held_out(source: &Rows, hold_out: &HoldOut, split: &str) -> Result<Vec<bool>,
     shuffle(&mut units, &mut generator(hold_out.seed, Purpose::HoldOut));
     let mut held = vec![false; total];
     let mut count = 0;
-    for unit in units.iter().take_while(|unit| {
-        let more = count < hold_out.rows;
+    for unit in units {
+        if count >= hold_out.rows {
+            break;
+        }
         count += unit.len();
-        more
-    }) {
         for row in unit {
-            held[*row] = true;
+            held[row] = true;
         }
     }
     Ok(held)

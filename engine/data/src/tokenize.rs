@@ -215,7 +215,7 @@ fn make(
                 lengths: Lengths::of(&kept.turns),
                 truncated: kept.cut > 0,
                 completion_cut: kept.completion_cut,
-                boundary_matters: encoder.boundary_matters(&kept.texts)?,
+                boundary_matters: encoder.boundary_matters(&kept.texts, &kept.turns)?,
                 spells_special: encoder.spells_special(&kept.turns),
                 written: Some((joined(row.id, &kept.turns), texts)),
             })

@@ -17,7 +17,7 @@ pub(super) fn error(error: &minijinja::Error, row: Option<&Row>) -> Error {
     }
     let expression = error.template_source().zip(error.range()).and_then(|(source, range)| source.get(range));
     let detail = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
-    match (error.kind(), row, expression) {
+    match (error.kind(), row, named_undefined(&detail).or(expression)) {
         (ErrorKind::UndefinedError, Some(row), Some(expression)) => undefined(expression, row).at(place),
         (ErrorKind::OutOfFuel, ..) => Error::new("the template takes too long to render a row")
             .at(place)
@@ -33,6 +33,12 @@ pub(super) fn error(error: &minijinja::Error, row: Option<&Row>) -> Error {
             .hint("mend the template at this line, or the row"),
         _ => Error::new(detail).at(place).hint("mend the template at this line"),
     }
+}
+
+/// The expression of "… `expression` is undefined …", which is where the value came from.
+fn named_undefined(detail: &str) -> Option<&str> {
+    let before = &detail[..detail.find("` is undefined")?];
+    before.rfind('`').map(|start| &before[start + 1..])
 }
 
 fn undefined(expression: &str, row: &Row) -> Error {

@@ -23,7 +23,7 @@ fn row(value: serde_json::Value) -> Row {
 }
 
 fn prompt(text: &str, value: serde_json::Value) -> String {
-    template(&format!("{{% block prompt %}}{text}{{% endblock %}}\n")).render(&row(value)).unwrap().prompt.unwrap()
+    template(&format!("{{% block prompt %}}{text}{{% endblock %}}\n")).render(row(value)).unwrap().prompt.unwrap()
 }
 
 #[test]
@@ -32,7 +32,7 @@ fn white_space_is_kept_exactly() {
     assert_eq!(prompt("{%- if true %} a\n{% endif -%}\n b", json!({})), " a\nb");
     assert_eq!(
         prompt("{% for x in xs %}{{ x }}\n{% endfor %}", json!({"xs": [1, 2.5, true, null]})),
-        "1\n2.5\ntrue\nnone\n"
+        "1\n2.5\nTrue\nNone\n"
     );
 }
 
@@ -46,7 +46,7 @@ fn blocks_are_columns() {
 {% endblock %}{% block choices %}[\"x\", \"y\"]{% endblock %}{% block label %} x
 {% endblock %}",
     );
-    let rendered = template.render(&row(json!({"q": "Why?", "a": ["it's <so>", "é"]}))).unwrap();
+    let rendered = template.render(row(json!({"q": "Why?", "a": ["it's <so>", "é"]}))).unwrap();
     assert_eq!(rendered.prompt.as_deref(), Some("Q: Why?"));
     assert_eq!(rendered.completion.as_deref(), Some(" it's <so>"));
     assert_eq!(rendered.references, Some(vec!["it's <so>".into(), "é".into()]));
@@ -62,7 +62,7 @@ fn pairs_are_prompts_and_completions() {
          {{ qa.a|tojson }}]{% if not loop.last %},{% endif %}{% endfor %}]{% endblock %}",
     );
     let rendered =
-        template.render(&row(json!({"context": "C", "qas": [{"q": "1", "a": "x"}, {"q": "2", "a": "y"}]}))).unwrap();
+        template.render(row(json!({"context": "C", "qas": [{"q": "1", "a": "x"}, {"q": "2", "a": "y"}]}))).unwrap();
     assert_eq!(rendered.pairs, Some(vec![("\n1".into(), "x".into()), ("\n2".into(), "y".into())]));
 }
 
@@ -71,7 +71,7 @@ fn spans_are_columns_that_stand_once_and_unchanged() {
     let template = template(
         "{% block prompt %}{{ a }}|{{ b|upper }}|{{ c }}{{ c }}|{{ d }}|the{% include 'e.jinja' ignore missing %}{% endblock %}",
     );
-    let rendered = template.render(&row(json!({"a": "ü1", "b": "b", "c": "c", "d": "the", "unused": 1}))).unwrap();
+    let rendered = template.render(row(json!({"a": "ü1", "b": "b", "c": "c", "d": "the", "unused": 1}))).unwrap();
     let prompt = rendered.prompt.unwrap();
     let found: Vec<(&str, &str)> =
         rendered.spans.iter().map(|span| (span.field.as_str(), &prompt[span.start..span.end])).collect();
@@ -82,12 +82,12 @@ fn spans_are_columns_that_stand_once_and_unchanged() {
 #[test]
 fn a_missing_column_has_its_place_and_the_nearest_one() {
     let template = template("{% block prompt %}\n{{ a }}\n{{ contxt }}{% endblock %}");
-    let error = template.render(&row(json!({"a": 1, "context": "c"}))).unwrap_err();
+    let error = template.render(row(json!({"a": 1, "context": "c"}))).unwrap_err();
     assert_eq!(error.place.as_deref(), Some("templates/t.jinja:3"));
     assert_eq!(error.message, "the row has no column `contxt`");
     assert_eq!(error.hint.as_deref(), Some("did you mean `context`?"));
     let template = self::template("{% block prompt %}{{ answers.txt[0] }}{% endblock %}");
-    let error = template.render(&row(json!({"answers": {"text": ["x"]}}))).unwrap_err();
+    let error = template.render(row(json!({"answers": {"text": ["x"]}}))).unwrap_err();
     assert!(error.hint.unwrap().contains("did you mean `text`?"));
 }
 
@@ -112,7 +112,7 @@ fn wrong_templates_are_refused() {
 
 #[test]
 fn rendering_mistakes_are_told() {
-    let error = |text: &str| template(text).render(&row(json!({"a": "x", "n": 100000000}))).unwrap_err().to_string();
+    let error = |text: &str| template(text).render(row(json!({"a": "x", "n": 100000000}))).unwrap_err().to_string();
     let lost = error("{% block prompt %}a{% endblock %} lost words");
     assert!(lost.contains("text outside its blocks"), "{lost}");
     let json = error("{% block prompt %}a{% endblock %}{% block references %}{{ a }}{% endblock %}");
@@ -145,7 +145,7 @@ fn what_a_template_reads_is_known_before() {
     }
     let read = template_files(folder.path(), "deep/t.jinja").unwrap();
     assert_eq!(read, ["deep/t.jinja", "base.jinja", "macros.jinja", "tail.jinja"].map(|name| folder.path().join(name)));
-    let rendered = load(&files).unwrap().render(&row(json!({"a": "x", "tail": "end"}))).unwrap();
+    let rendered = load(&files).unwrap().render(row(json!({"a": "x", "tail": "end"}))).unwrap();
     assert_eq!(rendered.prompt.as_deref(), Some("X! end"));
     assert_eq!(rendered.completion.as_deref(), Some(" base x"));
     let (templates, name) = folder_of(std::path::Path::new("/p/templates/squad/a.jinja")).unwrap();

@@ -1,8 +1,6 @@
 //! Rows that are too long, where prompt and completion meet, and the mistakes of a `tokenize` stage.
 
-mod common;
-
-use common::{Done, Project};
+use crate::common::{Done, Project};
 use data::tokens::{self, RowTexts, TokenRow};
 use serde_json::{Value, json};
 

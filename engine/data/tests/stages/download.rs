@@ -1,7 +1,5 @@
 //! Files from local paths and from a small server.
 
-mod common;
-
 use std::{
     fs,
     io::{BufRead, BufReader, Write},
@@ -10,7 +8,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use common::{Done, Project};
+use crate::common::{Done, Project};
 use serde_json::json;
 use spec::job::Failure;
 

@@ -1,10 +1,8 @@
 //! Rows to Parquet to tokens, as jobs.
 
-mod common;
-
 use std::fs;
 
-use common::{Done, Project};
+use crate::common::{Done, Project};
 use data::tokens::{self, TokenRow};
 use serde_json::json;
 

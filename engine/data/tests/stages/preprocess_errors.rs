@@ -1,8 +1,6 @@
 //! Mistakes of a `preprocess` stage: place and advice.
 
-mod common;
-
-use common::Project;
+use crate::common::Project;
 use serde_json::json;
 
 #[test]
