@@ -139,7 +139,7 @@ impl Plain<'_> {
             Happened::Cached(..) | Happened::Skipped(_) => {}
             Happened::Started(id, why) => {
                 self.spoken.lock().unwrap_or_else(PoisonError::into_inner).insert(*id, Instant::now());
-                eprintln!("· {}  {}", name(id), because(why));
+                eprintln!("{}", format!("· {}  {}", name(id), because(why)).trim_end());
             }
             Happened::Waiting(id) => eprintln!("· {}  another run is doing it; waiting", name(id)),
             Happened::Said(id, Event::Progress { done, total, unit, note }) => {
@@ -170,7 +170,8 @@ fn moving() -> ProgressStyle {
 fn finished(graph: &Graph, id: NodeId, record: &plan::store::Record) -> String {
     let figures: Vec<String> =
         record.headline.iter().take(4).map(|(name, value)| format!("{name} {}", figure(*value))).collect();
-    format!("✓ {}  {}  {}", graph.node(id).name(), duration(record.seconds), figures.join(" · "))
+    let line = format!("✓ {}  {}  {}", graph.node(id).name(), duration(record.seconds), figures.join(" · "));
+    line.trim_end().to_owned()
 }
 
 fn failed(graph: &Graph, id: NodeId, failure: &Failure, log: Option<&std::path::Path>) {

@@ -59,9 +59,9 @@ impl<'de, T: Deserialize<'de>> de::Visitor<'de> for Visitor<T> {
 }
 
 /// A map whose first key was already read.
-struct WithFirst<A> {
-    first: Option<String>,
-    map: A,
+pub(crate) struct WithFirst<A> {
+    pub(crate) first: Option<String>,
+    pub(crate) map: A,
 }
 
 impl<'de, A: de::MapAccess<'de>> de::MapAccess<'de> for WithFirst<A> {

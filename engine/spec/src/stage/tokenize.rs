@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::{Fault, Input, Kind, Program, Splits};
-use crate::reference::Reference;
+use crate::{reference::Reference, stage_or::WithFirst};
 
 /// Turns rendered rows into token ids.
 ///
@@ -298,17 +298,14 @@ impl<'de> Deserialize<'de> for Overflow {
 
             fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Overflow, A::Error> {
                 let mut policies = BTreeMap::new();
-                while let Some(name) = map.next_key::<String>()? {
-                    if name == "truncate" {
-                        let truncate = map.next_value::<Truncate>()?;
-                        if let Some(other) = map.next_key::<String>()? {
-                            return Err(de::Error::custom(format!(
-                                "`truncate` and `{other}`: only one may stand here"
-                            )));
-                        }
-                        return Ok(Overflow::Every(OverflowPolicy::Truncate(truncate)));
-                    }
-                    policies.insert(name, map.next_value::<OverflowPolicy>()?);
+                let mut next = map.next_key::<String>()?;
+                if next.as_ref().is_some_and(|name| OverflowPolicy::NAMES.contains(&name.as_str())) {
+                    let whole = de::value::MapAccessDeserializer::new(WithFirst { first: next, map });
+                    return OverflowPolicy::deserialize(whole).map(Overflow::Every);
+                }
+                while let Some(split) = next {
+                    policies.insert(split, map.next_value::<OverflowPolicy>()?);
+                    next = map.next_key()?;
                 }
                 Ok(Overflow::BySplit(policies))
             }
@@ -396,5 +393,24 @@ impl Kind for Tokenize {
             ));
         }
         faults
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_survive_being_written_and_read() {
+        for text in [
+            "{input: a, tokenizer: b, max_length: 256}",
+            "{input: a, tokenizer: b, max_length: 256, overflow: drop}",
+            "{input: a, tokenizer: {bpe: {vocabulary: 300}}, max_length: {prompt: 5, completion: 6}, overflow: {truncate: context}}",
+            "{input: a, tokenizer: b, max_length: 9, eos: none, overflow: {train: drop, dev: {truncate: context}}}",
+        ] {
+            let read: Tokenize = serde_yaml::from_str(text).unwrap();
+            let written = serde_json::to_value(&read).unwrap();
+            assert_eq!(serde_json::from_value::<Tokenize>(written).unwrap(), read, "{text}");
+        }
     }
 }
