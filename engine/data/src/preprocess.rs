@@ -77,10 +77,15 @@ fn write(
         let rendered: Vec<Result<Rendered, Error>> = positions
             .clone()
             .into_par_iter()
-            .map(|position| template.render(&selection.row(source, position)).map_err(|error| at_row(error, split, source, selection, position)))
+            .map(|position| {
+                template
+                    .render(selection.row(source, position))
+                    .map_err(|error| at_row(error, split, source, selection, position))
+            })
             .collect();
         let rendered = rendered.into_iter().collect::<Result<Vec<_>, _>>()?;
-        ending_in_space += rendered.iter().filter(|row| row.prompt.as_ref().is_some_and(|text| text.ends_with(' '))).count();
+        ending_in_space +=
+            rendered.iter().filter(|row| row.prompt.as_ref().is_some_and(|text| text.ends_with(' '))).count();
         let numbers = &selection.rows[positions.clone()];
         writer.write(&batch(&path, &schema, source, numbers, &rendered)?)?;
         events(Event::Progress {
@@ -155,7 +160,9 @@ fn batch(
             "prompt" => text(rendered, |row| row.prompt.as_deref()),
             "completion" => text(rendered, |row| row.completion.as_deref()),
             "label" => text(rendered, |row| row.label.as_deref()),
-            "references" => Arc::new(table::texts(rendered.iter().map(|row| row.references.as_deref().unwrap_or_default()))),
+            "references" => {
+                Arc::new(table::texts(rendered.iter().map(|row| row.references.as_deref().unwrap_or_default())))
+            }
             "choices" => Arc::new(table::texts(rendered.iter().map(|row| row.choices.as_deref().unwrap_or_default()))),
             "pairs" => Arc::new(pairs(rendered)),
             _ => Arc::new(spans(rendered)),

@@ -32,7 +32,8 @@ pub struct Selection {
 /// When a column is missing, when more rows are held out than there are, or when no row is left.
 pub fn select(settings: &Preprocess, name: &str, split: &Split, source: &Rows) -> Result<Selection, Error> {
     let total = source.rows.len();
-    let empty = |why: String| Err(Error::new(format!("the split `{name}` has no rows: {why}")).at(format!("split `{name}`")));
+    let empty =
+        |why: String| Err(Error::new(format!("the split `{name}` has no rows: {why}")).at(format!("split `{name}`")));
     if total == 0 {
         return empty(format!("its source `{}` is empty", split.from.0.join(", ")))
             .map_err(|error: Error| error.hint("check the file, or leave this split out"));
@@ -151,9 +152,13 @@ fn held_out(source: &Rows, hold_out: &HoldOut, split: &str) -> Result<Vec<bool>,
     shuffle(&mut units, &mut generator(hold_out.seed, Purpose::HoldOut));
     let mut held = vec![false; total];
     let mut count = 0;
-    for unit in units.iter().take_while(|unit| { let more = count < hold_out.rows; count += unit.len(); more }) {
+    for unit in units {
+        if count >= hold_out.rows {
+            break;
+        }
+        count += unit.len();
         for row in unit {
-            held[*row] = true;
+            held[row] = true;
         }
     }
     Ok(held)

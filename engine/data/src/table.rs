@@ -4,7 +4,7 @@
 use std::{fs::File, path::Path, sync::Arc};
 
 use arrow::{
-    array::{Array, ArrayRef, ListArray, RecordBatch, StringArray, StringBuilder, ListBuilder},
+    array::{Array, ArrayRef, ListArray, ListBuilder, RecordBatch, StringArray, StringBuilder},
     datatypes::{DataType, Field, Fields, Schema, SchemaRef},
 };
 use parquet::{
@@ -43,7 +43,8 @@ impl<'a> Writer<'a> {
             .set_created_by("engine".into())
             .build();
         let file = File::create(path).map_err(|error| Error::io("write", path, &error))?;
-        let inner = ArrowWriter::try_new(file, schema, Some(properties)).map_err(|error| failed("write", path, error))?;
+        let inner =
+            ArrowWriter::try_new(file, schema, Some(properties)).map_err(|error| failed("write", path, error))?;
         Ok(Self { path, inner })
     }
 

@@ -125,7 +125,7 @@ fn trained(training: &BpeTraining, splits: &BTreeMap<String, PathBuf>) -> Result
             }
         }
     }
-    bpe::train(texts.into_iter(), training.vocabulary, training.min_frequency)
+    bpe::train(&texts, training.vocabulary, training.min_frequency)
 }
 
 /// What became of a row, and what is counted of it.
@@ -215,7 +215,7 @@ fn make(
                 lengths: Lengths::of(&kept.turns),
                 truncated: kept.cut > 0,
                 completion_cut: kept.completion_cut,
-                boundary_matters: encoder.boundary_matters(&kept.texts)?,
+                boundary_matters: encoder.boundary_matters(&kept.texts, &kept.turns)?,
                 spells_special: encoder.spells_special(&kept.turns),
                 written: Some((joined(row.id, &kept.turns), texts)),
             })
@@ -225,7 +225,8 @@ fn make(
 
 /// A row's turns, one after the other.
 fn joined(id: String, turns: &[EncodedTurn]) -> TokenRow {
-    let mut row = TokenRow { id, prompt_length: turns.first().map_or(0, |turn| turn.prompt.len()), ..TokenRow::default() };
+    let mut row =
+        TokenRow { id, prompt_length: turns.first().map_or(0, |turn| turn.prompt.len()), ..TokenRow::default() };
     for turn in turns {
         let completion = turn.completion.as_deref().unwrap_or_default();
         row.input_ids.extend(turn.prompt.iter().chain(completion).map(|id| *id as i32));
@@ -262,7 +263,10 @@ fn warn(split: &str, counts: &Counts, events: Events<'_>) {
         say(format!("{} of {} rows cannot fit and count as failed", counts.failed, counts.rows));
     }
     if counts.completions_cut > 0 {
-        say(format!("{} of {} completions are too long and were cut before their EOS", counts.completions_cut, counts.rows));
+        say(format!(
+            "{} of {} completions are too long and were cut before their EOS",
+            counts.completions_cut, counts.rows
+        ));
     }
     if counts.special_in_text > 0 {
         say(format!(

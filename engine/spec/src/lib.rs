@@ -3,6 +3,7 @@
 
 pub mod adapter;
 pub mod diagnostic;
+pub mod docs;
 pub mod files;
 pub mod job;
 pub mod matrix;
@@ -15,6 +16,7 @@ pub mod pipeline;
 pub mod protocol;
 pub mod reference;
 pub mod schedule;
+pub mod schema;
 pub mod stage;
 pub mod stage_or;
 pub mod suggest;

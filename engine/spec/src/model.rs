@@ -29,7 +29,7 @@ crate::one_of! {
 crate::one_of! {
     /// A shape, by family; the keys are those of the family's `config.json`. The vocabulary is the tokenizer's.
     pub enum RandomModel {
-        /// Llama.
+        /// The Llama family: grouped-query attention, rotary positions, gated feed-forward layers.
         llama => Llama(LlamaShape),
     }
 }
@@ -42,7 +42,7 @@ pub struct LlamaShape {
     pub hidden_size: u64,
     /// Width of the gated feed-forward layer.
     pub intermediate_size: u64,
-    /// Layers.
+    /// Transformer layers.
     pub num_hidden_layers: u64,
     /// Attention heads.
     pub num_attention_heads: u64,
@@ -58,10 +58,10 @@ pub struct LlamaShape {
     /// The base of the rotary position embedding.
     #[serde(default = "default_rope_theta")]
     pub rope_theta: f64,
-    /// The number that keeps the norms finite.
+    /// Added to the mean square under the root of each norm.
     #[serde(default = "default_rms_norm_eps")]
     pub rms_norm_eps: f64,
-    /// The longest row.
+    /// The longest row, in tokens.
     #[serde(default = "default_positions")]
     pub max_position_embeddings: u64,
     /// The standard deviation of new weights.

@@ -76,7 +76,10 @@ macro_rules! one_of {
 
             fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
                 let mut choices: Vec<serde_json::Value> = Vec::new();
-                $(choices.extend($crate::one_of::choice_schema::<$ty>(generator, stringify!($key)));)+
+                $(
+                    let meaning = [$($crate::one_of::doc_of(stringify!($vmeta))),*].concat();
+                    choices.extend($crate::one_of::choice_schema::<$ty>(generator, stringify!($key), meaning.trim()));
+                )+
                 let mut schema = schemars::json_schema!({ "oneOf": choices });
                 let doc = [$($crate::one_of::doc_of(stringify!($meta))),*].concat();
                 if !doc.is_empty() { schema.insert("description".into(), doc.trim().into()); }
@@ -99,23 +102,26 @@ pub fn doc_of(attribute: &str) -> String {
     format!("{} ", text.trim().replace("\\\"", "\""))
 }
 
-/// The schemas of one choice: its single-key map, and its bare name where no setting is required.
+/// The schemas of one choice: its single-key map, and its bare name where it is a map without a required setting.
 pub fn choice_schema<T: schemars::JsonSchema>(
     generator: &mut schemars::SchemaGenerator,
     name: &str,
+    meaning: &str,
 ) -> Vec<serde_json::Value> {
     let body = T::json_schema(generator);
+    let is_map = body.get("type").is_some_and(|kind| kind == "object");
     let needs_settings =
         body.get("required").and_then(|required| required.as_array()).is_some_and(|list| !list.is_empty());
     let reference = generator.subschema_for::<T>();
     let mut schemas = vec![serde_json::json!({
+        "description": meaning,
         "type": "object",
         "properties": { name: reference },
         "required": [name],
         "additionalProperties": false,
     })];
-    if !needs_settings {
-        schemas.push(serde_json::json!({ "const": name }));
+    if is_map && !needs_settings {
+        schemas.push(serde_json::json!({ "description": meaning, "const": name }));
     }
     schemas
 }

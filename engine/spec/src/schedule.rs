@@ -8,11 +8,11 @@ use crate::stage::{Duration, Fault};
 crate::one_of! {
     /// The learning rate over the steps, after a linear warm-up.
     pub enum Schedule {
-        /// Falls in a line to zero.
+        /// Falls in a straight line to zero.
         linear => Linear(Warmup),
         /// Falls as half a cosine to zero.
         cosine => Cosine(Warmup),
-        /// Stays.
+        /// Stays the same.
         constant => Constant(Warmup),
     }
 }

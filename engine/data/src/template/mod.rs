@@ -8,9 +8,10 @@ mod values;
 use std::{
     collections::{BTreeSet, HashSet},
     path::Path,
+    sync::Arc,
 };
 
-use minijinja::{Environment, OutputSpanKind, UndefinedBehavior, syntax::SyntaxConfig};
+use minijinja::{Environment, OutputSpanKind, UndefinedBehavior, Value, syntax::SyntaxConfig};
 
 use crate::{Error, rows::Row};
 pub use files::{folder_of, template_files};
@@ -89,7 +90,6 @@ pub struct Template {
     environment: Environment<'static>,
     name: String,
     blocks: BTreeSet<Block>,
-    variables: HashSet<String>,
 }
 
 impl Template {
@@ -112,13 +112,8 @@ impl Template {
                 .add_template_owned(source.name.clone(), source.text.clone())
                 .map_err(|error| place::error(&error, None))?;
         }
-        let mut variables = HashSet::new();
-        for source in &sources {
-            let template = environment.get_template(&source.name).map_err(|error| place::error(&error, None))?;
-            variables.extend(template.undeclared_variables(false));
-        }
         let blocks = known_blocks(name, &sources)?;
-        Ok(Self { environment, name: name.to_owned(), blocks, variables })
+        Ok(Self { environment, name: name.to_owned(), blocks })
     }
 
     /// The blocks that the template defines.
@@ -131,8 +126,10 @@ impl Template {
     /// # Errors
     /// When the row lacks a column that the template wants, when an expression fails, when a block that is to be JSON is
     /// not, or when text stands outside all blocks; with the template's file and line.
-    pub fn render(&self, row: &Row) -> Result<Rendered, Error> {
-        let context = values::context(row, &self.variables);
+    pub fn render(&self, row: Row) -> Result<Rendered, Error> {
+        let columns = Arc::new(values::Columns(row));
+        let row = &columns.0;
+        let context = Value::from_dyn_object(Arc::clone(&columns));
         let failed = |error: minijinja::Error| place::error(&error, Some(row));
         let template = self.environment.get_template(&self.name).map_err(failed)?;
         let (whole, spans) = template.render_with_spans(context.clone()).map_err(failed)?;

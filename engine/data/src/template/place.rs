@@ -17,7 +17,7 @@ pub(super) fn error(error: &minijinja::Error, row: Option<&Row>) -> Error {
     }
     let expression = error.template_source().zip(error.range()).and_then(|(source, range)| source.get(range));
     let detail = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
-    match (error.kind(), row, expression) {
+    match (error.kind(), row, named_undefined(&detail).or(expression)) {
         (ErrorKind::UndefinedError, Some(row), Some(expression)) => undefined(expression, row).at(place),
         (ErrorKind::OutOfFuel, ..) => Error::new("the template takes too long to render a row")
             .at(place)
@@ -35,6 +35,12 @@ pub(super) fn error(error: &minijinja::Error, row: Option<&Row>) -> Error {
     }
 }
 
+/// The expression of "… `expression` is undefined …", which is where the value came from.
+fn named_undefined(detail: &str) -> Option<&str> {
+    let before = &detail[..detail.find("` is undefined")?];
+    before.rfind('`').map(|start| &before[start + 1..])
+}
+
 fn undefined(expression: &str, row: &Row) -> Error {
     let expression = expression.trim();
     let columns = || row.keys().map(String::as_str);
@@ -48,7 +54,8 @@ fn undefined(expression: &str, row: &Row) -> Error {
     }
     let hint = match row.get(&head) {
         Some(serde_json::Value::Object(inner)) => {
-            let wanted: String = expression[head.len()..].trim_start_matches('.').chars().take_while(|c| word(*c)).collect();
+            let wanted: String =
+                expression[head.len()..].trim_start_matches('.').chars().take_while(|c| word(*c)).collect();
             format!("inside `{head}`: {}", spec::suggest::did_you_mean(&wanted, inner.keys().map(String::as_str)))
         }
         _ => "give it a value where it is absent: `|default(\"\")`".to_owned(),

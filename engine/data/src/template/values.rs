@@ -1,15 +1,21 @@
-//! JSON values as minijinja's. Knows nothing of templates.
+//! A row as minijinja sees it: columns by name, made into its values when a template asks for them. Knows nothing of
+//! templates.
 
-use std::collections::HashSet;
+use std::sync::Arc;
 
-use minijinja::Value;
+use minijinja::{Value, value::Object};
 use serde_json::Value as Json;
 
 use crate::rows::Row;
 
-/// The columns of a row that a template may ask for.
-pub(super) fn context(row: &Row, variables: &HashSet<String>) -> Value {
-    row.iter().filter(|(name, _)| variables.contains(*name)).map(|(name, value)| (name.clone(), from(value))).collect()
+/// The columns of a row.
+#[derive(Debug)]
+pub(super) struct Columns(pub Row);
+
+impl Object for Columns {
+    fn get_value(self: &Arc<Self>, name: &Value) -> Option<Value> {
+        self.0.get(name.as_str()?).map(from)
+    }
 }
 
 fn from(value: &Json) -> Value {
@@ -23,7 +29,7 @@ fn from(value: &Json) -> Value {
             _ => Value::from(number.to_string()),
         },
         Json::String(text) => Value::from(text.as_str()),
-        Json::Array(values) => values.iter().map(from).collect(),
-        Json::Object(values) => values.iter().map(|(name, value)| (name.clone(), from(value))).collect(),
+        Json::Array(values) => Value::from(values.iter().map(from).collect::<Vec<_>>()),
+        Json::Object(values) => Value::from_pairs(values.iter().map(|(name, value)| (name.as_str(), from(value)))),
     }
 }

@@ -56,18 +56,31 @@ impl Encoder<'_> {
         Ok(EncodedTurn { prompt, completion: Some(ids) })
     }
 
-    /// Whether prompt and completion give other ids encoded apart than encoded as one text.
+    /// Whether a row's ids would differ had prompt and completion been encoded the other way, apart or as one text.
     ///
     /// # Errors
     /// When the tokenizer cannot write a text.
-    pub fn boundary_matters(&self, turns: &[Turn]) -> Result<bool, Error> {
-        for turn in turns {
-            let Some(completion) = &turn.completion else { continue };
-            let mut apart = self.vocabulary.ids(&turn.prompt)?;
-            apart.extend(self.vocabulary.ids(completion)?);
-            if apart != self.vocabulary.ids(&format!("{}{completion}", turn.prompt))? {
+    pub fn boundary_matters(&self, texts: &[Turn], turns: &[EncodedTurn]) -> Result<bool, Error> {
+        let mut bos = usize::from(self.special.bos.is_some());
+        for (text, turn) in texts.iter().zip(turns) {
+            let (Some(completion), Some(ids)) = (&text.completion, &turn.completion) else { continue };
+            let other = match self.boundary {
+                Boundary::Separate => self.vocabulary.ids(&format!("{}{completion}", text.prompt))?,
+                Boundary::Joint => {
+                    let mut apart = self.vocabulary.ids(&text.prompt)?;
+                    apart.extend(self.vocabulary.ids(completion)?);
+                    apart
+                }
+            };
+            // A completion that was cut ends without EOS and before its text does: as far as it goes, it is compared.
+            let end = ids.strip_suffix(&self.special.eos[..self.special.eos.len().min(1)]).unwrap_or(ids);
+            let own = turn.prompt[bos..].iter().chain(end);
+            let length = turn.prompt.len() - bos + end.len();
+            let cut = end.len() == ids.len() && !self.special.eos.is_empty();
+            if !own.eq(other.iter().take(length)) || (!cut && length != other.len()) {
                 return Ok(true);
             }
+            bos = 0;
         }
         Ok(false)
     }
@@ -77,7 +90,8 @@ impl Encoder<'_> {
         let special = |id: &u32| self.special.bos == Some(*id) || self.special.eos.contains(id);
         turns.iter().enumerate().any(|(number, turn)| {
             let added = usize::from(number == 0 && self.special.bos.is_some());
-            let text = turn.completion.iter().flat_map(|ids| &ids[..ids.len() - usize::from(!self.special.eos.is_empty())]);
+            let text =
+                turn.completion.iter().flat_map(|ids| &ids[..ids.len() - usize::from(!self.special.eos.is_empty())]);
             turn.prompt[added..].iter().chain(text).any(special)
         })
     }

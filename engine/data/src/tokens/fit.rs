@@ -77,7 +77,10 @@ pub(super) fn compared(lengths: Lengths, limit: MaxLength) -> String {
     let Lengths { prompt, completion } = lengths;
     match limit {
         MaxLength::Row(tokens) => {
-            format!("{} tokens ({prompt} of the prompt, {completion} of the completion), `max_length` allows {tokens}", lengths.whole())
+            format!(
+                "{} tokens ({prompt} of the prompt, {completion} of the completion), `max_length` allows {tokens}",
+                lengths.whole()
+            )
         }
         MaxLength::Parts { prompt: most, completion: most_completion } => format!(
             "{prompt} tokens of the prompt and {completion} of the completion, `max_length` allows {most} and \

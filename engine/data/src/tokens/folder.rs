@@ -106,10 +106,14 @@ fn unwritable(text: &str, error: &str) -> Error {
 pub fn tokenizer(folder: &Path) -> Result<Vocabulary, Error> {
     let path = folder.join(files::TOKENIZER);
     if !path.is_file() {
-        let other = ["tokenizer.model", "spiece.model", "vocab.txt"].into_iter().find(|name| folder.join(name).is_file());
+        let other =
+            ["tokenizer.model", "spiece.model", "vocab.txt"].into_iter().find(|name| folder.join(name).is_file());
         let hint = match other {
-            Some(name) => format!("it has `{name}`: convert it to `tokenizer.json` with transformers' `save_pretrained`"),
-            None => "name a stage that leaves a `tokenizer.json`, or train one: `tokenizer: {bpe: {vocabulary: 4000}}`".into(),
+            Some(name) => {
+                format!("it has `{name}`: convert it to `tokenizer.json` with transformers' `save_pretrained`")
+            }
+            None => "name a stage that leaves a `tokenizer.json`, or train one: `tokenizer: {bpe: {vocabulary: 4000}}`"
+                .into(),
         };
         return Err(Error::new("there is no `tokenizer.json`").in_file(folder).hint(hint));
     }

@@ -3,8 +3,8 @@
 
 pub mod bpe;
 pub mod encode;
-mod folder;
 pub mod fit;
+mod folder;
 pub mod source;
 pub mod special;
 pub mod summary;
@@ -64,7 +64,9 @@ pub fn read(path: &Path) -> Result<Vec<TokenRow>, Error> {
         let token_values = token_values.as_any().downcast_ref::<Int32Array>();
         let mask_values = mask_values.as_any().downcast_ref::<BooleanArray>();
         let (Some(token_values), Some(mask_values)) = (token_values, mask_values) else {
-            return Err(Error::new("the file holds no token ids").in_file(path).hint("name a split of a `tokenize` stage"));
+            return Err(Error::new("the file holds no token ids")
+                .in_file(path)
+                .hint("name a split of a `tokenize` stage"));
         };
         for row in 0..batch.num_rows() {
             let range = |offsets: &[i32]| offsets[row] as usize..offsets[row + 1] as usize;

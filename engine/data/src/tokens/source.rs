@@ -52,7 +52,12 @@ impl Columns {
     /// The columns of a file.
     pub fn of(schema: &arrow::datatypes::Schema) -> Self {
         let has = |name: &str| schema.field_with_name(name).is_ok();
-        Self { prompt: has("prompt"), completion: has("completion"), references: has("references"), pairs: has("pairs") }
+        Self {
+            prompt: has("prompt"),
+            completion: has("completion"),
+            references: has("references"),
+            pairs: has("pairs"),
+        }
     }
 
     /// Whether rows have something to learn.
@@ -119,7 +124,8 @@ fn pairs_of(list: &dyn Array) -> Vec<(String, String)> {
 fn spans_of(list: &dyn Array) -> Vec<Span> {
     let Some(fields) = list.as_any().downcast_ref::<StructArray>() else { return Vec::new() };
     let numbers = |name: &str| fields.column_by_name(name)?.as_any().downcast_ref::<Int32Array>();
-    let (Some(names), Some(starts), Some(ends)) = (text_field(fields, "field"), numbers("start"), numbers("end")) else {
+    let (Some(names), Some(starts), Some(ends)) = (text_field(fields, "field"), numbers("start"), numbers("end"))
+    else {
         return Vec::new();
     };
     let at = |column: &Int32Array, row| usize::try_from(column.value(row)).unwrap_or_default();

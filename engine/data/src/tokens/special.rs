@@ -76,7 +76,9 @@ fn json(folder: &Path, name: &str) -> Result<Value, Error> {
         Err(error) => return Err(Error::io("read", &path, &error)),
     };
     serde_json::from_slice(&text).map_err(|error| {
-        Error::new(format!("this is not valid JSON: {error}")).in_file(&path).hint("was it cut while it was downloaded?")
+        Error::new(format!("this is not valid JSON: {error}"))
+            .in_file(&path)
+            .hint("was it cut while it was downloaded?")
     })
 }
 

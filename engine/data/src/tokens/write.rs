@@ -58,7 +58,8 @@ impl<'a> Writer<'a> {
         let lengths = || OffsetBuffer::from_lengths(rows.iter().map(|(row, _)| row.input_ids.len()));
         let item = |kind| Arc::new(Field::new("item", kind, false));
         let ids = Int32Array::from_iter_values(rows.iter().flat_map(|(row, _)| row.input_ids.iter().copied()));
-        let mask: BooleanArray = rows.iter().flat_map(|(row, _)| row.completion_mask.iter().map(|on| Some(*on))).collect();
+        let mask: BooleanArray =
+            rows.iter().flat_map(|(row, _)| row.completion_mask.iter().map(|on| Some(*on))).collect();
         let mut columns: Vec<ArrayRef> = vec![
             Arc::new(StringArray::from_iter_values(rows.iter().map(|(row, _)| &row.id))),
             Arc::new(ListArray::new(item(DataType::Int32), lengths(), Arc::new(ids), None)),

@@ -3,7 +3,7 @@
 
 use tch::{Device, Kind, Tensor};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// The least number of columns that are added when the cache is full; a long one grows by half.
 const GROWTH: i64 = 64;
@@ -39,7 +39,7 @@ impl Cache {
         Ok(Self { layers: (0..layers).map(|_| None).collect(), lengths, prompt, filled: 0, tokens, mask: None })
     }
 
-    /// Starts a pass over `length` new columns: all of the prompts first, then one column at a time. Returns the
+    /// Starts a pass over `length` new columns: all of the prompts' in the first, one in each later pass. Returns the
     /// positions of the new tokens in their texts, `[rows or 1, length]`.
     pub fn start(&mut self, length: i64) -> Result<Tensor> {
         let device = self.lengths.device();
@@ -62,31 +62,31 @@ impl Cache {
     pub fn extend(&mut self, layer: usize, keys: &Tensor, values: &Tensor) -> Result<(Tensor, Tensor)> {
         let (rows, heads, length, width) = keys.size4()?;
         let filled = self.filled;
+        let count = self.layers.len();
         let Some(slot) = self.layers.get_mut(layer) else {
-            return Ok((keys.shallow_clone(), values.shallow_clone()));
+            let problem = format!("has {count} layers, layer {layer} asks for its keys");
+            return Err(Error::setting("cache", problem, "make the cache with as many layers as the model has"));
         };
         let needed = filled + length;
-        let capacity = slot.as_ref().map_or(0, |(held, _)| held.size().get(2).copied().unwrap_or(0));
-        if needed > capacity {
-            let grow = |held: Option<&Tensor>| -> Result<Tensor> {
-                let room = Tensor::f_zeros(
-                    [rows, heads, needed + GROWTH.max(needed / 2), width],
-                    (keys.f_kind()?, keys.device()),
-                )?;
-                if let Some(held) = held {
-                    room.f_narrow(2, 0, filled)?.f_copy_(&held.f_narrow(2, 0, filled)?)?;
-                }
-                Ok(room)
-            };
-            let held = slot.take();
-            *slot = Some((grow(held.as_ref().map(|held| &held.0))?, grow(held.as_ref().map(|held| &held.1))?));
-        }
-        let Some((held_keys, held_values)) = slot else {
-            return Ok((keys.shallow_clone(), values.shallow_clone()));
+        let (held_keys, held_values) = match slot.take() {
+            Some((keys, values)) if keys.size4()?.2 >= needed => (keys, values),
+            held => {
+                let grow = |held: Option<&Tensor>| -> Result<Tensor> {
+                    let columns = needed + GROWTH.max(needed / 2);
+                    let room = Tensor::f_zeros([rows, heads, columns, width], (keys.f_kind()?, keys.device()))?;
+                    if let Some(held) = held {
+                        room.f_narrow(2, 0, filled)?.f_copy_(&held.f_narrow(2, 0, filled)?)?;
+                    }
+                    Ok(room)
+                };
+                (grow(held.as_ref().map(|held| &held.0))?, grow(held.as_ref().map(|held| &held.1))?)
+            }
         };
         held_keys.f_narrow(2, filled, length)?.f_copy_(keys)?;
         held_values.f_narrow(2, filled, length)?.f_copy_(values)?;
-        Ok((held_keys.f_narrow(2, 0, needed)?, held_values.f_narrow(2, 0, needed)?))
+        let all = (held_keys.f_narrow(2, 0, needed)?, held_values.f_narrow(2, 0, needed)?);
+        *slot = Some((held_keys, held_values));
+        Ok(all)
     }
 
     /// The mask of the pass in progress, `[rows, 1, 1, columns]`, true where a key may be seen; none where causality

@@ -8,7 +8,8 @@ use tch::Tensor;
 use super::{Init, Source};
 use crate::error::{Error, Result, some_of};
 
-/// A source of tensors by name. The models that are built from it share their storage.
+/// A source of tensors by name. The models that are built from it share their storage: training one of them fully
+/// changes it for all.
 #[derive(Debug)]
 pub struct InMemory {
     tensors: BTreeMap<String, Tensor>,

@@ -188,3 +188,23 @@ fn a_folder_that_cannot_be_written_is_named() {
     let error = Full.save(&variant.model(&Full), None, &file.join("model")).unwrap_err();
     assert!(error.to_string().starts_with("cannot create "), "{error}");
 }
+
+#[test]
+fn half_precision_files_are_read_as_the_numbers_they_hold() {
+    let variant = Variant::read("untied_grouped");
+    let exact = variant.model(&Frozen);
+    for kind in [tch::Kind::BFloat16, tch::Kind::Half] {
+        let folder = tempfile::tempdir().unwrap();
+        copy_folder(&variant.model_folder(), folder.path());
+        let rounded: Vec<_> =
+            exact.frozen.iter().map(|(name, tensor)| (name.to_owned(), tensor.to_kind(kind))).collect();
+        learn::weights::write_tensors(&folder.path().join("model.safetensors"), &rounded).unwrap();
+        let model = load(folder.path()).unwrap();
+        for (name, tensor) in &rounded {
+            let found = model.frozen.get(name).unwrap();
+            assert_eq!(found.kind(), tch::Kind::Float);
+            assert!(found.equal(&tensor.to_kind(tch::Kind::Float)), "{kind:?}: {name}");
+            assert!(!found.equal(exact.frozen.get(name).unwrap()), "{kind:?}: {name} was rounded");
+        }
+    }
+}

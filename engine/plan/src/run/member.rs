@@ -114,7 +114,7 @@ fn attempt_once(
             let path = attempt.folder().join("job.json");
             write_job(&job, &path).map_err(|error| failure_of(&error))?;
             let (program, args): (PathBuf, Vec<OsString>) = match other.program() {
-                Does::Worker => (shared.programs.worker.clone()?, vec![path.into()]),
+                Does::Worker => (shared.programs.worker()?, vec![path.into()]),
                 Does::Engine | Does::Named => (shared.programs.engine.clone(), vec!["job".into(), path.into()]),
             };
             let (environment, folder) = (Environment::Inherited, shared.state.root.to_path_buf());

@@ -8,7 +8,7 @@ use std::{
     collections::{BinaryHeap, HashMap, HashSet},
     path::PathBuf,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, LazyLock, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
         mpsc,
     },
@@ -32,12 +32,26 @@ use crate::{
 };
 
 /// The programs that do stages.
-#[derive(Debug, Clone)]
 pub struct Programs {
     /// `engine` itself; it is called with `job FILE`.
-    pub engine: PathBuf,
-    /// `engine-worker`; it is called with `FILE`. A failure says why there is none.
-    pub worker: Result<PathBuf, Failure>,
+    engine: PathBuf,
+    /// `engine-worker`; it is called with `FILE`. Looked for when a stage needs it: loading libtorch takes its time.
+    worker: LazyLock<Result<PathBuf, Failure>, Box<dyn FnOnce() -> Result<PathBuf, Failure> + Send>>,
+}
+
+impl Programs {
+    /// `engine` by its path, and how `engine-worker` is found when a stage needs it.
+    pub fn new(engine: PathBuf, worker: impl FnOnce() -> Result<PathBuf, Failure> + Send + 'static) -> Self {
+        Self { engine, worker: LazyLock::new(Box::new(worker)) }
+    }
+
+    /// `engine-worker` by its path.
+    ///
+    /// # Errors
+    /// When there is none that fits.
+    pub fn worker(&self) -> Result<PathBuf, Failure> {
+        self.worker.clone()
+    }
 }
 
 /// How a run is done; nothing here changes what is made.
@@ -45,6 +59,8 @@ pub struct Programs {
 pub struct Options {
     /// The members that are wanted; what they read is done, too.
     pub wanted: Vec<NodeId>,
+    /// The members that are done though they are there.
+    pub forced: Vec<NodeId>,
     /// Whether members that do not depend on a failed one still run.
     pub keep_going: bool,
     /// Processor cores to be shared out.
@@ -262,6 +278,10 @@ fn look_up(shared: &Shared<'_>, id: NodeId, records: &Records) -> Result<Looked,
     match shared.state.store.lookup(&keyed.digest) {
         Err(error) => Err(failure_of(&error).into()),
         Ok(None) => Ok(Looked::Absent(keyed)),
+        Ok(Some(_)) if shared.options.forced.contains(&id) => match shared.state.store.forget(&keyed.digest) {
+            Ok(()) => Ok(Looked::Absent(keyed)),
+            Err(error) => Err(failure_of(&error).into()),
+        },
         Ok(Some(record)) => {
             shared.show(id, &record)?;
             Ok(Looked::There(Arc::new(record)))

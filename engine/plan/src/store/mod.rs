@@ -98,6 +98,15 @@ impl Layout {
     }
 }
 
+/// A stage that was begun and is not recorded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unfinished {
+    /// Another run is doing it.
+    Running,
+    /// It failed or was killed; its log.
+    Failed(PathBuf),
+}
+
 impl Store {
     /// The store below an outputs folder: `outputs/.store`. Nothing is made before something is stored. After a power
     /// failure, what was stored last is read and checked.
@@ -184,6 +193,17 @@ impl Store {
     pub fn forget(&self, key: &Digest) -> Result<(), FileError> {
         let path = self.layout.record(key);
         absent_is_fine(fs::remove_file(&path)).map_err(at("remove", &path))
+    }
+
+    /// What became of a key's stage that is not recorded: another run is doing it, or it failed. Reads no contents.
+    pub fn unfinished(&self, key: &Digest) -> Option<Unfinished> {
+        let folder = self.layout.work().join(key.hex());
+        let lock = fs::File::open(folder.with_extension("lock")).ok();
+        if lock.is_some_and(|lock| rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockShared).is_err()) {
+            return Some(Unfinished::Running);
+        }
+        let log = folder.join("observed").join("log.txt");
+        log.exists().then_some(Unfinished::Failed(log))
     }
 
     /// The keys of all records.

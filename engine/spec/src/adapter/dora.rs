@@ -16,6 +16,7 @@ pub struct Dora {
     /// The probability with which an input of A is dropped while training.
     #[serde(default)]
     pub dropout: f64,
-    /// The linear maps that are adapted.
+    /// The linear maps that are adapted: a list of roles, `{suffix: [q_proj]}` by the end of the module's name,
+    /// `{regex: …}` over whole module names, or `all-linear`, every one but the output head.
     pub targets: Targets,
 }

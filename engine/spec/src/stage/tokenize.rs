@@ -22,10 +22,11 @@ pub struct Tokenize {
     /// Whether prompt and completion are encoded apart or as one text.
     #[serde(default)]
     pub boundary: Boundary,
-    /// The token that begins a row. `auto`: the tokenizer's, where it has one and adds it by itself.
+    /// The token that begins a row: its text, `none`, or `auto`: the tokenizer's, where it has one and adds it by itself.
     #[serde(default)]
     pub bos: SpecialToken,
-    /// The token that ends a completion and carries loss. `auto`: the tokenizer's or the model's end of text.
+    /// The token that ends a completion and carries loss: its text, `none`, or `auto`: the tokenizer's or the model's
+    /// end of text.
     #[serde(default)]
     pub eos: SpecialToken,
     /// The most tokens a row may have: one number for the whole row, or one for the prompt and one for the completion.
@@ -141,12 +142,12 @@ impl JsonSchema for TokenizerSource {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BpeTraining {
-    /// How many pieces at most, the 256 bytes and the special tokens included.
+    /// The most pieces it may have, the 256 bytes and the special tokens included.
     pub vocabulary: usize,
     /// The splits whose texts are learned from. Without it, every split.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub splits: Option<Vec<String>>,
-    /// A pair must occur so often to become a piece.
+    /// How often a pair must occur to become a piece.
     #[serde(default = "default_min_frequency")]
     pub min_frequency: u64,
 }

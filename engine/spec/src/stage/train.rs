@@ -261,7 +261,7 @@ pub enum KeepBest {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Checkpoint {
-    /// After so many optimiser steps.
+    /// Optimiser steps from one saved state to the next.
     pub steps: u64,
 }
 
@@ -272,7 +272,7 @@ impl Default for Checkpoint {
 }
 
 crate::one_of! {
-    /// A stretch of training.
+    /// A stretch of training, from its first step on.
     pub enum Duration {
         /// So many optimiser steps.
         steps => Steps(u64),

@@ -72,7 +72,10 @@ impl Project {
             kind: kind.into(),
             name: name.into(),
             settings,
-            inputs: inputs.iter().map(|(role, path)| ((*role).to_owned(), vec![input(path)])).collect::<BTreeMap<_, _>>(),
+            inputs: inputs
+                .iter()
+                .map(|(role, path)| ((*role).to_owned(), vec![input(path)]))
+                .collect::<BTreeMap<_, _>>(),
             files: files.iter().map(|(role, path)| ((*role).to_owned(), path.to_path_buf())).collect(),
             result: folder("result"),
             observed: folder("observed"),

@@ -1,10 +1,8 @@
 //! Rows to Parquet to tokens, as jobs.
 
-mod common;
-
 use std::fs;
 
-use common::{Done, Project};
+use crate::common::{Done, Project};
 use data::tokens::{self, TokenRow};
 use serde_json::json;
 
@@ -22,7 +20,8 @@ fn project(rows: usize) -> Project {
         let place = ["Ulm", "Łódź", "北京", "Rome", "Paris of the north"][row % 5];
         let context = format!("Mira {row} was born in {place}. She kept {} cats. ", row % 7).repeat(1 + row % 4);
         let answers = if row % 3 == 0 { json!([]) } else { json!([place, "<it's & that>"]) };
-        let row = json!({"id": format!("q{row}"), "context": context, "question": "Where was she born?", "answers": answers});
+        let row =
+            json!({"id": format!("q{row}"), "context": context, "question": "Where was she born?", "answers": answers});
         text.push_str(&format!("{row}\n"));
     }
     project.write("rows/train.jsonl", text);
@@ -55,7 +54,8 @@ fn rows_become_the_same_bytes_with_any_number_of_threads() {
         let of = |done: &Done, name: &str| fs::read(done.result.join(name)).unwrap();
         (
             [of(&examples, "train.parquet"), of(&examples, "dev.parquet")],
-            ["tokenizer.json", "special_ids.json", "summary.json", "train.parquet", "dev.parquet"].map(|name| of(&done, name)),
+            ["tokenizer.json", "special_ids.json", "summary.json", "train.parquet", "dev.parquet"]
+                .map(|name| of(&done, name)),
         )
     };
     let one = files(1);

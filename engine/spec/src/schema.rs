@@ -1,0 +1,217 @@
+//! The JSON Schema of the whole pipeline file, for editors: made from the schemas of the structs, with `${…}` allowed
+//! wherever a setting stands. Knows no particular kind.
+
+use serde_json::{Value, json};
+
+use crate::{pipeline::Resources, stage::Stage};
+
+/// What `${vars.NAME}` or `${matrix.AXIS}` looks like where another type stands.
+const VARIABLE: &str = r"^\$\{[^}]+\}$";
+/// What may name a stage, an axis or a variable; see [`crate::names::is_name`].
+const NAME: &str = r"^[\p{L}_][\p{L}\p{N}_-]*$";
+
+/// The JSON Schema (2020-12) of a pipeline file.
+pub fn pipeline_schema() -> Value {
+    let mut generator = schemars::SchemaGenerator::default();
+    let kinds = Stage::schemas(&mut generator);
+    let resources = generator.subschema_for::<Resources>();
+    let mut definitions = generator.take_definitions(true);
+    for definition in definitions.values_mut() {
+        allow_variables(definition);
+    }
+    let stages: Vec<Value> = kinds
+        .into_iter()
+        .map(|(kind, schema)| {
+            let mut schema = schema.to_value();
+            allow_variables(&mut schema);
+            if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
+                let own = std::mem::take(properties);
+                properties.insert("kind".into(), json!({ "description": "What the stage does.", "const": kind }));
+                properties.insert("matrix".into(), json!({ "$ref": "#/$defs/Matrix" }));
+                properties.insert("resources".into(), resources.clone().to_value());
+                properties.extend(own);
+            }
+            if let Some(object) = schema.as_object_mut() {
+                object.insert("title".into(), kind.into());
+                let required = object.entry("required").or_insert_with(|| json!([]));
+                if let Some(required) = required.as_array_mut() {
+                    required.insert(0, "kind".into());
+                }
+            }
+            schema
+        })
+        .collect();
+    definitions.insert("Stage".into(), json!({ "oneOf": stages }));
+    definitions.insert(
+        "Variable".into(),
+        json!({
+            "description": "A variable, replaced by its value: `${vars.NAME}` or `${matrix.AXIS}`.",
+            "type": "string",
+            "pattern": VARIABLE,
+        }),
+    );
+    definitions.insert("Matrix".into(), matrix());
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Pipeline",
+        "description": "A fine-tuning pipeline: stages by name, and the values they share.",
+        "type": "object",
+        "properties": {
+            "name": {
+                "description": "The pipeline's name. Without it, the file's name.",
+                "type": "string",
+                "pattern": NAME,
+            },
+            "vars": {
+                "description": "Values by name, for `${vars.NAME}`.",
+                "type": "object",
+                "propertyNames": { "pattern": NAME },
+            },
+            "profiles": {
+                "description": "Sets of changes by name: paths such as `vars.rows` or `stages.tuned.epochs` to values.",
+                "type": "object",
+                "additionalProperties": {
+                    "type": "object",
+                    "propertyNames": { "pattern": r"^(vars|stages)\..+$" },
+                },
+            },
+            "stages": {
+                "description": "The stages by name.",
+                "type": "object",
+                "propertyNames": { "pattern": NAME },
+                "additionalProperties": { "$ref": "#/$defs/Stage" },
+                "minProperties": 1,
+            },
+        },
+        "required": ["stages"],
+        "additionalProperties": false,
+        "$defs": definitions,
+    })
+}
+
+/// Axes by name, and combinations that are left out.
+fn matrix() -> Value {
+    let variable = json!({ "$ref": "#/$defs/Variable" });
+    json!({
+        "description": "Axes: one member of the stage for each combination of their values.",
+        "anyOf": [
+            {
+                "type": "object",
+                "properties": {
+                    "exclude": {
+                        "description": "Combinations that are left out: maps of axes to labels.",
+                        "anyOf": [
+                            {
+                                "type": "array",
+                                "items": {
+                                    "type": "object",
+                                    "additionalProperties": { "type": ["string", "number", "boolean"] },
+                                },
+                            },
+                            variable,
+                        ],
+                    },
+                },
+                "additionalProperties": {
+                    "description": "An axis: a list of values, or a map of labels to values.",
+                    "anyOf": [{ "type": "array", "minItems": 1 }, { "type": "object", "minProperties": 1 }, variable],
+                },
+            },
+            variable,
+        ],
+    })
+}
+
+/// Lets `${…}` stand for every setting within a schema, at any depth.
+fn allow_variables(schema: &mut Value) {
+    let Some(object) = schema.as_object_mut() else { return };
+    for (_, property) in object.get_mut("properties").and_then(Value::as_object_mut).into_iter().flatten() {
+        allow_variables(property);
+        or_variable(property);
+    }
+    for key in ["items", "additionalProperties"] {
+        if let Some(inner @ Value::Object(_)) = object.get_mut(key) {
+            allow_variables(inner);
+            or_variable(inner);
+        }
+    }
+    for key in ["oneOf", "anyOf"] {
+        object.get_mut(key).and_then(Value::as_array_mut).into_iter().flatten().for_each(allow_variables);
+    }
+}
+
+/// The schema, or a variable; a schema that takes any text takes a variable already.
+fn or_variable(schema: &mut Value) {
+    let takes_text = schema.get("type").is_some_and(|kind| kind == "string") && schema.get("enum").is_none();
+    let Some(object) = schema.as_object_mut().filter(|_| !takes_text) else { return };
+    let mut outer = serde_json::Map::new();
+    for key in ["description", "default"] {
+        outer.extend(object.shift_remove(key).map(|value| (key.to_owned(), value)));
+    }
+    let inner = std::mem::take(object);
+    outer.insert("anyOf".into(), json!([inner, { "$ref": "#/$defs/Variable" }]));
+    *object = outer;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_stands_with_its_word_and_the_keys_of_every_stage() {
+        let schema = pipeline_schema();
+        let stages = schema["$defs"]["Stage"]["oneOf"].as_array().unwrap();
+        let kinds: Vec<&str> =
+            stages.iter().map(|stage| stage["properties"]["kind"]["const"].as_str().unwrap()).collect();
+        assert_eq!(kinds, Stage::KINDS);
+        for stage in stages {
+            assert_eq!(stage["required"][0], "kind");
+            assert_eq!(stage["additionalProperties"], false);
+            for key in crate::pipeline::STAGE_KEYS {
+                assert!(stage["properties"].get(key).is_some(), "{key}");
+            }
+        }
+        let top: Vec<&str> = schema["properties"].as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(top, crate::pipeline::TOP_KEYS);
+    }
+
+    #[test]
+    fn every_reference_leads_somewhere() {
+        fn walk(value: &Value, defined: &serde_json::Map<String, Value>) {
+            match value {
+                Value::Object(map) => {
+                    if let Some(name) = map.get("$ref").and_then(Value::as_str) {
+                        assert!(defined.contains_key(name.trim_start_matches("#/$defs/")), "{name}");
+                    }
+                    map.values().for_each(|inner| walk(inner, defined));
+                }
+                Value::Array(list) => list.iter().for_each(|inner| walk(inner, defined)),
+                _ => {}
+            }
+        }
+        let schema = pipeline_schema();
+        walk(&schema, schema["$defs"].as_object().unwrap());
+    }
+
+    #[test]
+    fn numbers_take_variables_and_texts_need_none() {
+        let schema = pipeline_schema();
+        let rank = &schema["$defs"]["Lora"]["properties"]["rank"];
+        assert_eq!(rank["anyOf"][1]["$ref"], "#/$defs/Variable");
+        assert_eq!(rank["anyOf"][0]["type"], "integer");
+        let address = &schema["$defs"]["Url"]["properties"]["address"];
+        assert_eq!(address["type"], "string");
+    }
+
+    #[test]
+    fn a_bare_name_stands_only_for_a_choice_without_required_settings() {
+        let schema = pipeline_schema();
+        let words = |definition: &str| -> Vec<String> {
+            let options = schema["$defs"][definition]["oneOf"].as_array().unwrap();
+            options.iter().filter_map(|option| Some(option.get("const")?.as_str()?.to_owned())).collect()
+        };
+        assert_eq!(words("Adapter"), ["full"]);
+        assert_eq!(words("Every"), Vec::<String>::new());
+        assert_eq!(words("Decode"), ["greedy"]);
+    }
+}
