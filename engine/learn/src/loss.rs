@@ -100,3 +100,50 @@ fn sum(network: &dyn CausalLm, hidden: &Tensor, targets: &Tensor, mode: Mode) ->
 fn cross_entropy(scores: &Tensor, targets: &Tensor, reduction: Reduction) -> Result<Tensor> {
     Ok(scores.f_cross_entropy_loss(targets, None::<&Tensor>, reduction, -100, 0.0)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::adapters::{Full, Lora, Method};
+    use crate::batches::LossRow;
+    use crate::models::Model;
+    use crate::targets::Targets;
+
+    #[test]
+    fn parts_give_the_loss_and_the_gradients_of_the_whole() {
+        let rows = [5, 9, 7].map(|length| {
+            let ids: Vec<i32> = (0..length).map(|at| (at * 3 + length) % 11).collect();
+            LossRow::new(format!("{length}"), &ids, vec![true; ids.len()]).unwrap()
+        });
+        let micro = Placed::new(&MicroBatch::new(&rows, 0), Device::Cpu).unwrap();
+        let config = serde_json::json!({
+            "model_type": "llama", "hidden_size": 8, "intermediate_size": 12, "num_hidden_layers": 2, "vocab_size": 11,
+            "num_attention_heads": 2, "tie_word_embeddings": true, "initializer_range": 0.3, "rms_norm_eps": 1e-5,
+        });
+        let lora = Lora::new(2, 3.0, 0.0, Targets::AllLinear).unwrap();
+        for method in [&Full as &dyn Method, &lora] {
+            let run = |parts: Option<i64>| {
+                let model = Model::random(&config, 1, method, 2, Device::Cpu).unwrap();
+                let network = model.network.as_ref();
+                let loss = match parts {
+                    None => micro.backward(network, 0.5).unwrap(),
+                    Some(part) => {
+                        let hidden = micro.predicting(network, Mode::Train).unwrap();
+                        micro.backward_in_parts(network, &hidden, part, 0.5).unwrap()
+                    }
+                };
+                let gradients = model.trainable.iter().map(|(_, tensor)| tensor.grad()).collect::<Vec<_>>();
+                (loss.double_value(&[]), gradients)
+            };
+            let (loss, gradients) = run(None);
+            for part in [1, 4, 100] {
+                let (other_loss, other_gradients) = run(Some(part));
+                assert!((loss - other_loss).abs() < 1e-5, "{loss} and {other_loss}");
+                for (one, other) in gradients.iter().zip(&other_gradients) {
+                    let scale = one.abs().max().double_value(&[]).max(1e-6);
+                    assert!((one - other).abs().max().double_value(&[]) < 1e-5 * scale, "parts of {part}");
+                }
+            }
+        }
+    }
+}

@@ -3,8 +3,6 @@
 
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
@@ -14,14 +12,8 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         [job] => {
-            let interrupted = Arc::new(AtomicBool::new(false));
-            for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
-                if let Err(error) = signal_hook::flag::register(signal, Arc::clone(&interrupted)) {
-                    eprintln!("signal {signal} will end this process without a checkpoint: {error}");
-                }
-            }
             learn::worker::open_cuda();
-            match learn::worker::run(Path::new(job), interrupted) {
+            match learn::worker::run(Path::new(job)) {
                 true => ExitCode::SUCCESS,
                 false => ExitCode::FAILURE,
             }

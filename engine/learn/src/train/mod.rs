@@ -3,6 +3,7 @@
 
 mod checkpoint;
 mod history;
+mod resume;
 mod run;
 mod settings;
 mod step;

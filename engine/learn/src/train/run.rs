@@ -1,46 +1,24 @@
 //! The loop over steps, from the newest good checkpoint to the end. Knows when what is done; the parts know how.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
-use serde::{Deserialize, Serialize};
-use tch::{Device, Kind, Tensor};
+use tch::Tensor;
 
-use super::checkpoint::{Checkpoint, Checkpoints};
+use super::checkpoint::Checkpoints;
 use super::history::{History, NotFinite, Step};
+use super::resume::{self, Position};
 use super::settings::{Every, Settings};
 use super::step::{Rule, Weights};
-use super::validation::{Scored, Validations, loss_of};
+use super::validation::{Scored, loss_of};
 use crate::batches::{self, LossRow};
 use crate::error::{Error, Result, some_of};
 use crate::models::Model;
 use crate::observer::Observer;
 use crate::schedule::Schedule;
 
-/// The version of the checkpoints; one of another version is not gone on from.
-const FORMAT: u32 = 1;
 /// The most steps whose losses wait to be read.
 const WAITING: usize = 64;
-
-/// Where a training is. Together with weights, moments and the history it says how it goes on.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Position {
-    format: u32,
-    /// Steps done.
-    step: u64,
-    /// Whole epochs done.
-    epoch: u64,
-    /// Batches done of the epoch that has begun.
-    batch: u64,
-    tokens: u64,
-    loss_tokens: u64,
-    validations: Validations,
-    history_bytes: u64,
-    /// Seconds in all, and in steps alone.
-    seconds: f64,
-    step_seconds: f64,
-}
 
 /// A training that can be run.
 #[derive(Debug)]
@@ -148,7 +126,7 @@ impl<'a> Run<'a> {
         let mut weights = Weights::new(training.model)?;
         let mut resumed = None;
         for step in checkpoints.steps()?.into_iter().rev() {
-            match checkpoints.load::<Position>(step).and_then(|found| restore(&mut weights, found, &path)) {
+            match checkpoints.load::<Position>(step).and_then(|found| resume::restore(&mut weights, found, &path)) {
                 Ok(found) => {
                     resumed = Some(found);
                     break;
@@ -159,22 +137,7 @@ impl<'a> Run<'a> {
         let resumed_from = resumed.as_ref().map(|(position, _, _)| position.step);
         let (position, best, history) = match resumed {
             Some(found) => found,
-            None => (
-                Position {
-                    format: FORMAT,
-                    step: 0,
-                    epoch: 0,
-                    batch: 0,
-                    tokens: 0,
-                    loss_tokens: 0,
-                    validations: Validations::default(),
-                    history_bytes: 0,
-                    seconds: 0.0,
-                    step_seconds: 0.0,
-                },
-                None,
-                History::open(&path, 0)?,
-            ),
+            None => (Position::start(), None, History::open(&path, 0)?),
         };
         let rule = Rule {
             micro: settings.micro,
@@ -311,16 +274,9 @@ impl<'a> Run<'a> {
         self.read_losses()?;
         self.history.sync()?;
         self.position.history_bytes = self.history.bytes();
-        let now = Position { seconds: self.seconds(), ..self.position.clone() };
-        let Weights { flat, moments, .. } = &self.weights;
-        let mut tensors = Vec::new();
-        let buffers =
-            [("value", Some(flat.values())), ("mean", Some(&moments.mean)), ("square", Some(&moments.square))];
-        for (prefix, buffer) in buffers.into_iter().chain([("best", self.best.as_ref())]) {
-            for (name, tensor) in buffer.map(|buffer| flat.named(buffer)).transpose()?.into_iter().flatten() {
-                tensors.push((format!("{prefix}/{name}"), tensor));
-            }
-        }
+        let mut now = self.position.clone();
+        now.seconds = self.seconds();
+        let tensors = resume::tensors(&self.weights, self.best.as_ref())?;
         self.checkpoints.save(self.position.step, &now, &tensors)?;
         self.saved = Some(self.position.step);
         Ok(())
@@ -372,38 +328,4 @@ impl<'a> Run<'a> {
             step_seconds,
         })
     }
-}
-
-/// Puts a checkpoint's tensors into their places. Nothing is changed unless all of them fit.
-fn restore(
-    weights: &mut Weights,
-    found: Checkpoint<Position>,
-    history: &Path,
-) -> Result<(Position, Option<Tensor>, History)> {
-    let Checkpoint { state, tensors } = found;
-    let path: PathBuf = tensors.path().to_owned();
-    if state.format != FORMAT {
-        return Err(Error::file(&path, "is of another version", "remove it"));
-    }
-    let device = weights.flat.values().device();
-    let read = |prefix: &str| -> Result<Tensor> {
-        let _guard = tch::no_grad_guard();
-        let buffer = weights.flat.values().f_zeros_like()?;
-        for (name, mut place) in weights.flat.named(&buffer)? {
-            let name = format!("{prefix}/{name}");
-            if tensors.shape(&name) != Some(place.size()) {
-                return Err(Error::file(&path, format!("`{name}` is not there or of another shape"), "remove it"));
-            }
-            place.f_copy_(&tensors.tensor(&name, Device::Cpu, Kind::Float)?.f_to_device(device)?)?;
-        }
-        Ok(buffer)
-    };
-    let (values, mean, square) = (read("value")?, read("mean")?, read("square")?);
-    let has_best = tensors.names().iter().any(|name| name.starts_with("best/"));
-    let best = if has_best { Some(read("best")?) } else { None };
-    let history = History::open(history, state.history_bytes)?;
-    let _guard = tch::no_grad_guard();
-    weights.flat.values().shallow_clone().f_copy_(&values)?;
-    (weights.moments.mean, weights.moments.square, weights.moments.steps) = (mean, square, state.step);
-    Ok((state, best, history))
 }

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
 use spec::job::Event;
 
 use crate::observer::Observer;
@@ -12,16 +14,23 @@ use crate::observer::Observer;
 const INTERVAL: Duration = Duration::from_millis(500);
 
 /// Standard output, and whether the process was asked to end.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Events {
     interrupted: Arc<AtomicBool>,
     last: Option<Instant>,
 }
 
 impl Events {
-    /// Events of a process that is to end once `interrupted` is set.
-    pub fn new(interrupted: Arc<AtomicBool>) -> Self {
-        Self { interrupted, last: None }
+    /// From now on a signal that asks the process to end is work's to follow, at a place where it can go on later; the
+    /// second one ends the process at once. Without this call the first one does.
+    pub fn catch_signals(&mut self) {
+        for signal in [SIGTERM, SIGINT] {
+            let flag = || Arc::clone(&self.interrupted);
+            let second = flag::register_conditional_shutdown(signal, 128 + signal, flag());
+            if let Err(error) = second.and_then(|_| flag::register(signal, flag())) {
+                self.warning(format!("signal {signal} will end this process without a checkpoint: {error}"));
+            }
+        }
     }
 
     /// Writes one event. When nobody reads any more, there is nobody to tell.

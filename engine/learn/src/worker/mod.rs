@@ -11,8 +11,6 @@ mod special_ids;
 mod train;
 
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use spec::job::{Event, Failure, Job};
 use spec::stage::Stage;
@@ -23,9 +21,9 @@ pub use device::open_cuda;
 pub use failure::failure;
 
 /// Reads the job at `path`, does it, and says on standard output how it goes, the last event being `Finished` or
-/// `Failed`. Ends at the next safe place once `interrupted` is set. Returns whether it finished.
-pub fn run(path: &Path, interrupted: Arc<AtomicBool>) -> bool {
-    let mut events = Events::new(interrupted);
+/// `Failed`. Returns whether it finished.
+pub fn run(path: &Path) -> bool {
+    let mut events = Events::default();
     let outcome = read(path).and_then(|job| {
         let stage = settings(&job)?;
         work(&job, &stage, &mut events).map_err(|error| failure(&error))
@@ -39,12 +37,14 @@ pub fn run(path: &Path, interrupted: Arc<AtomicBool>) -> bool {
 }
 
 fn work(job: &Job, stage: &Stage, events: &mut Events) -> crate::Result<()> {
-    let device = device::choose(job.device)?;
-    let threads = i32::try_from(job.threads.max(1)).unwrap_or(i32::MAX);
-    tch::set_num_threads(threads);
+    tch::set_num_threads(i32::try_from(job.threads.max(1)).unwrap_or(i32::MAX));
     tch::set_num_interop_threads(1);
+    let device = device::choose(job.device)?;
     match stage {
-        Stage::Train(settings) => train::run(job, settings, device, events),
+        Stage::Train(settings) => {
+            events.catch_signals();
+            train::run(job, settings, device, events)
+        }
         Stage::Evaluate(settings) => evaluate::run(job, settings, device, events),
         other => Err(crate::Error::setting(
             "kind",

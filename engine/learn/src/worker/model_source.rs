@@ -75,7 +75,7 @@ pub fn random_config(shape: &RandomModel, ids: &SpecialIds) -> Value {
 
 /// Where the config of the job's model is, for messages.
 pub fn config_place(job: &Job) -> PathBuf {
-    job.input("model").map_or_else(|| job.result.join(spec::files::MODEL_CONFIG), |input| folder(input))
+    job.input("model").map_or_else(|| job.result.join(spec::files::MODEL_CONFIG), folder)
 }
 
 /// What ends a text for the model itself: `eos_token_id` of its `generation_config.json`, else of its config.

@@ -86,7 +86,7 @@ fn deviation(values: &Value, method: &str, recipe: &Recipe) -> (f64, String) {
         Rule { micro: recipe.micro, padding: 0, dropout_seed: 0, clip: recipe.clip, optimizer: recipe.optimizer };
     let mut worst = (0.0, String::new());
     let mut compare = |deviation: f64, what: String| {
-        if !(deviation <= worst.0) {
+        if deviation.is_nan() || deviation > worst.0 {
             worst = (deviation, what);
         }
     };

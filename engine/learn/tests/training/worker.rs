@@ -176,6 +176,9 @@ fn what_cannot_be_done_is_said_with_place_and_hint() {
     from_nothing["validate"] = Value::Null;
     let (message, _) = failure(from_nothing, Some("empty"));
     assert!(message.contains("left no model here"), "{message}");
+    std::fs::copy(space.path("tokens/special_ids.json"), space.path("tokens/train.parquet")).unwrap();
+    let (message, _) = failure(with("validate", Value::Null), None);
+    assert!(message.contains("train.parquet: is no readable Parquet file"), "{message}");
 }
 
 #[test]
