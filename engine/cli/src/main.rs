@@ -1,8 +1,10 @@
 //! The `engine` program: reads the command line and hands over to a command. Never loads libtorch.
 
 mod commands;
+mod progress;
 mod project;
 mod render;
+mod session;
 
 use clap::{Parser, Subcommand};
 
@@ -16,8 +18,18 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Run(commands::run::Run),
+    Plan(commands::plan::Plan),
     Check(commands::check::Check),
+    Status(commands::plan::Status),
+    Show(commands::show::Show),
     Graph(commands::graph::GraphCommand),
+    Preview(commands::preview::Preview),
+    Doctor(commands::doctor::Doctor),
+    Schema(commands::schema::Schema),
+    Completions(commands::completions::Completions),
+    #[command(hide = true)]
+    Job(commands::job::JobCommand),
 }
 
 /// How the program ends.
@@ -35,8 +47,17 @@ pub enum Exit {
 
 fn main() -> std::process::ExitCode {
     let exit = match Cli::parse().command {
+        Command::Run(run) => commands::run::run(&run),
+        Command::Plan(plan) => commands::plan::plan(&plan),
         Command::Check(check) => commands::check::run(check),
+        Command::Status(status) => commands::plan::status(&status),
+        Command::Show(show) => commands::show::run(&show),
         Command::Graph(graph) => commands::graph::run(&graph),
+        Command::Preview(preview) => commands::preview::run(&preview),
+        Command::Doctor(doctor) => commands::doctor::run(&doctor),
+        Command::Schema(schema) => commands::schema::run(&schema),
+        Command::Completions(completions) => commands::completions::run(&completions),
+        Command::Job(job) => commands::job::run(&job),
     };
     std::process::ExitCode::from(exit as u8)
 }

@@ -1,1 +1,23 @@
-//! learn
+//! Tensors: models, adapters, weights and generation. Knows no pipeline file, no graph and no store; callers unpack
+//! what was written into plain arguments.
+
+pub mod adapters;
+pub mod batches;
+pub mod error;
+pub mod evaluate;
+pub mod generate;
+pub mod layers;
+pub mod loss;
+pub mod models;
+pub mod observer;
+pub mod optim;
+pub mod parameters;
+pub mod peft;
+pub mod rows;
+pub mod schedule;
+pub mod targets;
+pub mod train;
+pub mod weights;
+pub mod worker;
+
+pub use error::{Error, Result};

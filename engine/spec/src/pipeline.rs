@@ -159,7 +159,7 @@ impl Pipeline {
                     continue;
                 }
             };
-            let at = |path: &YamlPath, side| self.document.place(&substituted.document_path(&base, path), side);
+            let at = |path: &YamlPath, side| self.document.place(&written(&substituted, &base, path, side), side);
             let typed =
                 decode(&substituted.value, |deserializer| match Stage::deserialize(&stage.kind, deserializer) {
                     Some(outcome) => outcome,
@@ -198,10 +198,20 @@ impl Pipeline {
         let base = YamlPath::keys(["stages", stage]);
         let path = YamlPath::dotted(path);
         let written = match variant {
-            Some(variant) => variant.substituted.document_path(&base, &path),
+            Some(variant) => written(&variant.substituted, &base, &path, side),
             None => base.join(&path.0),
         };
         self.document.place(&written, side)
+    }
+}
+
+/// The document's path of a setting. A key stands where its map was written, though its value may come from elsewhere.
+fn written(substituted: &Substituted, base: &YamlPath, path: &YamlPath, side: Side) -> YamlPath {
+    match (side, path.0.split_last()) {
+        (Side::Key, Some((key, map))) => {
+            substituted.document_path(base, &YamlPath(map.to_vec())).join(std::slice::from_ref(key))
+        }
+        _ => substituted.document_path(base, path),
     }
 }
 

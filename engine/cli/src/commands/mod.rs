@@ -1,4 +1,12 @@
 //! The commands: one file each.
 
 pub mod check;
+pub mod completions;
+pub mod doctor;
 pub mod graph;
+pub mod job;
+pub mod plan;
+pub mod preview;
+pub mod run;
+pub mod schema;
+pub mod show;

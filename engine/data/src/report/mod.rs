@@ -11,8 +11,11 @@ mod plots;
 mod samples;
 mod svg;
 mod table;
+mod terminal;
 
 use std::fs;
+
+pub use terminal::comparison;
 
 use spec::{
     job::{Failure, Job, JobInput},

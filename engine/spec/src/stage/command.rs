@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{Fault, Input, Kind, LocalPath, Program, Read};
+use super::{Fault, Input, Kind, LocalPath, Program, Read, Splits};
 use crate::{
     names,
     reference::Reference,
@@ -87,7 +87,11 @@ impl Kind for Command {
         self.inputs
             .iter()
             .filter_map(|(name, input)| match input {
-                CommandInput::Stage(reference) => Some(Input::follow(format!("in.{name}"), reference)),
+                CommandInput::Stage(reference) => {
+                    let role = format!("in.{name}");
+                    let splits = reference.part.iter().map(|part| (role.clone(), part.clone()));
+                    Some(Input::follow(&role, reference).with_splits(splits))
+                }
                 CommandInput::Path(_) => None,
             })
             .collect()
@@ -103,6 +107,14 @@ impl Kind for Command {
                 CommandInput::Stage(_) => None,
             })
             .collect()
+    }
+
+    fn splits(&self) -> Splits<'_> {
+        Splits::Named(self.outputs.keys().map(String::as_str).collect())
+    }
+
+    fn part_path(&self, part: &str) -> String {
+        self.outputs.get(part).cloned().unwrap_or_else(|| part.to_owned())
     }
 
     fn faults(&self) -> Vec<Fault> {

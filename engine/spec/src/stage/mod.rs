@@ -158,6 +158,11 @@ pub trait Kind: serde::Serialize + serde::de::DeserializeOwned + schemars::JsonS
         Splits::Unknown
     }
 
+    /// The file or folder of a part, relative to what the stage leaves.
+    fn part_path(&self, part: &str) -> String {
+        part.to_owned()
+    }
+
     /// Mistakes that no type can express.
     fn faults(&self) -> Vec<Fault> {
         Vec::new()
@@ -225,6 +230,11 @@ macro_rules! stages {
             /// See [`Kind::splits`].
             pub fn splits(&self) -> Splits<'_> {
                 match self { $(Self::$variant(stage) => stage.splits()),+ }
+            }
+
+            /// See [`Kind::part_path`].
+            pub fn part_path(&self, part: &str) -> String {
+                match self { $(Self::$variant(stage) => stage.part_path(part)),+ }
             }
 
             /// See [`Kind::faults`].

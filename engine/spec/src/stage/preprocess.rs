@@ -239,6 +239,10 @@ impl Kind for Preprocess {
         Splits::Named(self.splits.keys().map(String::as_str).collect())
     }
 
+    fn part_path(&self, part: &str) -> String {
+        crate::files::split(part)
+    }
+
     fn faults(&self) -> Vec<Fault> {
         let mut faults = Vec::new();
         if self.splits.is_empty() {

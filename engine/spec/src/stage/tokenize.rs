@@ -371,6 +371,10 @@ impl Kind for Tokenize {
         Splits::Of("input")
     }
 
+    fn part_path(&self, part: &str) -> String {
+        crate::files::split(part)
+    }
+
     fn faults(&self) -> Vec<Fault> {
         let mut faults = Vec::new();
         match self.max_length {

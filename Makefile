@@ -1,0 +1,69 @@
+# The commands of this project; `make` lists them. See README.md.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+
+# Every build looks for libtorch in .libtorch (.cargo/config.toml), so that it does not depend on the shell it is started
+# in; what the user's environment says about libtorch is read by scripts/install-libtorch.sh alone.
+CARGO := env -u LIBTORCH -u LIBTORCH_USE_PYTORCH -u LIBTORCH_INCLUDE -u LIBTORCH_LIB -u LIBTORCH_STATIC cargo
+STEP := scripts/step.sh
+ENGINE := target/release/engine
+
+# Programs are where README.md says, whatever the user's cargo is told elsewhere.
+export CARGO_TARGET_DIR := $(CURDIR)/target
+
+# One profile, so that the C++ bindings to libtorch are compiled once; the whole workspace, so that every crate is built
+# with the same features whatever is asked for.
+BUILD := $(CARGO) build --release --workspace
+
+.PHONY: help run build test test-peft golden bench docs clean libtorch tools test-tools
+
+help: ## list these commands
+	@awk -F ':[^#]*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
+
+run: build ## install, build and run pipelines/quickstart.yaml: a LoRA / DoRA comparison
+	@$(ENGINE) run pipelines/quickstart.yaml
+
+build: tools libtorch ## install libtorch and build the two programs, target/release/engine and engine-worker
+	@$(BUILD)
+
+test: test-tools ## run every test and check: format, lints, licences, unit and whole-program tests
+	@$(STEP) libtorch scripts/install-libtorch.sh
+	@$(STEP) scripts scripts/tests.sh
+	@$(STEP) format $(CARGO) fmt --all --check
+	@$(STEP) licences scripts/check-licences.sh
+	@$(STEP) lints $(CARGO) clippy --release --workspace --all-targets -- -D warnings
+	@$(STEP) "data set" python3 datasets/quickstart/generate.py --check
+	@$(STEP) build $(BUILD)
+	@$(STEP) tests $(CARGO) test --release --workspace
+
+test-peft: build ## compare with PEFT itself, in an environment of its own (.venv-peft, 6 GB)
+	@$(BUILD) --example peft_interop
+	@OMP_NUM_THREADS=1 "$$(scripts/peft-venv.sh)" tests/peft/interop.py target/release/examples/peft_interop
+
+golden: ## write the golden values again, with PEFT's environment
+	@python="$$(scripts/peft-venv.sh)"; \
+	for program in $(filter-out %/common.py,$(wildcard tests/golden/*.py)); do \
+		echo "$$program"; OMP_NUM_THREADS=1 "$$python" "$$program"; \
+	done
+
+bench: build ## measure the quickstart, a run that changes nothing, and the start of the programs
+	@python3 scripts/bench.py
+
+docs: build ## write docs/pipeline.md, the reference of the pipeline file
+	@$(ENGINE) schema --docs > docs/pipeline.md.new
+	@mv docs/pipeline.md.new docs/pipeline.md
+
+clean: ## remove what was built; libtorch, outputs and environments stay
+	@$(CARGO) clean
+
+libtorch:
+	@scripts/install-libtorch.sh
+
+tools:
+	@scripts/check-tools.sh
+
+test-tools:
+	@scripts/check-tools.sh --test

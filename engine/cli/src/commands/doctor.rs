@@ -1,0 +1,86 @@
+//! `engine doctor`: whether the programs, libtorch, the devices and the store are sound.
+
+use std::process::Command;
+
+use clap::Args;
+use plan::store::Store;
+
+use crate::{Exit, commands::plan::size, session::programs};
+
+/// Look whether the programs, libtorch, devices and the store are sound.
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// The folder that holds `outputs/`; the current one by default.
+    #[arg(value_name = "FOLDER", default_value = ".")]
+    folder: std::path::PathBuf,
+}
+
+/// Prints what it finds; fails where something must be mended.
+pub fn run(doctor: &Doctor) -> Exit {
+    let mut sound = true;
+    println!("engine     {} (build {})", env!("CARGO_PKG_VERSION"), build_id::BUILD_ID);
+    match programs().and_then(|programs| programs.worker()) {
+        Ok(path) => {
+            println!("worker     {}", path.display());
+            match Command::new(&path).arg("--describe").output() {
+                Ok(output) => String::from_utf8_lossy(&output.stdout).lines().for_each(|line| println!("           {line}")),
+                Err(error) => println!("           cannot be asked: {error}"),
+            }
+        }
+        Err(failure) => {
+            sound = false;
+            println!("worker     {}", failure.message);
+            println!("           {}", failure.hint.unwrap_or_default());
+        }
+    }
+    println!("processor  {} cores", std::thread::available_parallelism().map_or(1, usize::from));
+    if let Some((total, available)) = memory() {
+        println!("memory     {} of {} free", size(available), size(total));
+    }
+    sound &= store(&doctor.folder);
+    if sound { Exit::Done } else { Exit::Failed }
+}
+
+/// Total and available memory in bytes, as Linux tells.
+fn memory() -> Option<(u64, u64)> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let field = |name: &str| -> Option<u64> {
+        let line = text.lines().find(|line| line.starts_with(name))?;
+        Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? * 1024)
+    };
+    Some((field("MemTotal:")?, field("MemAvailable:")?))
+}
+
+/// Hashes everything in the store; what is damaged is taken out, so that it is made anew.
+fn store(folder: &std::path::Path) -> bool {
+    let outputs = folder.join("outputs");
+    let store = Store::open(&outputs);
+    let keys = match store.keys() {
+        Ok(keys) => keys,
+        Err(error) => {
+            println!("store      {error}: {}", error.hint());
+            return false;
+        }
+    };
+    let (mut bytes, mut damaged) = (0, 0);
+    let begun = std::time::Instant::now();
+    for (done, key) in keys.iter().enumerate() {
+        if begun.elapsed().as_secs() > 1 && done % 100 == 0 {
+            eprintln!("           {done} of {} results hashed", keys.len());
+        }
+        let Ok(Some(record)) = store.record(key) else { continue };
+        bytes += record.tree.size();
+        let broken = store.verify(&record);
+        if broken.is_empty() {
+            continue;
+        }
+        damaged += 1;
+        match store.forget_damaged(&record) {
+            Ok(true) => println!("store      {} was damaged and is mended", record.name),
+            Ok(false) => println!("store      {} is damaged and will be made anew: {}", record.name, broken[0].display()),
+            Err(error) => println!("store      {} is damaged: {error}", record.name),
+        }
+    }
+    println!("store      {} results, {}, {damaged} damaged", keys.len(), size(bytes));
+    damaged == 0
+}

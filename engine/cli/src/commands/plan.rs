@@ -1,0 +1,175 @@
+//! `engine plan` and `engine status`: what would run and why, and what is there.
+
+use clap::Args;
+use plan::{
+    graph::{Graph, NodeId},
+    key::Key,
+    state::Freshness,
+};
+use serde_json::json;
+
+use crate::{
+    Exit,
+    progress::{because, difference, duration, figure},
+    project::{PipelineArgs, Project},
+    render,
+    session::Session,
+};
+
+/// Say what would run, and why.
+#[derive(Debug, Args)]
+pub struct Plan {
+    #[command(flatten)]
+    pipeline: PipelineArgs,
+    /// Print one JSON object a member.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Say of each stage whether it is fresh, stale, running or failed.
+#[derive(Debug, Args)]
+pub struct Status {
+    #[command(flatten)]
+    pipeline: PipelineArgs,
+}
+
+struct Surveyed {
+    project: Project,
+    session: Session,
+    survey: Vec<Freshness>,
+    last: std::collections::HashMap<String, Key>,
+}
+
+fn survey(args: &PipelineArgs) -> Result<Surveyed, Exit> {
+    let project = Project::open(args).map_err(|faults| {
+        render::diagnostics(&faults);
+        Exit::Mistake
+    })?;
+    let session = Session::open(&project).map_err(|failure| {
+        render::failure(None, &failure);
+        Exit::Failed
+    })?;
+    let survey = session.state(&project).survey();
+    // What was learned of files is only a help for the next time.
+    let _ = session.remembered.save();
+    let last = session.last_keys();
+    Ok(Surveyed { project, session, survey, last })
+}
+
+impl Surveyed {
+    /// Why a member is stale: the parts that differ from what the lock names.
+    fn why(&self, name: &str, key: &Key) -> String {
+        match self.last.get(name) {
+            Some(last) => match because(&key.differences(last)) {
+                text if text.is_empty() => "its files are no longer in the store".into(),
+                text => text,
+            },
+            None if self.session.lock.results.contains_key(name) => "recorded, not here".into(),
+            None => "never made".into(),
+        }
+    }
+}
+
+/// The members that a member waits for, each stage once.
+fn waits(graph: &Graph, ids: &[NodeId]) -> String {
+    let mut names: Vec<&str> = ids.iter().map(|id| graph.node(*id).stage.as_str()).collect();
+    names.dedup();
+    names.sort_unstable();
+    names.dedup();
+    names.join(", ")
+}
+
+/// Prints what would run.
+pub fn plan(plan: &Plan) -> Exit {
+    let surveyed = match survey(&plan.pipeline) {
+        Ok(surveyed) => surveyed,
+        Err(exit) => return exit,
+    };
+    let graph = &surveyed.project.graph;
+    let mut exit = Exit::Done;
+    let (mut fresh, mut runs, mut depends) = (0, 0, 0);
+    for id in graph.ids() {
+        let name = graph.node(id).name();
+        match &surveyed.survey[id.0] {
+            Freshness::Fresh(record) => {
+                fresh += 1;
+                if plan.json {
+                    println!("{}", json!({"member": name, "state": "fresh", "key": record.key}));
+                }
+            }
+            Freshness::Stale(keyed) => {
+                runs += 1;
+                let differences = surveyed.last.get(&name).map(|last| keyed.key.differences(last)).unwrap_or_default();
+                if plan.json {
+                    println!("{}", json!({"member": name, "state": "stale", "key": keyed.digest, "why": differences}));
+                } else if differences.len() > 1 {
+                    println!("runs     {name}");
+                    differences.iter().for_each(|part| println!("           {}", difference(part)));
+                } else {
+                    println!("runs     {name}  {}", surveyed.why(&name, &keyed.key));
+                }
+            }
+            Freshness::Waits(ids) => {
+                depends += 1;
+                let on = waits(graph, ids);
+                if plan.json {
+                    println!("{}", json!({"member": name, "state": "depends", "on": on}));
+                } else {
+                    println!("depends  {name}  on {on}");
+                }
+            }
+            Freshness::Broken(failure) => {
+                render::failure(Some(&name), failure);
+                exit = Exit::Failed;
+            }
+        }
+    }
+    if !plan.json {
+        println!("{runs} to run, {depends} that depend on them, {fresh} up to date");
+    }
+    exit
+}
+
+/// Prints what is there.
+pub fn status(status: &Status) -> Exit {
+    let surveyed = match survey(&status.pipeline) {
+        Ok(surveyed) => surveyed,
+        Err(exit) => return exit,
+    };
+    let graph = &surveyed.project.graph;
+    let names: Vec<String> = graph.ids().map(|id| graph.node(id).name()).collect();
+    let widest = names.iter().map(|name| name.chars().count()).max().unwrap_or(0).min(48);
+    for stage in &graph.stages {
+        for id in &stage.members {
+            let name = &names[id.0];
+            let line = match &surveyed.survey[id.0] {
+                Freshness::Fresh(record) => {
+                    let figures: Vec<String> =
+                        record.headline.iter().take(3).map(|(name, value)| format!("{name} {}", figure(*value))).collect();
+                    format!("fresh    {:>9}  {:>10}  {}", size(record.tree.size()), duration(record.seconds), figures.join(" · "))
+                }
+                Freshness::Stale(keyed) => match surveyed.session.store.unfinished(&keyed.digest) {
+                    Some(plan::store::Unfinished::Running) => "running".into(),
+                    Some(plan::store::Unfinished::Failed(log)) => format!("failed   its log: {}", log.display()),
+                    None => format!("stale    {}", surveyed.why(name, &keyed.key)),
+                },
+                Freshness::Waits(ids) => format!("stale    depends on {}", waits(graph, ids)),
+                Freshness::Broken(failure) => format!("broken   {}", failure.message),
+            };
+            println!("{name:<widest$}  {}", line.trim_end());
+        }
+    }
+    Exit::Done
+}
+
+/// A number of bytes for people.
+pub fn size(bytes: u64) -> String {
+    let mut value = bytes as f64;
+    for unit in ["B", "KiB", "MiB", "GiB"] {
+        if value < 1024.0 {
+            return if unit == "B" { format!("{bytes} B") } else { format!("{value:.1} {unit}") };
+        }
+        value /= 1024.0;
+    }
+    format!("{value:.1} TiB")
+}

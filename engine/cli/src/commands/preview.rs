@@ -1,0 +1,152 @@
+//! `engine preview`: the first rows of a stage as a model sees them.
+
+use std::io::IsTerminal;
+
+use clap::Args;
+use plan::state::Freshness;
+use spec::stage::{Splits, Stage};
+
+use crate::{
+    Exit,
+    project::{PipelineArgs, Project},
+    render,
+    session::{Session, members},
+};
+
+/// Show the first rows of a `preprocess` or `tokenize` stage as a model sees them.
+#[derive(Debug, Args)]
+pub struct Preview {
+    #[command(flatten)]
+    pipeline: PipelineArgs,
+    /// The stage, or one member of it.
+    #[arg(value_name = "STAGE")]
+    stage: String,
+    /// The split; each split's first rows without it.
+    #[arg(long, value_name = "NAME")]
+    split: Option<String>,
+    /// How many rows.
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    rows: usize,
+}
+
+/// Shows the rows.
+pub fn run(preview: &Preview) -> Exit {
+    let project = match Project::open(&preview.pipeline) {
+        Ok(project) => project,
+        Err(faults) => {
+            render::diagnostics(&faults);
+            return Exit::Mistake;
+        }
+    };
+    let id = match members(&project.graph, &preview.stage) {
+        Ok(chosen) => chosen[0],
+        Err(fault) => {
+            render::diagnostics(&[fault]);
+            return Exit::Mistake;
+        }
+    };
+    match show(preview, &project, id) {
+        Ok(()) => Exit::Done,
+        Err(failure) => {
+            render::failure(None, &failure);
+            Exit::Failed
+        }
+    }
+}
+
+fn show(preview: &Preview, project: &Project, id: plan::graph::NodeId) -> Result<(), spec::job::Failure> {
+    let node = project.graph.node(id);
+    let failure = |message: String, hint: String| spec::job::Failure { message, place: None, hint: Some(hint) };
+    let session = Session::open(project)?;
+    let survey = session.state(project).survey();
+    let Freshness::Fresh(record) = &survey[id.0] else {
+        return Err(failure(
+            format!("`{}` is not made yet", node.name()),
+            format!("run `engine run {} --until {}` first", preview.pipeline.file.display(), node.stage),
+        ));
+    };
+    let folder = session.store.tree_folder(record);
+    let tokens = match node.settings.as_ref() {
+        Stage::Tokenize(_) => true,
+        Stage::Preprocess(_) => false,
+        other => {
+            return Err(failure(
+                format!("`{}` is a stage of kind `{}`: it leaves no rows", node.name(), other.kind()),
+                "name a `preprocess` or `tokenize` stage".into(),
+            ));
+        }
+    };
+    let mut splits: Vec<String> = record
+        .tree
+        .entries()
+        .iter()
+        .filter_map(|entry| entry.path.strip_suffix(".parquet").map(str::to_owned))
+        .collect();
+    if let Splits::Named(names) = node.settings.splits() {
+        splits.retain(|split| names.contains(&split.as_str()));
+    }
+    if let Some(wanted) = &preview.split {
+        if !splits.contains(wanted) {
+            return Err(failure(format!("`{}` has no split `{wanted}`", node.name()), spec::suggest::did_you_mean(wanted, &splits)));
+        }
+        splits.retain(|split| split == wanted);
+    }
+    for split in splits {
+        if tokens {
+            print_tokens(&folder, &split, preview.rows)?;
+        } else {
+            print_rows(&folder, &split, preview.rows)?;
+        }
+    }
+    Ok(())
+}
+
+fn print_rows(folder: &std::path::Path, split: &str, rows: usize) -> Result<(), spec::job::Failure> {
+    for row in data::preview::rendered(folder, split, rows)? {
+        println!("── {split} · row {} · {}", row.row, row.id);
+        for (prompt, completion) in &row.turns {
+            print!("{prompt}");
+            match completion {
+                Some(completion) => println!("▸{completion}"),
+                None => println!(),
+            }
+        }
+        if let Some(references) = row.references {
+            println!("references: {references:?}");
+        }
+    }
+    Ok(())
+}
+
+/// Tokens in a row; those that carry loss stand on a ground of their own on a terminal, between ⟦ and ⟧ elsewhere.
+fn print_tokens(folder: &std::path::Path, split: &str, rows: usize) -> Result<(), spec::job::Failure> {
+    let colors = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    for row in data::preview::tokenized(folder, split, rows)? {
+        let with_loss = row.tokens.iter().filter(|token| token.loss).count();
+        println!("── {split} · {} · {} tokens, {with_loss} with loss", row.id, row.tokens.len());
+        if let Some(reason) = &row.failed {
+            println!("cannot be used: {reason}");
+        }
+        let mut line = String::new();
+        let mut loss = false;
+        for token in &row.tokens {
+            if token.loss != loss {
+                line.push_str(match (token.loss, colors) {
+                    (true, true) => "\u{1b}[7m",
+                    (false, true) => "\u{1b}[0m",
+                    (true, false) => "⟦",
+                    (false, false) => "⟧",
+                });
+                loss = token.loss;
+            } else if !line.is_empty() {
+                line.push('·');
+            }
+            line.push_str(&token.text);
+        }
+        if loss {
+            line.push_str(if colors { "\u{1b}[0m" } else { "⟧" });
+        }
+        println!("{line}");
+    }
+    Ok(())
+}

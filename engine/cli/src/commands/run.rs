@@ -1,0 +1,220 @@
+//! `engine run`: does what changed, keeps the lock, and prints the comparison.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Instant,
+};
+
+use clap::Args;
+use plan::{
+    graph::NodeId,
+    lockfile::{LockFile, LockedResult, Pin},
+    run::{Options, Outcome, Stop},
+};
+use spec::job::{Device, Failure};
+
+use crate::{
+    Exit,
+    progress::{Progress, duration, figure},
+    project::{PipelineArgs, Project},
+    render,
+    session::{Session, members, programs},
+};
+
+/// Run what changed.
+#[derive(Debug, Args)]
+pub struct Run {
+    #[command(flatten)]
+    pipeline: PipelineArgs,
+    /// Only this stage (or member) and what it reads.
+    #[arg(long, value_name = "STAGE")]
+    until: Option<String>,
+    /// Do this stage (or member) again, though it is there.
+    #[arg(long, value_name = "STAGE")]
+    force: Vec<String>,
+    /// Go on with members that do not depend on a failed one.
+    #[arg(long)]
+    keep_going: bool,
+    /// Processor cores to use; all of them by default.
+    #[arg(long, value_name = "N")]
+    jobs: Option<usize>,
+    /// Where tensors are computed: auto, cpu, cuda or cuda:N.
+    #[arg(long, value_name = "DEVICE", default_value = "auto", value_parser = device)]
+    device: Device,
+    /// Print one JSON object a line on standard output, and nothing else there.
+    #[arg(long)]
+    json: bool,
+}
+
+fn device(text: &str) -> Result<Device, String> {
+    match text {
+        "auto" => Ok(Device::Auto),
+        "cpu" => Ok(Device::Cpu),
+        "cuda" => Ok(Device::Cuda(0)),
+        _ => text
+            .strip_prefix("cuda:")
+            .and_then(|number| number.parse().ok())
+            .map(Device::Cuda)
+            .ok_or_else(|| "write auto, cpu, cuda or cuda:N".into()),
+    }
+}
+
+/// Runs the pipeline.
+pub fn run(run: &Run) -> Exit {
+    let project = match Project::open(&run.pipeline) {
+        Ok(project) => project,
+        Err(faults) => {
+            render::diagnostics(&faults);
+            return Exit::Mistake;
+        }
+    };
+    match run_project(run, &project) {
+        Ok(exit) => exit,
+        Err(failure) => {
+            render::failure(None, &failure);
+            Exit::Failed
+        }
+    }
+}
+
+fn run_project(run: &Run, project: &Project) -> Result<Exit, Failure> {
+    let begun = Instant::now();
+    let graph = &project.graph;
+    let mut chosen: Vec<Vec<NodeId>> = Vec::new();
+    for name in run.until.iter().chain(&run.force) {
+        match members(graph, name) {
+            Ok(ids) => chosen.push(ids),
+            Err(fault) => {
+                render::diagnostics(&[fault]);
+                return Ok(Exit::Mistake);
+            }
+        }
+    }
+    let wanted = if run.until.is_some() { chosen.remove(0) } else { graph.ids().collect() };
+    let session = Session::open(project)?;
+    if let Some(error) = &session.damaged_lock {
+        eprintln!("{error}; it is written anew");
+    }
+    let options = Options {
+        wanted,
+        forced: chosen.into_iter().flatten().collect(),
+        keep_going: run.keep_going,
+        cores: run.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, Into::into)),
+        device: run.device,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    let stop = Arc::new(Stop::default());
+    listen(&stop);
+    let progress = Progress::new(graph, run.json);
+    let outcome = plan::run::run(
+        &session.state(project),
+        &programs()?,
+        &options,
+        &session.views,
+        &session.last_keys(),
+        &stop,
+        &|happened| progress.show(&happened),
+    );
+    let current = graph.nodes.iter().map(|node| (node.stage.clone(), node.labels())).collect();
+    if let Err(error) = session.views.keep_only(&current) {
+        eprintln!("{error}: {}", error.hint());
+    }
+    if let Some(path) = &project.lock {
+        write_lock(path, project, &session, &outcome)?;
+    }
+    if !run.json {
+        summary(project, &session, &options, &outcome, begun);
+    }
+    Ok(if outcome.interrupted {
+        Exit::Interrupted
+    } else if outcome.failed.is_empty() {
+        Exit::Done
+    } else {
+        Exit::Failed
+    })
+}
+
+/// Ctrl-C and SIGTERM ask the run to stop; a second one ends it at once.
+fn listen(stop: &Arc<Stop>) {
+    use signal_hook::consts::{SIGINT, SIGTERM};
+    let stop = stop.clone();
+    let Ok(mut signals) = signal_hook::iterator::Signals::new([SIGINT, SIGTERM]) else { return };
+    std::thread::spawn(move || {
+        let mut asked = 0;
+        for _ in signals.forever() {
+            asked += 1;
+            if asked == 1 {
+                eprintln!("stopping: running stages end cleanly first (again to end them at once)");
+            }
+            stop.ask();
+        }
+    });
+}
+
+/// Brings the lock up to what is there now. Members that this run did not reach keep what it said.
+fn write_lock(path: &Path, project: &Project, session: &Session, outcome: &Outcome) -> Result<(), Failure> {
+    let mut lock = LockFile::default();
+    for (node, record) in project.graph.nodes.iter().zip(&outcome.records) {
+        let name = node.name();
+        let before = session.lock.results.get(&name);
+        let Some(record) = record else {
+            lock.results.extend(before.map(|result| (name.clone(), result.clone())));
+            lock.pins.extend(session.lock.pins.get(&name).map(|pin| (name.clone(), pin.clone())));
+            continue;
+        };
+        let result = LockedResult { key: record.key, result: record.tree.digest(), headline: record.headline.clone() };
+        if let Some(before) = before.filter(|before| before.key == result.key && before.headline != result.headline) {
+            eprintln!("{name}: the lock says {}; this time {}", figures(before), figures(&result));
+        }
+        if let spec::stage::Stage::Download(download) = node.settings.as_ref() {
+            let source = match &download.from {
+                spec::stage::Source::Path(path) => path.clone(),
+                spec::stage::Source::Url(url) => url.address.clone(),
+            };
+            lock.pins.insert(name.clone(), Pin { source, revision: None, digest: result.result });
+        }
+        lock.results.insert(name, result);
+    }
+    lock.write(path).map(drop).map_err(|error| Failure { message: error.to_string(), place: None, hint: Some(error.hint()) })
+}
+
+fn figures(result: &LockedResult) -> String {
+    result.headline.iter().map(|(name, value)| format!("{name} {}", figure(*value))).collect::<Vec<_>>().join(", ")
+}
+
+fn summary(project: &Project, session: &Session, options: &Options, outcome: &Outcome, begun: Instant) {
+    let mut parts = vec![format!("{} done", outcome.done), format!("{} up to date", outcome.cached)];
+    if !outcome.failed.is_empty() {
+        parts.push(format!("{} failed", outcome.failed.len()));
+    }
+    let wanted = project.graph.with_inputs(options.wanted.iter().copied()).into_iter().filter(|wanted| *wanted).count();
+    let missing = wanted.saturating_sub(outcome.done + outcome.cached + outcome.failed.len());
+    if missing > 0 {
+        parts.push(format!("{missing} not tried"));
+    }
+    let reports: Vec<PathBuf> = project
+        .graph
+        .nodes
+        .iter()
+        .zip(&outcome.records)
+        .filter(|(node, record)| matches!(*node.settings, spec::stage::Stage::Report(_)) && record.is_some())
+        .map(|(node, _)| session.views.place(&node.stage, &node.labels()))
+        .collect();
+    for report in &reports {
+        if let Ok(text) = std::fs::read_to_string(report.join("report.md")) {
+            println!("{}", data::report::comparison(&text));
+        }
+    }
+    println!("{}: {} in {}", project.variant, parts.join(", "), duration(begun.elapsed().as_secs_f64()));
+    for report in &reports {
+        let path = report.join("report.html");
+        println!("report: {}", shortest(&path).display());
+    }
+}
+
+/// A path as seen from the current folder, where it is below it.
+fn shortest(path: &Path) -> PathBuf {
+    let here = std::env::current_dir().unwrap_or_default();
+    path.strip_prefix(here).map_or_else(|_| path.to_path_buf(), Path::to_path_buf)
+}

@@ -1,0 +1,151 @@
+//! What a command needs beside the project: the store, the memory of digests, the lock, the programs. Knows no output.
+
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use plan::{
+    graph::{Graph, NodeId},
+    key::Key,
+    lockfile::{LockError, LockFile},
+    remembered::Remembered,
+    run::Programs,
+    state::State,
+    store::Store,
+    views::Views,
+};
+use spec::{
+    diagnostic::Diagnostic,
+    job::Failure,
+    reference::Reference,
+    suggest,
+};
+
+use crate::project::Project;
+
+/// The store and what belongs to it, for one project.
+pub struct Session {
+    /// What was made so far.
+    pub store: Store,
+    /// Digests of the project's files.
+    pub remembered: Remembered,
+    /// What the lock says; empty where there is none.
+    pub lock: LockFile,
+    /// Why the lock cannot be read, when it is damaged: it is written anew.
+    pub damaged_lock: Option<LockError>,
+    /// Where people find what stages left.
+    pub views: Views,
+}
+
+impl Session {
+    /// Opens the store and the lock of a project.
+    ///
+    /// # Errors
+    /// A lock of a later format, or one that cannot be read at all.
+    pub fn open(project: &Project) -> Result<Self, Failure> {
+        let outputs = project.root.join("outputs");
+        let store = Store::open(&outputs);
+        let remembered = Remembered::open(&store);
+        let (lock, damaged_lock) = match project.lock.as_deref().map(LockFile::read) {
+            None => (LockFile::default(), None),
+            Some(Ok(lock)) => (lock, None),
+            Some(Err(error @ (LockError::Merged { .. } | LockError::Damaged { .. }))) => (LockFile::default(), Some(error)),
+            Some(Err(error)) => {
+                return Err(Failure { message: error.to_string(), place: None, hint: Some(error.hint()) });
+            }
+        };
+        let views = Views::new(&outputs, &project.variant);
+        Ok(Self { store, remembered, lock, damaged_lock, views })
+    }
+
+    /// The graph beside what the store holds of it.
+    pub fn state<'a>(&'a self, project: &'a Project) -> State<'a> {
+        State {
+            graph: &project.graph,
+            store: &self.store,
+            remembered: &self.remembered,
+            root: &project.root,
+            templates: &template_files,
+        }
+    }
+
+    /// The keys that the lock names, as far as the store still knows them.
+    pub fn last_keys(&self) -> HashMap<String, Key> {
+        let key = |digest| {
+            let record = self.store.record(digest).ok().flatten()?;
+            serde_json::from_value(record.parts).ok()
+        };
+        self.lock.results.iter().filter_map(|(name, result)| Some((name.clone(), key(&result.key)?))).collect()
+    }
+}
+
+/// The templates that a template names, itself first; `path` is relative to the root and begins with `templates/`.
+fn template_files(root: &Path, path: &str) -> Result<Vec<PathBuf>, Failure> {
+    let name = path.strip_prefix("templates/").unwrap_or(path);
+    data::template::template_files(&root.join("templates"), name).map_err(Failure::from)
+}
+
+/// The programs that do stages. The worker is found beside this program and must be built from the same sources.
+///
+/// # Errors
+/// When this program cannot tell where it is.
+pub fn programs() -> Result<Programs, Failure> {
+    let engine = std::env::current_exe().map_err(|error| Failure {
+        message: format!("cannot tell where this program is: {error}"),
+        place: None,
+        hint: Some("start it by its path".into()),
+    })?;
+    let beside = engine.with_file_name("engine-worker");
+    Ok(Programs::new(engine, move || worker(&beside)))
+}
+
+fn worker(path: &Path) -> Result<PathBuf, Failure> {
+    let unfit = |message: String| Failure {
+        message,
+        place: Some(path.display().to_string()),
+        hint: Some("build both programs: `make build`, or `cargo build --release --workspace`".into()),
+    };
+    let output = Command::new(path)
+        .arg("--build-id")
+        .output()
+        .map_err(|error| unfit(format!("`engine-worker`, which trains and evaluates, cannot be started: {error}")))?;
+    let theirs = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    if theirs == build_id::BUILD_ID {
+        return Ok(path.to_path_buf());
+    }
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        let last = said.trim().lines().last().unwrap_or("it said nothing");
+        return Err(unfit(format!("`engine-worker` does not start: {last}")));
+    }
+    Err(unfit(format!("`engine-worker` was built from other sources ({theirs}) than `engine` ({})", build_id::BUILD_ID)))
+}
+
+/// The members that a command line's `STAGE` means: `tuned`, or `tuned[method=dora]`.
+///
+/// # Errors
+/// Text that is no reference, or names what does not exist.
+pub fn members(graph: &Graph, text: &str) -> Result<Vec<NodeId>, Diagnostic> {
+    let reference =
+        Reference::parse(text).map_err(|error| Diagnostic::new(error.to_string(), "write `stage` or `stage[axis=label]`"))?;
+    let Some(all) = graph.members(&reference.stage) else {
+        let names = graph.stages.iter().map(|stage| stage.name.as_str());
+        return Err(Diagnostic::new(
+            format!("no stage is named `{}`", reference.stage),
+            suggest::did_you_mean(&reference.stage, names),
+        ));
+    };
+    let fits = |id: &NodeId| {
+        let labels = graph.node(*id).labels();
+        reference.selector.iter().all(|(axis, label)| labels.iter().any(|(a, l)| a == axis && l == label))
+    };
+    let members: Vec<NodeId> = all.iter().copied().filter(fits).collect();
+    if members.is_empty() {
+        let known: Vec<String> = all.iter().map(|id| graph.node(*id).name()).collect();
+        let known: Vec<&str> = known.iter().map(String::as_str).collect();
+        return Err(Diagnostic::new(format!("`{text}` is no member of `{}`", reference.stage), suggest::did_you_mean(text, known)));
+    }
+    Ok(members)
+}

@@ -1,0 +1,148 @@
+//! The readers of rows: one file a format, and the registry that lists them. Knows files and their shapes; does not know
+//! splits or templates.
+
+mod find;
+mod json;
+mod jsonl;
+mod squad;
+
+use std::{borrow::Cow, collections::HashSet, fs, path::Path};
+
+use serde_json::{Map, Value};
+use spec::stage::Format;
+
+use crate::Error;
+pub use find::find;
+
+/// One row: columns by name, in the order of the file.
+pub type Row = Map<String, Value>;
+
+/// What a file of rows holds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rows {
+    /// The rows, in the order of their files.
+    pub rows: Vec<Row>,
+    /// A name for each row: its `id` where every row has one and all differ, else its number from 0.
+    pub ids: Vec<String>,
+    /// What a person should know of the ids.
+    pub warning: Option<String>,
+}
+
+impl Rows {
+    /// Names rows. `id` columns are used only where they name every row and each differently.
+    pub fn new(rows: Vec<Row>) -> Self {
+        let by_number = |rows: &[Row]| (0..rows.len()).map(|row| row.to_string()).collect();
+        let own: Option<Vec<String>> = rows.iter().map(own_id).collect();
+        let Some(own) = own else { return Self { ids: by_number(&rows), rows, warning: None } };
+        let distinct: HashSet<&String> = own.iter().collect();
+        if distinct.len() == own.len() {
+            return Self { rows, ids: own, warning: None };
+        }
+        let repeated = own.len() - distinct.len();
+        let warning = format!("{repeated} rows repeat another row's `id`: rows are named by their number instead");
+        Self { ids: by_number(&rows), rows, warning: Some(warning) }
+    }
+
+    /// The names of all columns, in the order in which they are first seen in the first rows.
+    pub fn columns(&self) -> Vec<&str> {
+        let mut seen = HashSet::new();
+        self.rows
+            .iter()
+            .take(1000)
+            .flat_map(|row| row.keys())
+            .map(String::as_str)
+            .filter(|name| seen.insert(*name))
+            .collect()
+    }
+}
+
+fn own_id(row: &Row) -> Option<String> {
+    match row.get("id")? {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+/// Reads the rows of a file. Without a format, the file's ending and beginning decide.
+///
+/// # Errors
+/// When the file cannot be read, is not what its format says, or holds something else than rows; with file, line and
+/// column where there is one.
+pub fn read(path: &Path, format: Option<&Format>) -> Result<Vec<Row>, Error> {
+    let bytes = fs::read(path).map_err(|error| Error::io("read", path, &error))?;
+    let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&bytes);
+    let format = match format {
+        Some(format) => Cow::Borrowed(format),
+        None => Cow::Owned(detect(path, bytes)?),
+    };
+    match format.as_ref() {
+        Format::Json(_) => json::read(path, bytes),
+        Format::Jsonl(_) => jsonl::read(path, bytes),
+        Format::Squad(squad) => squad::read(path, bytes, squad.row),
+    }
+}
+
+/// How far into a file its beginning is looked at.
+const BEGINNING: usize = 64 * 1024;
+
+/// The format of a file by its ending and beginning: `.jsonl` and `.ndjson` are JSON lines; a JSON object whose
+/// beginning has a key `paragraphs` is SQuAD's; a whole object on the first line, with another after it, is JSON lines.
+fn detect(path: &Path, bytes: &[u8]) -> Result<Format, Error> {
+    let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default().to_ascii_lowercase();
+    if ending == "jsonl" || ending == "ndjson" {
+        return Ok(Format::Jsonl(Default::default()));
+    }
+    let begins = bytes.trim_ascii_start();
+    match begins.first() {
+        Some(b'[') => Ok(Format::Json(Default::default())),
+        Some(b'{') => {
+            let head = &begins[..begins.len().min(BEGINNING)];
+            let (line, rest) = begins.split_at(begins.iter().position(|byte| *byte == b'\n').unwrap_or(begins.len()));
+            if rest.trim_ascii_start().starts_with(b"{") && serde_json::from_slice::<Row>(line).is_ok() {
+                Ok(Format::Jsonl(Default::default()))
+            } else if head.windows(12).any(|window| window == b"\"paragraphs\"") {
+                Ok(Format::Squad(Default::default()))
+            } else {
+                Ok(Format::Json(Default::default()))
+            }
+        }
+        None => Err(Error::new("the file is empty").in_file(path).hint("check what wrote it")),
+        Some(_) => Err(Error::new("the format of this file is not known by its ending or beginning")
+            .in_file(path)
+            .hint(format!("say it: `format:` {}", spec::one_of::listed(Format::NAMES)))),
+    }
+}
+
+/// A mistake that serde_json found, at its line and column of the file.
+fn json_error(path: &Path, bytes: &[u8], first_line: usize, error: &serde_json::Error) -> Error {
+    let line = first_line + error.line().saturating_sub(1);
+    let text = error.to_string();
+    let message = text.rfind(" at line ").map_or(text.as_str(), |end| &text[..end]);
+    let failed = Error::new(message).at(format!("{}:{line}:{}", path.display(), error.column()));
+    let at = bytes.split(|byte| *byte == b'\n').nth(error.line().saturating_sub(1)).unwrap_or_default();
+    let at = &at[error.column().saturating_sub(1).min(at.len())..];
+    if ["NaN", "aN", "Infinity", "nfinity"].iter().any(|word| at.starts_with(word.as_bytes())) {
+        return failed.hint("JSON has no NaN and no Infinity: write `null`");
+    }
+    failed.hint(match error.classify() {
+        serde_json::error::Category::Eof => "the file ends too early: was it cut while it was written or downloaded?",
+        serde_json::error::Category::Data => "the JSON is valid but not of this shape: set `format:` to the right one",
+        _ => "make this valid JSON",
+    })
+}
+
+/// What a JSON value is, for messages.
+fn described(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a text",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "an object",
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,158 @@
+//! Parquet files: one writer and one reader, so that the same rows are always the same bytes. Knows arrow's columns;
+//! does not know what they mean.
+
+use std::{fs::File, path::Path, sync::Arc};
+
+use arrow::{
+    array::{Array, ArrayRef, ListArray, ListBuilder, RecordBatch, StringArray, StringBuilder},
+    datatypes::{DataType, Field, Fields, Schema, SchemaRef},
+};
+use parquet::{
+    arrow::{
+        ArrowWriter, ProjectionMask,
+        arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder},
+    },
+    basic::{Compression, ZstdLevel},
+    file::properties::WriterProperties,
+};
+
+use crate::error::{Error, parquet as failed};
+
+/// Rows that are made, written and read at once.
+pub const CHUNK: usize = 2048;
+
+/// Rows in a row group, at most.
+const ROW_GROUP: usize = 4 * CHUNK;
+
+/// A Parquet file that is being written, batch by batch.
+pub struct Writer<'a> {
+    path: &'a Path,
+    inner: ArrowWriter<File>,
+}
+
+impl<'a> Writer<'a> {
+    /// Begins a file.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn create(path: &'a Path, schema: SchemaRef) -> Result<Self, Error> {
+        let level = ZstdLevel::try_new(3).map_err(|error| failed("write", path, error))?;
+        let properties = WriterProperties::builder()
+            .set_compression(Compression::ZSTD(level))
+            .set_max_row_group_row_count(Some(ROW_GROUP))
+            .set_created_by("engine".into())
+            .build();
+        let file = File::create(path).map_err(|error| Error::io("write", path, &error))?;
+        let inner =
+            ArrowWriter::try_new(file, schema, Some(properties)).map_err(|error| failed("write", path, error))?;
+        Ok(Self { path, inner })
+    }
+
+    /// Writes rows.
+    ///
+    /// # Errors
+    /// When the disk is full, or the columns are not the schema's.
+    pub fn write(&mut self, batch: &RecordBatch) -> Result<(), Error> {
+        self.inner.write(batch).map_err(|error| failed("write", self.path, error))
+    }
+
+    /// Ends the file.
+    ///
+    /// # Errors
+    /// When the disk is full.
+    pub fn finish(self) -> Result<(), Error> {
+        self.inner.close().map(drop).map_err(|error| failed("write", self.path, error))
+    }
+}
+
+/// A Parquet file's rows, batch by batch; of these columns alone where some are named.
+///
+/// # Errors
+/// When the file is absent or damaged. A column that is named and absent is left out.
+pub fn open(path: &Path, columns: Option<&[&str]>) -> Result<ParquetRecordBatchReader, Error> {
+    let file = File::open(path).map_err(|error| Error::io("read", path, &error))?;
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| failed("read", path, error))?;
+    let mask = match columns {
+        None => ProjectionMask::all(),
+        Some(names) => {
+            let roots = builder.schema().fields().iter().enumerate();
+            let wanted = roots.filter(|(_, field)| names.contains(&field.name().as_str())).map(|(root, _)| root);
+            ProjectionMask::roots(builder.parquet_schema(), wanted.collect::<Vec<_>>())
+        }
+    };
+    builder.with_projection(mask).with_batch_size(CHUNK).build().map_err(|error| failed("read", path, error))
+}
+
+/// How many rows a Parquet file has.
+///
+/// # Errors
+/// When the file is absent or damaged.
+pub fn row_count(path: &Path) -> Result<usize, Error> {
+    let file = File::open(path).map_err(|error| Error::io("read", path, &error))?;
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| failed("read", path, error))?;
+    Ok(usize::try_from(builder.metadata().file_metadata().num_rows()).unwrap_or_default())
+}
+
+/// The next batch of a reader.
+///
+/// # Errors
+/// When the file is damaged.
+pub fn next(path: &Path, reader: &mut ParquetRecordBatchReader) -> Result<Option<RecordBatch>, Error> {
+    reader.next().transpose().map_err(|error| failed("read", path, error))
+}
+
+/// A batch of named columns, none of them null unless its field allows it.
+///
+/// # Errors
+/// When the columns' lengths or types differ from the schema's.
+pub fn batch(path: &Path, schema: &SchemaRef, columns: Vec<ArrayRef>) -> Result<RecordBatch, Error> {
+    RecordBatch::try_new(Arc::clone(schema), columns).map_err(|error| failed("write", path, error))
+}
+
+/// A schema of fields.
+pub fn schema(fields: Vec<Field>) -> SchemaRef {
+    Arc::new(Schema::new(Fields::from(fields)))
+}
+
+/// The type of a list of `item`s, none of them null.
+pub fn list_of(item: DataType) -> DataType {
+    DataType::List(Arc::new(Field::new("item", item, false)))
+}
+
+/// A column of lists of texts.
+pub fn texts<'a>(rows: impl Iterator<Item = &'a [String]>) -> ListArray {
+    let mut builder =
+        ListBuilder::new(StringBuilder::new()).with_field(Arc::new(Field::new("item", DataType::Utf8, false)));
+    for row in rows {
+        for text in row {
+            builder.values().append_value(text);
+        }
+        builder.append(true);
+    }
+    builder.finish()
+}
+
+/// A column by name and type.
+///
+/// # Errors
+/// When the file has no such column, or one of another type.
+pub fn column<'a, T: Array + 'static>(path: &Path, batch: &'a RecordBatch, name: &str) -> Result<&'a T, Error> {
+    optional(batch, name).ok_or_else(|| {
+        let names: Vec<String> = batch.schema().fields().iter().map(|field| field.name().clone()).collect();
+        Error::new(format!("the file has no column `{name}` of the right type"))
+            .in_file(path)
+            .hint(format!("its columns: {}", names.join(", ")))
+    })
+}
+
+/// A column by name and type, if there is one.
+pub fn optional<'a, T: Array + 'static>(batch: &'a RecordBatch, name: &str) -> Option<&'a T> {
+    batch.column_by_name(name)?.as_any().downcast_ref()
+}
+
+/// A row of a column of lists of texts.
+pub fn texts_of(lists: &ListArray, row: usize) -> Vec<String> {
+    let values = lists.value(row);
+    let texts = values.as_any().downcast_ref::<StringArray>();
+    texts.into_iter().flat_map(|texts| texts.iter().flatten()).map(str::to_owned).collect()
+}

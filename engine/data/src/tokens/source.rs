@@ -1,0 +1,135 @@
+//! The rows of a preprocessed split as turns of prompt and completion. Knows the columns; does not know tokens.
+
+use std::path::Path;
+
+use arrow::{
+    array::{Array, Int32Array, ListArray, RecordBatch, StringArray, StructArray},
+    datatypes::DataType,
+};
+
+use crate::{Error, table, template::Span};
+
+/// A prompt and what follows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Turn {
+    /// What the model reads.
+    pub prompt: String,
+    /// What it is to write; `None` where only the prompt is there.
+    pub completion: Option<String>,
+}
+
+/// A row of a preprocessed split.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SourceRow {
+    /// The row's name.
+    pub id: String,
+    /// Its turns, at least one.
+    pub turns: Vec<Turn>,
+    /// The block `prompt`.
+    pub prompt: Option<String>,
+    /// The block `completion`.
+    pub completion: Option<String>,
+    /// The block `references`.
+    pub references: Option<Vec<String>>,
+    /// The columns that stand in the prompt verbatim.
+    pub spans: Vec<Span>,
+}
+
+/// Which columns a preprocessed split has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Columns {
+    /// A prompt.
+    pub prompt: bool,
+    /// A completion.
+    pub completion: bool,
+    /// References.
+    pub references: bool,
+    /// Pairs of prompt and completion.
+    pub pairs: bool,
+}
+
+impl Columns {
+    /// The columns of a file.
+    pub fn of(schema: &arrow::datatypes::Schema) -> Self {
+        let has = |name: &str| schema.field_with_name(name).is_ok();
+        Self {
+            prompt: has("prompt"),
+            completion: has("completion"),
+            references: has("references"),
+            pairs: has("pairs"),
+        }
+    }
+
+    /// Whether rows have something to learn.
+    pub fn teach(self) -> bool {
+        self.completion || self.pairs
+    }
+}
+
+/// The rows of a batch.
+///
+/// # Errors
+/// When the file has no column `id`, and neither `prompt` nor `pairs`.
+pub fn rows(path: &Path, batch: &RecordBatch) -> Result<Vec<SourceRow>, Error> {
+    let ids = table::column::<StringArray>(path, batch, "id")?;
+    let pairs = table::optional::<ListArray>(batch, "pairs");
+    let prompts = match pairs {
+        None => Some(table::column::<StringArray>(path, batch, "prompt")?),
+        Some(_) => table::optional::<StringArray>(batch, "prompt"),
+    };
+    let completions = table::optional::<StringArray>(batch, "completion");
+    let references = table::optional::<ListArray>(batch, "references");
+    let spans = table::optional::<ListArray>(batch, "spans");
+    let row = |row: usize| {
+        let prompt = prompts.map(|texts| texts.value(row).to_owned());
+        let completion = completions.map(|texts| texts.value(row).to_owned());
+        SourceRow {
+            id: ids.value(row).to_owned(),
+            turns: turns(&prompt, &completion, pairs.map(|lists| pairs_of(&lists.value(row)))),
+            references: references.map(|lists| table::texts_of(lists, row)),
+            spans: spans.map(|lists| spans_of(&lists.value(row))).unwrap_or_default(),
+            prompt,
+            completion,
+        }
+    };
+    Ok((0..batch.num_rows()).map(row).collect())
+}
+
+/// The prompt of a row with pairs belongs to its first pair.
+fn turns(prompt: &Option<String>, completion: &Option<String>, pairs: Option<Vec<(String, String)>>) -> Vec<Turn> {
+    let first = prompt.clone().unwrap_or_default();
+    let mut turns: Vec<Turn> = pairs
+        .unwrap_or_default()
+        .into_iter()
+        .map(|(prompt, completion)| Turn { prompt, completion: Some(completion) })
+        .collect();
+    match turns.first_mut() {
+        Some(turn) => turn.prompt.insert_str(0, &first),
+        None => turns.push(Turn { prompt: first, completion: completion.clone() }),
+    }
+    turns
+}
+
+fn text_field<'a>(fields: &'a StructArray, name: &str) -> Option<&'a StringArray> {
+    fields.column_by_name(name).filter(|column| *column.data_type() == DataType::Utf8)?.as_any().downcast_ref()
+}
+
+fn pairs_of(list: &dyn Array) -> Vec<(String, String)> {
+    let Some(fields) = list.as_any().downcast_ref::<StructArray>() else { return Vec::new() };
+    let columns = text_field(fields, "prompt").zip(text_field(fields, "completion"));
+    let Some((prompts, completions)) = columns else { return Vec::new() };
+    (0..fields.len()).map(|row| (prompts.value(row).to_owned(), completions.value(row).to_owned())).collect()
+}
+
+fn spans_of(list: &dyn Array) -> Vec<Span> {
+    let Some(fields) = list.as_any().downcast_ref::<StructArray>() else { return Vec::new() };
+    let numbers = |name: &str| fields.column_by_name(name)?.as_any().downcast_ref::<Int32Array>();
+    let (Some(names), Some(starts), Some(ends)) = (text_field(fields, "field"), numbers("start"), numbers("end"))
+    else {
+        return Vec::new();
+    };
+    let at = |column: &Int32Array, row| usize::try_from(column.value(row)).unwrap_or_default();
+    (0..fields.len())
+        .map(|row| Span { field: names.value(row).to_owned(), start: at(starts, row), end: at(ends, row) })
+        .collect()
+}

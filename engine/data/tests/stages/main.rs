@@ -1,0 +1,10 @@
+//! The stages of this crate, run as jobs.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+mod download;
+mod end_to_end;
+mod golden_tokenizers;
+mod overflow;
+mod preprocess_errors;

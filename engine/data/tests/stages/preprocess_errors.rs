@@ -1,0 +1,50 @@
+//! Mistakes of a `preprocess` stage: place and advice.
+
+use crate::common::Project;
+use serde_json::json;
+
+#[test]
+fn a_column_that_row_17_lacks() {
+    let project = Project::new();
+    project.write("templates/t.jinja", "{% block prompt %}\n{{ question }}{% endblock %}");
+    let rows: Vec<_> = (0..40)
+        .map(|row| {
+            if row == 17 {
+                json!({"id": "q17", "questoin": "?"})
+            } else {
+                json!({"id": format!("q{row}"), "question": "?"})
+            }
+        })
+        .collect();
+    project.write("rows/train.json", json!(rows).to_string());
+    for threads in [1, 4] {
+        let failure =
+            project.preprocess(&format!("e{threads}"), json!({"all": {"from": "train"}}), threads).err().unwrap();
+        assert_eq!(failure.place.as_deref(), Some("templates/t.jinja:2, split `all`, row 17 (id q17)"));
+        assert_eq!(failure.message, "the row has no column `question`");
+        assert_eq!(failure.hint.as_deref(), Some("did you mean `questoin`?"));
+    }
+}
+
+#[test]
+fn a_source_that_is_not_there() {
+    let project = Project::new();
+    project.write("templates/t.jinja", "{% block prompt %}x{% endblock %}");
+    project.write("rows/train.json", "[]");
+    let failure = project.preprocess("a", json!({"dev": {"from": "tarin"}}), 1).err().unwrap();
+    assert_eq!(failure.message, "no file is named `tarin`, which the split `dev` comes from");
+    assert_eq!(failure.hint.as_deref(), Some("did you mean `train`? there: `train.json`"));
+    let failure = project.preprocess("b", json!({"dev": {"from": "train"}}), 1).err().unwrap();
+    assert_eq!(failure.message, "the split `dev` has no rows: its source `train` is empty");
+}
+
+#[test]
+fn a_list_of_sources_is_read_one_after_the_other() {
+    let project = Project::new();
+    project.write("templates/t.jinja", "{% block prompt %}{{ x }}{% endblock %}");
+    project.write("rows/a.json", "[{\"x\": 1}, {\"x\": 2}]");
+    project.write("rows/b.jsonl", "{\"x\": 3}");
+    let done = project.preprocess("a", json!({"all": {"from": ["b", "a"]}}), 1).unwrap();
+    let rows = data::preview::rendered(&done.result, "all", 2).unwrap();
+    assert_eq!(rows.iter().map(|row| (row.row, row.turns[0].0.as_str())).collect::<Vec<_>>(), [(0, "3"), (1, "1")]);
+}

@@ -1,0 +1,144 @@
+//! DoRA: `y = x (c ⊙ (W + s·BA))ᵀ + b` with s = alpha / rank and, for each output row, c = m / ‖W + s·BA‖; A, B and m
+//! train, the norm gets no gradient. Liu et al., DoRA: Weight-Decomposed Low-Rank Adaptation (arXiv 2402.09353),
+//! equations 5 and 11. With dropout the adapter's part alone sees dropped inputs, as in PEFT.
+
+use std::path::Path;
+use std::rc::Rc;
+
+use tch::{Kind, Tensor};
+
+use super::Method;
+use super::lora::{Factors, LowRank};
+use crate::error::Result;
+use crate::layers::{Linear, LinearMap, Mode};
+use crate::models::Model;
+use crate::parameters::Stores;
+use crate::peft::{self, AdapterConfig};
+use crate::targets::{Place, Targets};
+
+/// DoRA.
+#[derive(Debug)]
+pub struct Dora {
+    low_rank: LowRank,
+    targets: Targets,
+}
+
+impl Dora {
+    /// DoRA of this `rank` on `targets`, scaled by `alpha / rank`; `dropout` acts on the adapter's input in training.
+    pub fn new(rank: i64, alpha: f64, dropout: f64, targets: Targets) -> Result<Self> {
+        Ok(Self { low_rank: LowRank::new(rank, alpha, dropout)?, targets })
+    }
+
+    pub(super) fn from_peft(config: &AdapterConfig) -> Result<Option<Box<dyn Method>>> {
+        if config.peft_type != "LORA" || !config.use_dora {
+            return Ok(None);
+        }
+        let method = Self::new(config.r, config.effective_alpha(), config.lora_dropout, config.targets()?)?;
+        Ok(Some(Box::new(method)))
+    }
+}
+
+impl Method for Dora {
+    fn name(&self) -> &'static str {
+        "dora"
+    }
+
+    fn linear(&self, place: &Place, plain: Linear, stores: &mut Stores) -> Result<Rc<dyn LinearMap>> {
+        if !self.targets.contain(place) {
+            return Ok(Rc::new(plain));
+        }
+        let factors = self.low_rank.create(place, &plain, stores)?;
+        let norms = RowNorms::new(&plain.weight)?;
+        let magnitude = norms.of_sum(&plain.weight, &factors)?;
+        let magnitude = stores.trainable.add(&format!("{}.lora_magnitude_vector", place.name), &magnitude)?;
+        Ok(Rc::new(DoraLinear { plain, factors, magnitude, norms }))
+    }
+
+    fn check(&self, places: &[&Place]) -> Result<()> {
+        self.targets.check(places)
+    }
+
+    fn save(&self, model: &Model, base: Option<&str>, folder: &Path) -> Result<()> {
+        let LowRank { rank, alpha, dropout } = self.low_rank;
+        let config = AdapterConfig::new(rank, alpha, dropout, &self.targets, model.places()).with_base(base);
+        peft::save(folder, &config.with_dora(), &model.trainable)
+    }
+}
+
+/// Row norms of `W + s·BA` without making that matrix.
+#[derive(Debug)]
+struct RowNorms {
+    /// ‖W‖² of each row, `[outputs]`, float32.
+    plain_squares: Tensor,
+}
+
+impl RowNorms {
+    fn new(weight: &Tensor) -> Result<Self> {
+        let weight = weight.f_detach()?.f_to_kind(Kind::Float)?;
+        Ok(Self { plain_squares: row_sums(&weight.f_mul(&weight)?)? })
+    }
+
+    /// `‖W + s·BA‖² = ‖W‖² + 2s·Σ(W Aᵀ ⊙ B) + s²·Σ(B (A Aᵀ) ⊙ B)`, sums over each row; float32, without gradient.
+    fn of_sum(&self, weight: &Tensor, factors: &Factors) -> Result<Tensor> {
+        let weight = weight.f_detach()?.f_to_kind(Kind::Float)?;
+        let a = factors.a.f_detach()?.f_to_kind(Kind::Float)?;
+        let b = factors.b.f_detach()?.f_to_kind(Kind::Float)?;
+        let mixed = weight.f_matmul(&a.f_transpose(0, 1)?)?.f_mul_scalar(2.0 * factors.scale)?;
+        let low = b.f_matmul(&a.f_matmul(&a.f_transpose(0, 1)?)?)?.f_mul_scalar(factors.scale * factors.scale)?;
+        let squares = self.plain_squares.f_add(&row_sums(&mixed.f_add(&low)?.f_mul(&b)?)?)?;
+        Ok(squares.f_clamp_min(0.0)?.f_sqrt()?)
+    }
+}
+
+fn row_sums(matrix: &Tensor) -> Result<Tensor> {
+    Ok(matrix.f_sum_dim_intlist([1i64].as_slice(), false, Kind::Float)?)
+}
+
+#[derive(Debug)]
+struct DoraLinear {
+    plain: Linear,
+    factors: Factors,
+    /// m, `[outputs]`
+    magnitude: Tensor,
+    norms: RowNorms,
+}
+
+impl DoraLinear {
+    /// c = m / ‖W + s·BA‖; 1 for a row of zeros, whose output is zero with any c.
+    fn ratio(&self) -> Result<Tensor> {
+        let norm = self.norms.of_sum(&self.plain.weight, &self.factors)?;
+        let zero = norm.f_eq(0.0)?;
+        Ok(self.magnitude.f_div(&norm.f_masked_fill(&zero, 1.0)?)?.f_masked_fill(&zero, 1.0)?)
+    }
+
+    fn add_bias(&self, y: Tensor) -> Result<Tensor> {
+        match &self.plain.bias {
+            Some(bias) => Ok(y.f_add(bias)?),
+            None => Ok(y),
+        }
+    }
+}
+
+impl LinearMap for DoraLinear {
+    fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
+        let ratio = self.ratio()?;
+        let mapped = x.f_linear(&self.plain.weight, None::<&Tensor>)?;
+        let y = match mode.dropout(self.factors.dropout) {
+            // c ⊙ (x Wᵀ + s · x Aᵀ Bᵀ) + b
+            0.0 => self.factors.add_to(&mapped, x)?.f_mul(&ratio)?,
+            // x Wᵀ + (c − 1) ⊙ x̃ Wᵀ + c ⊙ s · x̃ Aᵀ Bᵀ + b
+            dropout => {
+                let dropped = x.f_dropout(dropout, true)?;
+                let dropped_mapped = dropped.f_linear(&self.plain.weight, None::<&Tensor>)?;
+                let low = self.factors.down(&dropped)?.f_linear(&self.factors.b, None::<&Tensor>)?;
+                mapped.f_addcmul(&dropped_mapped, &ratio.f_sub_scalar(1.0)?)?.f_addcmul(&low, &ratio)?
+            }
+        };
+        self.add_bias(y)
+    }
+
+    fn merged(&self) -> Result<Tensor> {
+        let ratio = self.ratio()?.f_detach()?.f_unsqueeze(1)?;
+        Ok(self.factors.sum(&self.plain.weight)?.f_mul(&ratio)?)
+    }
+}

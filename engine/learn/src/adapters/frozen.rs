@@ -1,0 +1,23 @@
+//! No method: the base model as it is. Nothing trains; for evaluation.
+
+use std::path::Path;
+
+use super::Method;
+use crate::error::Result;
+use crate::models::Model;
+use crate::weights::write_model;
+
+/// The base model as it is.
+#[derive(Debug, Clone, Copy)]
+pub struct Frozen;
+
+impl Method for Frozen {
+    fn name(&self) -> &'static str {
+        "frozen"
+    }
+
+    fn save(&self, model: &Model, _base: Option<&str>, folder: &Path) -> Result<()> {
+        let (config, tensors) = model.merged_tensors()?;
+        write_model(folder, &config, &tensors)
+    }
+}

@@ -1,0 +1,155 @@
+//! LoRA: `y = x Wᵀ + b + s · dropout(x) Aᵀ Bᵀ` with s = alpha / rank; A and B train. Hu et al., LoRA: Low-Rank
+//! Adaptation of Large Language Models (arXiv 2106.09685), equation 3; initial values as PEFT's.
+
+use std::path::Path;
+use std::rc::Rc;
+
+use tch::Tensor;
+
+use super::Method;
+use crate::error::{Error, Result};
+use crate::layers::{Linear, LinearMap, Mode};
+use crate::models::Model;
+use crate::parameters::Stores;
+use crate::peft::{self, AdapterConfig};
+use crate::targets::{Place, Targets};
+use crate::weights::Init;
+
+/// LoRA.
+#[derive(Debug)]
+pub struct Lora {
+    low_rank: LowRank,
+    targets: Targets,
+}
+
+impl Lora {
+    /// LoRA of this `rank` on `targets`, scaled by `alpha / rank`; `dropout` acts on the adapter's input in training.
+    pub fn new(rank: i64, alpha: f64, dropout: f64, targets: Targets) -> Result<Self> {
+        Ok(Self { low_rank: LowRank::new(rank, alpha, dropout)?, targets })
+    }
+
+    pub(super) fn from_peft(config: &AdapterConfig) -> Result<Option<Box<dyn Method>>> {
+        if config.peft_type != "LORA" || config.use_dora {
+            return Ok(None);
+        }
+        let method = Self::new(config.r, config.effective_alpha(), config.lora_dropout, config.targets()?)?;
+        Ok(Some(Box::new(method)))
+    }
+}
+
+impl Method for Lora {
+    fn name(&self) -> &'static str {
+        "lora"
+    }
+
+    fn linear(&self, place: &Place, plain: Linear, stores: &mut Stores) -> Result<Rc<dyn LinearMap>> {
+        if !self.targets.contain(place) {
+            return Ok(Rc::new(plain));
+        }
+        let factors = self.low_rank.create(place, &plain, stores)?;
+        Ok(Rc::new(LoraLinear { plain, factors }))
+    }
+
+    fn check(&self, places: &[&Place]) -> Result<()> {
+        self.targets.check(places)
+    }
+
+    fn save(&self, model: &Model, base: Option<&str>, folder: &Path) -> Result<()> {
+        let LowRank { rank, alpha, dropout } = self.low_rank;
+        let config = AdapterConfig::new(rank, alpha, dropout, &self.targets, model.places()).with_base(base);
+        peft::save(folder, &config, &model.trainable)
+    }
+}
+
+/// What LoRA and DoRA share: the settings of a product of two small matrices.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LowRank {
+    pub rank: i64,
+    pub alpha: f64,
+    pub dropout: f64,
+}
+
+impl LowRank {
+    pub fn new(rank: i64, alpha: f64, dropout: f64) -> Result<Self> {
+        if rank < 1 {
+            return Err(Error::setting("rank", format!("is {rank}"), "it must be at least 1"));
+        }
+        if !(alpha.is_finite() && alpha > 0.0) {
+            return Err(Error::setting(
+                "alpha",
+                format!("is {alpha}"),
+                "it must be above zero; twice the rank is usual",
+            ));
+        }
+        if !(0.0..1.0).contains(&dropout) {
+            return Err(Error::setting("dropout", format!("is {dropout}"), "it must be at least 0 and below 1"));
+        }
+        Ok(Self { rank, alpha, dropout })
+    }
+
+    /// New factors for the map at `place`: A uniform between ±1/√inputs (Kaiming's with a = √5), B zero.
+    pub fn create(&self, place: &Place, plain: &Linear, stores: &mut Stores) -> Result<Factors> {
+        let (outputs, inputs) = plain.weight.size2()?;
+        let (a_name, b_name) = (format!("{}.lora_A.weight", place.name), format!("{}.lora_B.weight", place.name));
+        let a = stores.fresh.draw(&a_name, &[self.rank, inputs], Init::Uniform((inputs as f64).sqrt().recip()))?;
+        let b = stores.fresh.draw(&b_name, &[outputs, self.rank], Init::Constant(0.0))?;
+        Ok(Factors {
+            a: stores.trainable.add(&a_name, &a)?,
+            b: stores.trainable.add(&b_name, &b)?,
+            scale: self.alpha / self.rank as f64,
+            dropout: self.dropout,
+        })
+    }
+}
+
+/// The two factors of one linear map, and how they act.
+#[derive(Debug)]
+pub(super) struct Factors {
+    /// `[rank, inputs]`
+    pub a: Tensor,
+    /// `[outputs, rank]`
+    pub b: Tensor,
+    /// alpha / rank
+    pub scale: f64,
+    pub dropout: f64,
+}
+
+impl Factors {
+    /// `s · x Aᵀ`, `[…, rank]`: scaled where it is smallest.
+    pub fn down(&self, x: &Tensor) -> Result<Tensor> {
+        Ok(x.f_linear(&self.a, None::<&Tensor>)?.f_mul_scalar(self.scale)?)
+    }
+
+    /// `y + s · x Aᵀ Bᵀ`, for y `[…, outputs]`.
+    pub fn add_to(&self, y: &Tensor, x: &Tensor) -> Result<Tensor> {
+        let (rank, outputs) = (self.a.size2()?.0, self.b.size2()?.0);
+        let low = self.down(x)?.f_reshape([-1, rank])?;
+        Ok(y.f_reshape([-1, outputs])?.f_addmm(&low, &self.b.f_transpose(0, 1)?)?.f_view(y.size().as_slice())?)
+    }
+
+    /// `W + s · B A`, without gradient.
+    pub fn sum(&self, weight: &Tensor) -> Result<Tensor> {
+        let product = self.b.f_detach()?.f_matmul(&self.a.f_detach()?)?;
+        Ok(weight.f_detach()?.f_add(&product.f_mul_scalar(self.scale)?)?)
+    }
+}
+
+#[derive(Debug)]
+struct LoraLinear {
+    plain: Linear,
+    factors: Factors,
+}
+
+impl LinearMap for LoraLinear {
+    fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
+        let y = self.plain.forward(x, mode)?;
+        match mode.dropout(self.factors.dropout) {
+            0.0 => self.factors.add_to(&y, x),
+            dropout => self.factors.add_to(&y, &x.f_dropout(dropout, true)?),
+        }
+    }
+
+    fn merged(&self) -> Result<Tensor> {
+        self.factors.sum(&self.plain.weight)
+    }
+}

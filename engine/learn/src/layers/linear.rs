@@ -1,0 +1,37 @@
+//! Linear maps: the plain one, and what every method that changes one has to offer.
+
+use std::fmt::Debug;
+
+use tch::Tensor;
+
+use super::Mode;
+use crate::error::Result;
+
+/// A map of the last dimension, `y = x Wᵀ + b`, with or without something that trains beside W.
+pub trait LinearMap: Debug {
+    /// Maps `[…, inputs]` to `[…, outputs]`.
+    fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor>;
+
+    /// The weight `[outputs, inputs]` which alone, with the bias, gives what [`forward`](Self::forward) gives in
+    /// evaluation. Without gradient.
+    fn merged(&self) -> Result<Tensor>;
+}
+
+/// The plain linear map.
+#[derive(Debug)]
+pub struct Linear {
+    /// `[outputs, inputs]`
+    pub weight: Tensor,
+    /// `[outputs]`
+    pub bias: Option<Tensor>,
+}
+
+impl LinearMap for Linear {
+    fn forward(&self, x: &Tensor, _mode: Mode) -> Result<Tensor> {
+        Ok(x.f_linear(&self.weight, self.bias.as_ref())?)
+    }
+
+    fn merged(&self) -> Result<Tensor> {
+        Ok(self.weight.f_detach()?)
+    }
+}

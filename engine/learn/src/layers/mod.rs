@@ -1,0 +1,33 @@
+//! The parts that model families share: linear maps, root-mean-square norm, rotary embedding, attention and its cache.
+//! They take plain numbers and tensors; they know no configuration file, no checkpoint and no method.
+
+mod attention;
+mod cache;
+mod linear;
+mod rms_norm;
+mod rope;
+
+pub use attention::{Heads, attend};
+pub use cache::Cache;
+pub use linear::{Linear, LinearMap};
+pub use rms_norm::RmsNorm;
+pub use rope::{Angles, Llama3Scaling, Rope};
+
+/// Whether a forward pass is one of training, with dropout, or one of evaluation, without.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Dropout is drawn from libtorch's global generator, which the caller has seeded.
+    Train,
+    /// No dropout; the result depends on the inputs alone.
+    Eval,
+}
+
+impl Mode {
+    /// The dropout probability that is in force: `probability` in training, zero otherwise.
+    pub fn dropout(self, probability: f64) -> f64 {
+        match self {
+            Self::Train => probability,
+            Self::Eval => 0.0,
+        }
+    }
+}

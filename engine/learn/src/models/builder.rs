@@ -1,0 +1,109 @@
+//! Puts a model together: a family asks for its tensors and linear maps by name, the source gives the values, and the
+//! method decides what is frozen, what trains and what a linear map becomes. Knows no family and no method.
+
+use std::rc::Rc;
+
+use tch::{Device, Tensor};
+
+use crate::adapters::Method;
+use crate::error::{Error, Result};
+use crate::layers::{Linear, LinearMap};
+use crate::parameters::Stores;
+use crate::targets::{Place, Role};
+use crate::weights::{Init, Random, Source};
+
+/// Builds one model.
+pub struct Builder<'a> {
+    source: &'a mut dyn Source,
+    method: &'a dyn Method,
+    device: Device,
+    parts: Parts,
+}
+
+/// What a builder has made beside the network itself.
+#[derive(Debug)]
+pub struct Parts {
+    /// Frozen and trainable tensors.
+    pub stores: Stores,
+    /// The names of the base model's tensors, in the order of the model.
+    pub base: Vec<String>,
+    /// Every linear map by its place.
+    pub maps: Vec<(Place, Rc<dyn LinearMap>)>,
+}
+
+impl<'a> Builder<'a> {
+    /// A builder that takes the base model's tensors from `source` (which puts them on `device`) and gives every linear
+    /// map to `method`. New parameters get their first values from `fresh`.
+    pub fn new(source: &'a mut dyn Source, method: &'a dyn Method, fresh: Random, device: Device) -> Self {
+        Self { source, method, device, parts: Parts { stores: Stores::new(fresh), base: Vec::new(), maps: Vec::new() } }
+    }
+
+    /// Where the model's tensors are.
+    pub fn device(&self) -> Device {
+        self.device
+    }
+
+    /// A tensor of the base model that is not the weight of a linear map: an embedding or a norm.
+    pub fn tensor(&mut self, name: &str, shape: &[i64], init: Init) -> Result<Tensor> {
+        let tensor = self.source.tensor(name, shape, init)?;
+        self.own(name, tensor)
+    }
+
+    /// The linear map `name` with the weight `name.weight` `[outputs, inputs]`, drawn by `init` where nothing is loaded,
+    /// and the bias `name.bias` where `bias` asks for one.
+    pub fn linear(
+        &mut self,
+        name: &str,
+        role: Role,
+        inputs: i64,
+        outputs: i64,
+        bias: bool,
+        init: Init,
+    ) -> Result<Rc<dyn LinearMap>> {
+        let weight = self.tensor(&format!("{name}.weight"), &[outputs, inputs], init)?;
+        let bias =
+            if bias { Some(self.tensor(&format!("{name}.bias"), &[outputs], Init::Constant(0.0))?) } else { None };
+        self.wrap(name, role, Linear { weight, bias })
+    }
+
+    /// The linear map `name` over a weight that the model has already, such as an output head tied to the embedding.
+    /// A checkpoint may hold it a second time under `name.weight`, with the same values.
+    pub fn tied_linear(&mut self, name: &str, role: Role, weight: &Tensor) -> Result<Rc<dyn LinearMap>> {
+        let file_name = format!("{name}.weight");
+        if let Some(again) = self.source.extra(&file_name)?
+            && (again.size() != weight.size() || !again.f_equal(weight)?)
+        {
+            return Err(Error::setting(
+                file_name,
+                "config.json ties it to the embedding, but the weights hold other values for it",
+                "set `tie_word_embeddings` to false in config.json if the model has a head of its own",
+            ));
+        }
+        self.wrap(name, role, Linear { weight: weight.shallow_clone(), bias: None })
+    }
+
+    /// Accepts a tensor that checkpoints may hold although it can be computed.
+    pub fn accept(&mut self, name: &str) -> Result<()> {
+        self.source.extra(name).map(|_| ())
+    }
+
+    /// Ends the building: everything the source has must have been used, and the method's targets must exist.
+    pub fn finish(self) -> Result<Parts> {
+        self.source.finish()?;
+        let places: Vec<&Place> = self.parts.maps.iter().map(|(place, _)| place).collect();
+        self.method.check(&places)?;
+        Ok(self.parts)
+    }
+
+    fn own(&mut self, name: &str, tensor: Tensor) -> Result<Tensor> {
+        self.parts.base.push(name.to_owned());
+        self.method.own(name, tensor, &mut self.parts.stores)
+    }
+
+    fn wrap(&mut self, name: &str, role: Role, plain: Linear) -> Result<Rc<dyn LinearMap>> {
+        let place = Place { name: name.to_owned(), role };
+        let map = self.method.linear(&place, plain, &mut self.parts.stores)?;
+        self.parts.maps.push((place, Rc::clone(&map)));
+        Ok(map)
+    }
+}

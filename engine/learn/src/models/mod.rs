@@ -1,0 +1,182 @@
+//! Language models by family: what every one can do, the registry by `model_type`, and how a model is made from a
+//! folder, from random values, or from another model. Knows methods only by their trait.
+
+mod builder;
+pub mod llama;
+
+use std::fmt::Debug;
+use std::path::Path;
+use std::rc::Rc;
+
+use serde_json::Value;
+use tch::{Device, Kind, Tensor};
+
+use crate::adapters::{Frozen, Method};
+use crate::error::{Error, Result, nearest};
+use crate::layers::{Cache, LinearMap, Mode};
+use crate::parameters::{Named, Parameters};
+use crate::targets::Place;
+use crate::weights::{Checkpoint, InMemory, Random, Source};
+
+pub use builder::{Builder, Parts};
+
+/// A causal language model: token ids in, the next token's scores out.
+pub trait CausalLm: Debug {
+    /// The hidden states `[rows, length, width]` that the head reads, for token ids `[rows, length]`. Rows may be padded
+    /// on the right with any token id: no token sees what stands after it.
+    fn hidden(&self, tokens: &Tensor, mode: Mode) -> Result<Tensor>;
+
+    /// The same in evaluation for new columns of texts whose earlier tokens are in `cache`: the padded prompts first,
+    /// then one column at a time.
+    fn hidden_next(&self, tokens: &Tensor, cache: &mut Cache) -> Result<Tensor>;
+
+    /// The scores `[…, vocabulary]` of the next token for hidden states `[…, width]`, at all positions or at chosen ones.
+    fn logits(&self, hidden: &Tensor, mode: Mode) -> Result<Tensor>;
+
+    /// How many layers keep keys and values.
+    fn layers(&self) -> usize;
+
+    /// How many token ids there are.
+    fn vocabulary(&self) -> i64;
+}
+
+/// One line of the registry.
+struct Family {
+    model_type: &'static str,
+    build: fn(&Value, &mut Builder) -> Result<Box<dyn CausalLm>>,
+}
+
+const FAMILIES: &[Family] = &[Family { model_type: "llama", build: llama::build }];
+
+/// A model that a method has been applied to, with its tensors.
+#[derive(Debug)]
+pub struct Model {
+    /// The network itself.
+    pub network: Box<dyn CausalLm>,
+    /// What trains.
+    pub trainable: Parameters,
+    /// What never gets a gradient.
+    pub frozen: Named,
+    /// The checkpoint's `config.json`.
+    pub config: Value,
+    /// Where the tensors are.
+    pub device: Device,
+    base: Vec<String>,
+    maps: Vec<(Place, Rc<dyn LinearMap>)>,
+}
+
+impl Model {
+    /// Loads a folder in Hugging Face layout to `device`, with `method` applied. New parameters depend on `seed`.
+    pub fn load(folder: &Path, method: &dyn Method, seed: u64, device: Device) -> Result<Self> {
+        let config = read_config(folder)?;
+        let mut weights = Checkpoint::open(folder, device, Kind::Float)?;
+        Self::build(&config, &mut weights, method, seed, device)
+    }
+
+    /// Makes a model of random weights, which depend on `weights_seed`, with `method` applied, whose new parameters
+    /// depend on `seed`.
+    pub fn random(config: &Value, weights_seed: u64, method: &dyn Method, seed: u64, device: Device) -> Result<Self> {
+        let mut weights = Random::new(weights_seed, device, Kind::Float);
+        Self::build(config, &mut weights, method, seed, device)
+    }
+
+    /// Makes a model of the family that `config` names from the tensors of `source`, with `method` applied.
+    pub fn build(
+        config: &Value,
+        source: &mut dyn Source,
+        method: &dyn Method,
+        seed: u64,
+        device: Device,
+    ) -> Result<Self> {
+        let family = family(config)?;
+        let _guard = tch::no_grad_guard();
+        let mut builder = Builder::new(source, method, Random::new(seed, device, Kind::Float), device);
+        let network = (family.build)(config, &mut builder)?;
+        let Parts { stores, base, maps } = builder.finish()?;
+        let (trainable, frozen) = (stores.trainable, stores.frozen);
+        Ok(Self { network, trainable, frozen, config: config.clone(), device, base, maps })
+    }
+
+    /// The base model's tensors under their checkpoint names, each changed linear map merged into its weight, and the
+    /// `config.json` that belongs to them. Without gradients; unchanged tensors are shared, not copied.
+    pub fn merged_tensors(&self) -> Result<(Value, Vec<(String, Tensor)>)> {
+        let _guard = tch::no_grad_guard();
+        let mut config = self.config.clone();
+        let mut merged: std::collections::HashMap<String, Tensor> = self
+            .maps
+            .iter()
+            .map(|(place, map)| Ok((format!("{}.weight", place.name), map.merged()?)))
+            .collect::<Result<_>>()?;
+        let mut tensors = Vec::new();
+        for name in &self.base {
+            let tensor = match merged.remove(name) {
+                Some(tensor) => tensor,
+                None => self.base_tensor(name)?.f_detach()?,
+            };
+            tensors.push((name.clone(), tensor));
+        }
+        // A tied map has no tensor of its own. Where a method changed it, the merged model must have one.
+        for (name, tensor) in merged {
+            let shared = tensors.iter().any(|(_, held)| held.data_ptr() == tensor.data_ptr());
+            if !shared {
+                if let Some(config) = config.as_object_mut() {
+                    config.insert("tie_word_embeddings".to_owned(), Value::Bool(false));
+                }
+                tensors.push((name, tensor));
+            }
+        }
+        Ok((config, tensors))
+    }
+
+    /// The plain model that computes the same: no adapter beside its weights, nothing trains. Faster to evaluate and to
+    /// generate with; it sees later training only where it shares a tensor, so make it anew after each step.
+    pub fn merged(&self) -> Result<Self> {
+        let (config, tensors) = self.merged_tensors()?;
+        Self::build(&config, &mut InMemory::new(tensors), &Frozen, 0, self.device)
+    }
+
+    /// All linear maps of the model.
+    pub fn places(&self) -> impl Iterator<Item = &Place> {
+        self.maps.iter().map(|(place, _)| place)
+    }
+
+    /// The linear map `name`.
+    pub fn map(&self, name: &str) -> Option<&dyn LinearMap> {
+        self.maps.iter().find(|(place, _)| place.name == name).map(|(_, map)| map.as_ref())
+    }
+
+    fn base_tensor(&self, name: &str) -> Result<&Tensor> {
+        self.frozen.get(name).or_else(|| self.trainable.get(name)).ok_or_else(|| {
+            Error::setting(name, "the method put this tensor into neither store", "keep each base tensor in one store")
+        })
+    }
+}
+
+/// Reads the `config.json` of a model folder.
+pub fn read_config(folder: &Path) -> Result<Value> {
+    let path = folder.join("config.json");
+    let text = std::fs::read(&path).map_err(|error| Error::io("read", &path, error))?;
+    let config: Value = serde_json::from_slice(&text)
+        .map_err(|error| Error::file(&path, format!("is no valid JSON: {error}"), "fetch the file again"))?;
+    family(&config)?;
+    Ok(config)
+}
+
+fn family(config: &Value) -> Result<&'static Family> {
+    let known = || FAMILIES.iter().map(|family| family.model_type);
+    let Some(model_type) = config.get("model_type").and_then(Value::as_str) else {
+        return Err(Error::setting(
+            "config.json: model_type",
+            "is not there, so the model's family is unknown",
+            format!("give one of: {}", known().collect::<Vec<_>>().join(", ")),
+        ));
+    };
+    FAMILIES.iter().find(|family| family.model_type == model_type).ok_or_else(|| {
+        let families = known().collect::<Vec<_>>().join(", ");
+        let hint = match nearest(model_type, known()) {
+            Some(near) => format!("did you mean `{near}`? Known are: {families}"),
+            None => format!("known are: {families}"),
+        };
+        Error::setting("config.json: model_type", format!("the family `{model_type}` is not known"), hint)
+    })
+}

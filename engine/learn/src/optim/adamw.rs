@@ -1,0 +1,61 @@
+//! AdamW: Adam with decoupled weight decay. Loshchilov and Hutter (arXiv 1711.05101), algorithm 2, in the form and the
+//! order of operations of `torch.optim.AdamW`. Knows one buffer of values and one of gradients.
+
+use tch::Tensor;
+
+use crate::error::Result;
+
+/// The optimiser's settings.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AdamW {
+    /// The part of a weight that each step takes away, times the learning rate.
+    pub weight_decay: f64,
+    /// Decay of the mean of gradients.
+    pub beta1: f64,
+    /// Decay of the mean of squared gradients.
+    pub beta2: f64,
+    /// Added to the root in the denominator.
+    pub epsilon: f64,
+}
+
+/// What the optimiser remembers of the gradients: float32 buffers in the layout of the values.
+#[derive(Debug)]
+pub struct Moments {
+    /// The decaying mean of the gradients.
+    pub mean: Tensor,
+    /// The decaying mean of their squares.
+    pub square: Tensor,
+    /// Steps done.
+    pub steps: u64,
+}
+
+impl Moments {
+    /// Those of an optimiser that has seen nothing.
+    pub fn zero(values: &Tensor) -> Result<Self> {
+        Ok(Self { mean: values.f_zeros_like()?, square: values.f_zeros_like()?, steps: 0 })
+    }
+}
+
+impl AdamW {
+    /// One step, in place: `m ← β₁m + (1−β₁)g`, `v ← β₂v + (1−β₂)g²`,
+    /// `w ← w(1 − ηλ) − η/(1−β₁ᵗ) · m / (√v/√(1−β₂ᵗ) + ε)`.
+    pub fn step(&self, values: &Tensor, gradients: &Tensor, moments: &mut Moments, learning_rate: f64) -> Result<()> {
+        let _guard = tch::no_grad_guard();
+        moments.steps += 1;
+        let steps = moments.steps as f64;
+        let (bias1, bias2) = (1.0 - self.beta1.powf(steps), 1.0 - self.beta2.powf(steps));
+        let mut values = values.shallow_clone();
+        if self.weight_decay > 0.0 {
+            let _ = values.f_mul_scalar_(1.0 - learning_rate * self.weight_decay)?;
+        }
+        let _ = moments.mean.f_lerp_(gradients, 1.0 - self.beta1)?;
+        let scaled = gradients.f_mul_scalar(1.0 - self.beta2)?;
+        let _ = moments.square.f_mul_scalar_(self.beta2)?;
+        let _ = moments.square.f_addcmul_(&scaled, gradients)?;
+        let mut denominator = moments.square.f_sqrt()?;
+        let _ = denominator.f_div_scalar_(bias2.sqrt())?.f_add_scalar_(self.epsilon)?;
+        let update = moments.mean.f_mul_scalar(-learning_rate / bias1)?;
+        let _ = values.f_addcdiv_(&update, &denominator)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,260 @@
+//! Which linear maps a method changes: by role, by PEFT's suffixes, by a pattern over the whole name, or all but the
+//! head. Knows names and roles; no tensor and no method.
+
+use std::fmt;
+use std::str::FromStr;
+
+use regex::Regex;
+
+use crate::error::{Error, Result, nearest, some_of};
+
+/// What a linear map does in a transformer, whatever its family calls it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// Queries of the attention.
+    AttentionQ,
+    /// Keys of the attention.
+    AttentionK,
+    /// Values of the attention.
+    AttentionV,
+    /// The attention's output.
+    AttentionO,
+    /// The gate of a gated MLP.
+    MlpGate,
+    /// Into the MLP.
+    MlpUp,
+    /// Out of the MLP.
+    MlpDown,
+    /// The output head over the vocabulary.
+    Head,
+}
+
+impl Role {
+    /// All roles, in the order of a layer.
+    pub const ALL: [Self; 8] = [
+        Self::AttentionQ,
+        Self::AttentionK,
+        Self::AttentionV,
+        Self::AttentionO,
+        Self::MlpGate,
+        Self::MlpUp,
+        Self::MlpDown,
+        Self::Head,
+    ];
+
+    /// The name a pipeline file uses.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::AttentionQ => "attention.q",
+            Self::AttentionK => "attention.k",
+            Self::AttentionV => "attention.v",
+            Self::AttentionO => "attention.o",
+            Self::MlpGate => "mlp.gate",
+            Self::MlpUp => "mlp.up",
+            Self::MlpDown => "mlp.down",
+            Self::Head => "head",
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Role {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        let names = || Self::ALL.into_iter().map(Self::name);
+        Self::ALL.into_iter().find(|role| role.name() == name).ok_or_else(|| {
+            let all = names().collect::<Vec<_>>().join(", ");
+            let hint = match nearest(name, names()) {
+                Some(near) => format!("did you mean `{near}`? Roles are: {all}"),
+                None => format!("roles are: {all}"),
+            };
+            Error::setting("targets", format!("there is no role `{name}`"), hint)
+        })
+    }
+}
+
+/// A linear map of a model: its whole name and what it does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The name in the checkpoint without `.weight`, such as `model.layers.0.self_attn.q_proj`.
+    pub name: String,
+    /// What it does.
+    pub role: Role,
+}
+
+/// Which linear maps a method changes.
+#[derive(Debug, Clone)]
+pub enum Targets {
+    /// Maps of these roles.
+    Roles(Vec<Role>),
+    /// Maps whose whole name is one of these, or ends in a dot and one of these.
+    Suffixes(Vec<String>),
+    /// Maps whose whole name matches.
+    Pattern(Pattern),
+    /// Every linear map but the output head.
+    AllLinear,
+}
+
+/// A regular expression over whole names.
+#[derive(Debug, Clone)]
+pub struct Pattern {
+    text: String,
+    whole: Regex,
+}
+
+impl Pattern {
+    /// Compiles `text`, which must match a name from its start to its end.
+    pub fn new(text: &str) -> Result<Self> {
+        let whole = Regex::new(&format!("^(?:{text})$")).map_err(|error| {
+            Error::setting(
+                "targets",
+                format!("`{text}` is no valid pattern: {error}"),
+                "give a regular expression over whole names",
+            )
+        })?;
+        Ok(Self { text: text.to_owned(), whole })
+    }
+
+    /// As it was written.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+}
+
+impl Targets {
+    /// Whether the linear map at `place` is meant.
+    pub fn contain(&self, place: &Place) -> bool {
+        match self {
+            Self::Roles(roles) => roles.contains(&place.role),
+            Self::Suffixes(suffixes) => suffixes.iter().any(|suffix| ends_in(&place.name, suffix)),
+            Self::Pattern(pattern) => pattern.whole.is_match(&place.name),
+            Self::AllLinear => place.role != Role::Head,
+        }
+    }
+
+    /// Checks that each entry means at least one of a model's linear maps.
+    pub fn check(&self, places: &[&Place]) -> Result<()> {
+        let any = |meant: &dyn Fn(&Place) -> bool| places.iter().any(|place| meant(place));
+        match self {
+            Self::Roles(roles) if roles.is_empty() => Err(nothing("names no role", places, None)),
+            Self::Suffixes(suffixes) if suffixes.is_empty() => Err(nothing("names no linear map", places, None)),
+            Self::Roles(roles) => match roles.iter().find(|role| !any(&|place| place.role == **role)) {
+                Some(role) => {
+                    let has = Role::ALL.into_iter().filter(|role| any(&|place| place.role == *role));
+                    let has: Vec<_> = has.map(Role::name).collect();
+                    let problem = format!("the model has no linear map of the role `{role}`");
+                    Err(Error::setting("targets", problem, format!("it has: {}", has.join(", "))))
+                }
+                None => Ok(()),
+            },
+            Self::Suffixes(suffixes) => {
+                match suffixes.iter().find(|suffix| !any(&|place| ends_in(&place.name, suffix))) {
+                    Some(suffix) => {
+                        Err(nothing(&format!("no linear map is called `{suffix}`"), places, Some(suffix.as_str())))
+                    }
+                    None => Ok(()),
+                }
+            }
+            Self::Pattern(pattern) if !any(&|place| self.contain(place)) => {
+                Err(nothing(&format!("no whole name matches `{}`", pattern.text), places, None))
+            }
+            Self::AllLinear if !any(&|place| self.contain(place)) => {
+                Err(nothing("the model has no linear map but its head", places, None))
+            }
+            Self::Pattern(_) | Self::AllLinear => Ok(()),
+        }
+    }
+}
+
+fn ends_in(name: &str, suffix: &str) -> bool {
+    name.strip_suffix(suffix).is_some_and(|front| front.is_empty() || front.ends_with('.'))
+}
+
+/// An error that lists what the model has, by the last part of each name and by one whole name.
+fn nothing(problem: &str, places: &[&Place], wanted: Option<&str>) -> Error {
+    let mut last_parts: Vec<&str> = Vec::new();
+    for place in places {
+        let last = place.name.rsplit('.').next().unwrap_or(&place.name);
+        if !last_parts.contains(&last) {
+            last_parts.push(last);
+        }
+    }
+    let names = places.iter().map(|place| place.name.as_str());
+    let near = wanted.and_then(|wanted| nearest(wanted, last_parts.iter().copied()).or_else(|| nearest(wanted, names)));
+    let has = last_parts.join(", ");
+    let example = some_of(places.first().map(|place| place.name.as_str()));
+    let hint = match near {
+        Some(near) => format!("did you mean `{near}`? The model has: {has}; a whole name is {example}"),
+        None => format!("the model has: {has}; a whole name is {example}"),
+    };
+    Error::setting("targets", problem, hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn places() -> Vec<Place> {
+        let names = [
+            ("model.layers.0.self_attn.q_proj", Role::AttentionQ),
+            ("model.layers.0.self_attn.k_proj", Role::AttentionK),
+            ("model.layers.1.self_attn.q_proj", Role::AttentionQ),
+            ("model.layers.1.mlp.up_proj", Role::MlpUp),
+            ("lm_head", Role::Head),
+        ];
+        names.map(|(name, role)| Place { name: name.to_owned(), role }).into()
+    }
+
+    fn chosen(targets: &Targets) -> Vec<usize> {
+        places().iter().enumerate().filter(|(_, place)| targets.contain(place)).map(|(index, _)| index).collect()
+    }
+
+    fn problem(targets: &Targets) -> String {
+        let all = places();
+        let error = targets.check(&all.iter().collect::<Vec<_>>()).unwrap_err();
+        format!("{error} / {}", error.hint().unwrap())
+    }
+
+    #[test]
+    fn roles_suffixes_patterns_and_all_choose_what_peft_chooses() {
+        assert_eq!(chosen(&Targets::Roles(vec![Role::AttentionQ, Role::MlpUp])), [0, 2, 3]);
+        assert_eq!(chosen(&Targets::Suffixes(vec!["q_proj".into()])), [0, 2]);
+        assert_eq!(chosen(&Targets::Suffixes(vec!["_proj".into()])), [0; 0], "a suffix begins after a dot");
+        assert_eq!(chosen(&Targets::Suffixes(vec!["0.self_attn.q_proj".into(), "lm_head".into()])), [0, 4]);
+        assert_eq!(chosen(&Targets::Pattern(Pattern::new(r"model\.layers\.1\..*").unwrap())), [2, 3]);
+        assert_eq!(chosen(&Targets::Pattern(Pattern::new("q_proj").unwrap())), [0; 0], "a part is not the whole name");
+        assert_eq!(chosen(&Targets::Pattern(Pattern::new("x|lm_head").unwrap())), [4]);
+        assert_eq!(chosen(&Targets::AllLinear), [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn targets_that_mean_nothing_are_errors_that_say_what_there_is() {
+        assert_eq!(
+            problem(&Targets::Roles(vec![Role::AttentionQ, Role::MlpGate])),
+            "targets: the model has no linear map of the role `mlp.gate` / it has: attention.q, attention.k, mlp.up, head"
+        );
+        assert_eq!(
+            problem(&Targets::Suffixes(vec!["q_proj".into(), "q_porj".into()])),
+            "targets: no linear map is called `q_porj` / did you mean `q_proj`? The model has: q_proj, k_proj, up_proj, \
+             lm_head; a whole name is `model.layers.0.self_attn.q_proj`"
+        );
+        assert!(problem(&Targets::Pattern(Pattern::new("q_proj").unwrap())).contains("no whole name matches `q_proj`"));
+        assert!(problem(&Targets::Suffixes(vec![])).contains("names no linear map"));
+        assert_eq!(Pattern::new("(").unwrap_err().hint(), Some("give a regular expression over whole names"));
+    }
+
+    #[test]
+    fn a_role_is_read_by_its_name() {
+        for role in Role::ALL {
+            assert_eq!(role.name().parse::<Role>().unwrap(), role);
+        }
+        let error = "attention.query".parse::<Role>().unwrap_err();
+        assert!(error.hint().unwrap().contains("attention.q"), "{error:?}");
+    }
+}

@@ -1,0 +1,14 @@
+//! Training: the loop over steps, validation, checkpoints and the history of losses. Knows a model and its rows; not
+//! where they came from, what a pipeline file says, or how the result is saved.
+
+mod checkpoint;
+mod history;
+mod run;
+mod settings;
+mod step;
+mod validation;
+
+pub use run::{Outcome, Training};
+pub use settings::{Every, Length, Settings, Validate, Warmup};
+pub use step::{Done, Rule, Weights};
+pub use validation::loss_of;

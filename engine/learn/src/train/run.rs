@@ -1,0 +1,409 @@
+//! The loop over steps, from the newest good checkpoint to the end. Knows when what is done; the parts know how.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+use tch::{Device, Kind, Tensor};
+
+use super::checkpoint::{Checkpoint, Checkpoints};
+use super::history::{History, NotFinite, Step};
+use super::settings::{Every, Settings};
+use super::step::{Rule, Weights};
+use super::validation::{Scored, Validations, loss_of};
+use crate::batches::{self, LossRow};
+use crate::error::{Error, Result, some_of};
+use crate::models::Model;
+use crate::observer::Observer;
+use crate::schedule::Schedule;
+
+/// The version of the checkpoints; one of another version is not gone on from.
+const FORMAT: u32 = 1;
+/// The most steps whose losses wait to be read.
+const WAITING: usize = 64;
+
+/// Where a training is. Together with weights, moments and the history it says how it goes on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Position {
+    format: u32,
+    /// Steps done.
+    step: u64,
+    /// Whole epochs done.
+    epoch: u64,
+    /// Batches done of the epoch that has begun.
+    batch: u64,
+    tokens: u64,
+    loss_tokens: u64,
+    validations: Validations,
+    history_bytes: u64,
+    /// Seconds in all, and in steps alone.
+    seconds: f64,
+    step_seconds: f64,
+}
+
+/// A training that can be run.
+#[derive(Debug)]
+pub struct Training<'a> {
+    /// The model; its trainable tensors change in place.
+    pub model: &'a Model,
+    /// The rows that are learned from.
+    pub rows: &'a [LossRow],
+    /// The rows whose loss is computed on the way.
+    pub validation: Option<&'a [LossRow]>,
+    /// How.
+    pub settings: &'a Settings,
+    /// The folder of the checkpoints and of the history so far.
+    pub state: &'a Path,
+}
+
+/// What a training did. The model holds the weights that are to be kept.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Steps done.
+    pub steps: u64,
+    /// Epochs done, the last perhaps in part.
+    pub epochs: f64,
+    /// Token ids read.
+    pub tokens: u64,
+    /// Targets that carried loss.
+    pub loss_tokens: u64,
+    /// The step whose weights are kept.
+    pub kept_step: u64,
+    /// The validation loss of the kept weights.
+    pub validation_loss: Option<f64>,
+    /// The step of the lowest validation loss.
+    pub best_step: Option<u64>,
+    /// The mean training loss over the last epoch's length of steps.
+    pub training_loss: f64,
+    /// Whether patience ended it before its last step.
+    pub stopped_early: bool,
+    /// The step it went on from, where it did not begin at the start.
+    pub resumed_from: Option<u64>,
+    /// Seconds of the whole training, of earlier attempts as well.
+    pub seconds: f64,
+    /// Seconds in steps alone, without validation and checkpoints.
+    pub step_seconds: f64,
+}
+
+impl Training<'_> {
+    /// Trains from the newest good checkpoint, or from the start. The history is left at `history`.
+    pub fn run(&self, history: &Path, observer: &mut dyn Observer) -> Result<Outcome> {
+        let (mut run, resumed_from) = Run::start(self, observer)?;
+        if let Some(step) = resumed_from {
+            observer.warning(format!("going on from the checkpoint of step {step}"));
+        }
+        while !run.ended() {
+            run.step()?;
+            if run.validation_due() {
+                run.validate()?;
+            }
+            let interrupted = observer.interrupted() && !run.ended();
+            if interrupted || run.position.step.is_multiple_of(self.settings.checkpoint) {
+                run.checkpoint()?;
+            }
+            run.report(observer)?;
+            if interrupted {
+                let step = run.position.step;
+                let hint = "run again: the training goes on from there";
+                return Err(Error::stopped(format!("interrupted; step {step} is saved"), None, hint));
+            }
+        }
+        run.finish(history, resumed_from)
+    }
+}
+
+struct Run<'a> {
+    training: &'a Training<'a>,
+    schedule: Schedule,
+    rule: Rule,
+    weights: Weights,
+    best: Option<Tensor>,
+    position: Position,
+    history: History,
+    checkpoints: Checkpoints,
+    saved: Option<u64>,
+    /// The batches of the epoch that has begun.
+    batches: Vec<Vec<usize>>,
+    per_epoch: u64,
+    waiting: usize,
+    started: Instant,
+    /// Of this process's steps alone, for the throughput of the moment.
+    speed: Speed,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Speed {
+    steps: u64,
+    tokens: u64,
+    seconds: f64,
+}
+
+impl<'a> Run<'a> {
+    fn start(training: &'a Training<'a>, observer: &mut dyn Observer) -> Result<(Self, Option<u64>)> {
+        let settings = training.settings;
+        let checkpoints = Checkpoints::open(&training.state.join("checkpoints"))?;
+        let path = training.state.join("history.jsonl");
+        let per_epoch = batches::per_epoch(training.rows.len(), settings.batch);
+        let mut weights = Weights::new(training.model)?;
+        let mut resumed = None;
+        for step in checkpoints.steps()?.into_iter().rev() {
+            match checkpoints.load::<Position>(step).and_then(|found| restore(&mut weights, found, &path)) {
+                Ok(found) => {
+                    resumed = Some(found);
+                    break;
+                }
+                Err(error) => observer.warning(format!("the checkpoint of step {step} cannot be used: {error}")),
+            }
+        }
+        let resumed_from = resumed.as_ref().map(|(position, _, _)| position.step);
+        let (position, best, history) = match resumed {
+            Some(found) => found,
+            None => (
+                Position {
+                    format: FORMAT,
+                    step: 0,
+                    epoch: 0,
+                    batch: 0,
+                    tokens: 0,
+                    loss_tokens: 0,
+                    validations: Validations::default(),
+                    history_bytes: 0,
+                    seconds: 0.0,
+                    step_seconds: 0.0,
+                },
+                None,
+                History::open(&path, 0)?,
+            ),
+        };
+        let rule = Rule {
+            micro: settings.micro,
+            padding: settings.padding,
+            dropout_seed: settings.dropout_seed,
+            clip: settings.clip,
+            optimizer: settings.optimizer,
+        };
+        let run = Self {
+            training,
+            schedule: settings.schedule(settings.steps(per_epoch)),
+            rule,
+            weights,
+            best,
+            position,
+            history,
+            checkpoints,
+            saved: resumed_from,
+            batches: Vec::new(),
+            per_epoch,
+            waiting: 0,
+            started: Instant::now(),
+            speed: Speed::default(),
+        };
+        Ok((run, resumed_from))
+    }
+
+    fn out_of_patience(&self) -> bool {
+        let since = self.position.validations.since_best;
+        self.training.settings.validate.patience.is_some_and(|patience| since >= patience)
+    }
+
+    fn ended(&self) -> bool {
+        self.position.step >= self.schedule.total || self.out_of_patience()
+    }
+
+    /// Epochs done, the last in part.
+    fn epochs(&self) -> f64 {
+        self.position.epoch as f64 + self.position.batch as f64 / self.per_epoch as f64
+    }
+
+    fn step(&mut self) -> Result<()> {
+        let started = Instant::now();
+        let Training { rows, settings, model, .. } = *self.training;
+        if self.batches.is_empty() {
+            self.batches = batches::epoch(rows, settings.data_seed, self.position.epoch, settings.batch);
+        }
+        let batch = self.batches.get(self.position.batch as usize).cloned().unwrap_or_default();
+        let chosen: Vec<&LossRow> = batch.iter().filter_map(|&index| rows.get(index)).collect();
+        let learning_rate = settings.learning_rate * self.schedule.factor(self.position.step);
+        let done = self.weights.step(model, &chosen, &self.rule, learning_rate)?;
+        self.position.step += 1;
+        self.position.batch += 1;
+        if self.position.batch == self.per_epoch {
+            self.position.batch = 0;
+            self.position.epoch += 1;
+            self.batches.clear();
+        }
+        self.position.tokens += done.tokens;
+        self.position.loss_tokens += done.loss_tokens;
+        self.history.add(Step {
+            number: self.position.step,
+            epoch: self.epochs(),
+            learning_rate,
+            tokens: done.tokens,
+            loss_tokens: done.loss_tokens,
+            rows: batch,
+            loss: done.loss,
+            norm: done.norm,
+        });
+        self.waiting += 1;
+        if self.waiting >= WAITING {
+            self.read_losses()?;
+        }
+        let seconds = started.elapsed().as_secs_f64();
+        self.position.step_seconds += seconds;
+        self.speed.steps += 1;
+        self.speed.tokens += done.tokens;
+        self.speed.seconds += seconds;
+        Ok(())
+    }
+
+    /// Waits for the device and writes the losses of the steps so far. One that is not finite ends the training.
+    fn read_losses(&mut self) -> Result<()> {
+        self.waiting = 0;
+        match self.history.flush()? {
+            None => Ok(()),
+            Some(fault) => Err(self.not_finite(&fault)),
+        }
+    }
+
+    fn not_finite(&self, fault: &NotFinite) -> Error {
+        let ids = fault.rows.iter().filter_map(|&index| self.training.rows.get(index)).map(|row| row.id.as_str());
+        let saved = match self.saved {
+            Some(step) => format!("the last good checkpoint is that of step {step}"),
+            None => "there is no checkpoint yet".to_owned(),
+        };
+        let problem = format!("the {} is not finite: {}", fault.what, fault.value);
+        let place = format!("step {}, rows {}", fault.step, some_of(ids));
+        let hint = format!("lower `learning_rate`, add a `warmup` or set `clip`; look at these rows; {saved}");
+        Error::stopped(problem, Some(place), hint)
+    }
+
+    fn validation_due(&self) -> bool {
+        let Position { step, epoch, batch, .. } = self.position;
+        self.training.validation.is_some()
+            && (step == self.schedule.total
+                || match self.training.settings.validate.every {
+                    Every::Steps(steps) => step.is_multiple_of(steps),
+                    Every::Epochs(epochs) => batch == 0 && epoch.is_multiple_of(epochs),
+                })
+    }
+
+    fn validate(&mut self) -> Result<()> {
+        let Training { model, settings, validation, .. } = *self.training;
+        self.read_losses()?;
+        let loss = loss_of(model, validation.unwrap_or_default(), settings.micro, settings.padding)?;
+        let step = self.position.step;
+        if !loss.is_finite() {
+            let hint = "lower `learning_rate`, add a `warmup` or set `clip`";
+            return Err(Error::stopped(format!("the validation loss is {loss}"), Some(format!("step {step}")), hint));
+        }
+        self.history.validation(step, self.epochs(), loss)?;
+        if self.position.validations.add(Scored { step, loss }) && settings.validate.keep_best {
+            let _guard = tch::no_grad_guard();
+            let mut copy = self.weights.flat.values().f_zeros_like()?;
+            copy.f_copy_(self.weights.flat.values())?;
+            self.best = Some(copy);
+        }
+        Ok(())
+    }
+
+    fn checkpoint(&mut self) -> Result<()> {
+        self.read_losses()?;
+        self.history.sync()?;
+        self.position.history_bytes = self.history.bytes();
+        let now = Position { seconds: self.seconds(), ..self.position.clone() };
+        let Weights { flat, moments, .. } = &self.weights;
+        let mut tensors = Vec::new();
+        let buffers =
+            [("value", Some(flat.values())), ("mean", Some(&moments.mean)), ("square", Some(&moments.square))];
+        for (prefix, buffer) in buffers.into_iter().chain([("best", self.best.as_ref())]) {
+            for (name, tensor) in buffer.map(|buffer| flat.named(buffer)).transpose()?.into_iter().flatten() {
+                tensors.push((format!("{prefix}/{name}"), tensor));
+            }
+        }
+        self.checkpoints.save(self.position.step, &now, &tensors)?;
+        self.saved = Some(self.position.step);
+        Ok(())
+    }
+
+    fn seconds(&self) -> f64 {
+        self.position.seconds + self.started.elapsed().as_secs_f64()
+    }
+
+    fn report(&mut self, observer: &mut dyn Observer) -> Result<()> {
+        if !observer.due() {
+            return Ok(());
+        }
+        self.read_losses()?;
+        let (done, total) = (self.position.step, self.schedule.total);
+        let Speed { steps, tokens, seconds } = self.speed;
+        let loss = self.history.last_loss().unwrap_or(f32::NAN);
+        let left = (seconds / steps.max(1) as f64 * (total - done) as f64).round() as u64;
+        let throughput = tokens as f64 / seconds.max(1e-9);
+        observer.progress(done, total, "steps", &|| {
+            format!("loss {loss:.4} · {throughput:.0} tokens/s · {}:{:02} left", left / 60, left % 60)
+        });
+        Ok(())
+    }
+
+    fn finish(mut self, history: &Path, resumed_from: Option<u64>) -> Result<Outcome> {
+        self.read_losses()?;
+        let Position { step, validations, tokens, loss_tokens, step_seconds, .. } = self.position;
+        let mut kept = validations.last;
+        if let Some(best) = &self.best {
+            let _guard = tch::no_grad_guard();
+            self.weights.flat.values().shallow_clone().f_copy_(best)?;
+            kept = validations.best;
+        }
+        self.history.copy_to(history)?;
+        let window = self.per_epoch.min(step);
+        Ok(Outcome {
+            steps: step,
+            epochs: self.epochs(),
+            tokens,
+            loss_tokens,
+            kept_step: if self.best.is_some() { kept.map_or(step, |kept| kept.step) } else { step },
+            validation_loss: kept.map(|kept| kept.loss),
+            best_step: validations.best.map(|best| best.step),
+            training_loss: self.history.mean_loss_after(step - window)?.unwrap_or(f64::NAN),
+            stopped_early: step < self.schedule.total,
+            resumed_from,
+            seconds: self.seconds(),
+            step_seconds,
+        })
+    }
+}
+
+/// Puts a checkpoint's tensors into their places. Nothing is changed unless all of them fit.
+fn restore(
+    weights: &mut Weights,
+    found: Checkpoint<Position>,
+    history: &Path,
+) -> Result<(Position, Option<Tensor>, History)> {
+    let Checkpoint { state, tensors } = found;
+    let path: PathBuf = tensors.path().to_owned();
+    if state.format != FORMAT {
+        return Err(Error::file(&path, "is of another version", "remove it"));
+    }
+    let device = weights.flat.values().device();
+    let read = |prefix: &str| -> Result<Tensor> {
+        let _guard = tch::no_grad_guard();
+        let buffer = weights.flat.values().f_zeros_like()?;
+        for (name, mut place) in weights.flat.named(&buffer)? {
+            let name = format!("{prefix}/{name}");
+            if tensors.shape(&name) != Some(place.size()) {
+                return Err(Error::file(&path, format!("`{name}` is not there or of another shape"), "remove it"));
+            }
+            place.f_copy_(&tensors.tensor(&name, Device::Cpu, Kind::Float)?.f_to_device(device)?)?;
+        }
+        Ok(buffer)
+    };
+    let (values, mean, square) = (read("value")?, read("mean")?, read("square")?);
+    let has_best = tensors.names().iter().any(|name| name.starts_with("best/"));
+    let best = if has_best { Some(read("best")?) } else { None };
+    let history = History::open(history, state.history_bytes)?;
+    let _guard = tch::no_grad_guard();
+    weights.flat.values().shallow_clone().f_copy_(&values)?;
+    (weights.moments.mean, weights.moments.square, weights.moments.steps) = (mean, square, state.step);
+    Ok((state, best, history))
+}

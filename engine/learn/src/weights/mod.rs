@@ -1,0 +1,42 @@
+//! Where a model's tensors come from and where they go: checkpoints in Hugging Face layout, fresh random values, tensors
+//! that are already in memory. Knows names, shapes and bytes; no layer and no method.
+
+mod checkpoint;
+mod memory;
+mod random;
+mod safetensors_file;
+mod write;
+
+use tch::Tensor;
+
+use crate::error::Result;
+
+pub use checkpoint::Checkpoint;
+pub use memory::InMemory;
+pub use random::Random;
+pub use safetensors_file::SafetensorsFile;
+pub use write::{write_json, write_model, write_tensors, write_tensors_with};
+
+/// The first values of a tensor that no file holds.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Init {
+    /// The same value everywhere.
+    Constant(f64),
+    /// Normal with mean zero and this standard deviation.
+    Normal(f64),
+    /// Uniform between minus and plus this bound.
+    Uniform(f64),
+}
+
+/// Gives a model its tensors by their checkpoint names.
+pub trait Source {
+    /// The tensor `name` with exactly `shape`. A source that holds no tensors makes one by `init`; another ignores it.
+    /// Asked twice for the same name, it may give the same storage.
+    fn tensor(&mut self, name: &str, shape: &[i64], init: Init) -> Result<Tensor>;
+
+    /// The tensor `name`, if the source has it although the model can do without.
+    fn extra(&mut self, name: &str) -> Result<Option<Tensor>>;
+
+    /// Ends the reading: tensors that the source has and that the model did not ask for are an error.
+    fn finish(&mut self) -> Result<()>;
+}

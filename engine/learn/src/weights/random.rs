@@ -1,0 +1,112 @@
+//! Fresh random tensors. Each depends on the seed and its own name alone, so neither the order of creation nor the
+//! device changes a value. Leaves libtorch's global generator alone.
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use tch::{Device, Kind, Tensor};
+
+use super::{Init, Source};
+use crate::error::Result;
+
+/// A source of random tensors.
+#[derive(Debug, Clone)]
+pub struct Random {
+    seed: u64,
+    device: Device,
+    kind: Kind,
+}
+
+impl Random {
+    /// A source whose values depend on `seed`; tensors are made on `device` as `kind`.
+    pub fn new(seed: u64, device: Device, kind: Kind) -> Self {
+        Self { seed, device, kind }
+    }
+
+    /// The tensor `name` of `shape`, drawn as `init` says. The same seed and name give the same values.
+    pub fn draw(&self, name: &str, shape: &[i64], init: Init) -> Result<Tensor> {
+        let tensor = match init {
+            Init::Constant(value) => return Ok(Tensor::f_full(shape, value, (self.kind, self.device))?),
+            Init::Normal(deviation) => normal(&mut self.generator(name), count(shape), deviation),
+            Init::Uniform(bound) => uniform(&mut self.generator(name), count(shape), bound),
+        };
+        Ok(Tensor::f_from_slice(&tensor)?.f_reshape(shape)?.f_to_device(self.device)?.f_to_kind(self.kind)?)
+    }
+
+    fn generator(&self, name: &str) -> ChaCha8Rng {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&self.seed.to_le_bytes());
+        hasher.update(name.as_bytes());
+        ChaCha8Rng::from_seed(*hasher.finalize().as_bytes())
+    }
+}
+
+impl Source for Random {
+    fn tensor(&mut self, name: &str, shape: &[i64], init: Init) -> Result<Tensor> {
+        self.draw(name, shape, init)
+    }
+
+    fn extra(&mut self, _name: &str) -> Result<Option<Tensor>> {
+        Ok(None)
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        Ok(())
+    }
+}
+
+fn count(shape: &[i64]) -> usize {
+    shape.iter().map(|&size| usize::try_from(size).unwrap_or(0)).product()
+}
+
+/// Pairs of normal values by Box and Muller's transform.
+fn normal(generator: &mut ChaCha8Rng, count: usize, deviation: f64) -> Vec<f32> {
+    let mut values = Vec::with_capacity(count + 1);
+    while values.len() < count {
+        let radius = (-2.0 * (1.0 - generator.random::<f64>()).ln()).sqrt() * deviation;
+        let (sine, cosine) = (std::f64::consts::TAU * generator.random::<f64>()).sin_cos();
+        values.push((radius * cosine) as f32);
+        values.push((radius * sine) as f32);
+    }
+    values.truncate(count);
+    values
+}
+
+fn uniform(generator: &mut ChaCha8Rng, count: usize, bound: f64) -> Vec<f32> {
+    (0..count).map(|_| ((2.0 * generator.random::<f64>() - 1.0) * bound) as f32).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source() -> Random {
+        Random::new(7, Device::Cpu, Kind::Float)
+    }
+
+    fn values(tensor: &Tensor) -> Vec<f32> {
+        Vec::try_from(tensor.reshape(-1)).unwrap()
+    }
+
+    #[test]
+    fn values_depend_on_seed_and_name_alone() {
+        let a = source().draw("a", &[3, 5], Init::Normal(0.1)).unwrap();
+        let _between = source().draw("b", &[100], Init::Normal(0.1)).unwrap();
+        let again = source().draw("a", &[3, 5], Init::Normal(0.1)).unwrap();
+        assert_eq!(values(&a), values(&again));
+        assert_ne!(values(&a), values(&source().draw("b", &[3, 5], Init::Normal(0.1)).unwrap()));
+        let other = Random::new(8, Device::Cpu, Kind::Float);
+        assert_ne!(values(&a), values(&other.draw("a", &[3, 5], Init::Normal(0.1)).unwrap()));
+    }
+
+    #[test]
+    fn draws_have_the_moments_they_should() {
+        let normal = source().draw("n", &[20_000], Init::Normal(0.5)).unwrap();
+        assert!(normal.mean(Kind::Float).double_value(&[]).abs() < 0.02);
+        assert!((normal.std(true).double_value(&[]) - 0.5).abs() < 0.02);
+        let fourth = normal.pow_tensor_scalar(4).mean(Kind::Float).double_value(&[]) / 0.5f64.powi(4);
+        assert!((fourth - 3.0).abs() < 0.2, "kurtosis {fourth}");
+        let uniform = source().draw("u", &[20_000], Init::Uniform(0.25)).unwrap();
+        assert!(uniform.abs().max().double_value(&[]) <= 0.25);
+        assert!((uniform.std(true).double_value(&[]) - 0.25 / 3f64.sqrt()).abs() < 0.005);
+    }
+}

@@ -1,0 +1,226 @@
+//! The `evaluate` stage: a split's rows, the model, a protocol, metrics, and what it leaves. Knows the words of pipeline
+//! files; not how text is generated or counted.
+
+use std::io::Write;
+use std::path::Path;
+use std::time::Instant;
+
+use data::metrics::{self, Counter, Figures};
+use serde_json::{Map, Value, json};
+use spec::files;
+use spec::job::{Job, JobInput};
+use spec::protocol::{Generate, Perplexity, Protocol};
+use spec::stage::Evaluate;
+use tch::Device;
+
+use super::memory::Peak;
+use super::special_ids::SpecialIds;
+use super::{device, model_source};
+use crate::error::{Error, Result};
+use crate::evaluate::{Answer, answers, scores};
+use crate::generate::Limits;
+use crate::models::Model;
+use crate::observer::Observer;
+use crate::rows::{Texts, TokenRow, has_column, read_texts, read_tokens};
+use crate::weights::write_json;
+
+/// Does the job.
+pub fn run(job: &Job, stage: &Evaluate, device: Device, observer: &mut dyn Observer) -> Result<()> {
+    let started = Instant::now();
+    let data =
+        job.input("data").ok_or_else(|| Error::setting("data", "the job names no data", "run `engine run` again"))?;
+    let split = stage.data.part.as_deref().unwrap_or_default();
+    let path = data.file(&files::split(split));
+    let rows = read_tokens(&path)?;
+    if rows.is_empty() {
+        return Err(Error::file(&path, format!("the split `{split}` has no row"), "score a split that has rows"));
+    }
+    let ids = SpecialIds::read(data)?;
+    let peak = Peak::begin(device);
+    let model = model_source::plain(job, device)?;
+    ids.check_model(model.network.vocabulary(), &model_source::config_place(job))?;
+    let work = Work { job, stage, data, path: &path, rows: &rows, model: &model, device };
+    let tokens = match &stage.protocol {
+        Protocol::Generate(protocol) => work.generate(protocol, &ids, observer)?,
+        Protocol::Perplexity(protocol) => work.perplexity(protocol, &ids, observer)?,
+    };
+    let seconds = started.elapsed().as_secs_f64();
+    let measured = json!({
+        "seconds": seconds,
+        "tokens_per_second": tokens as f64 / seconds,
+        "rows_per_second": rows.len() as f64 / seconds,
+        "peak_memory_bytes": peak.bytes(),
+        "device": device::name(device),
+        "threads": job.threads,
+    });
+    write_json(&job.observed.join(files::MEASURED), &measured)
+}
+
+struct Work<'a> {
+    job: &'a Job,
+    stage: &'a Evaluate,
+    data: &'a JobInput,
+    path: &'a Path,
+    rows: &'a [TokenRow],
+    model: &'a Model,
+    device: Device,
+}
+
+impl Work<'_> {
+    /// Continues every prompt and scores the texts. Returns the tokens that were generated.
+    fn generate(&self, protocol: &Generate, ids: &SpecialIds, observer: &mut dyn Observer) -> Result<usize> {
+        let counters = self.counters(|counter| match counter {
+            Counter::Text(metric) => Some(metric),
+            Counter::Tokens(_) => None,
+        })?;
+        if !counters.is_empty() && !has_column(self.path, "references")? {
+            let problem = "has no column `references`, so there is nothing to compare answers with";
+            return Err(Error::file(self.path, problem, "add a block `references` to the template"));
+        }
+        let texts = read_texts(self.path)?;
+        let tokenizer = tokenizer(self.data)?;
+        let mut end_ids = ids.eos.clone();
+        end_ids.extend(model_source::end_ids(self.job)?);
+        end_ids.sort_unstable();
+        end_ids.dedup();
+        let limits = Limits {
+            end_ids,
+            max_new_tokens: usize::try_from(protocol.max_new_tokens).unwrap_or(usize::MAX),
+            batch: usize::try_from(self.stage.batch.size).unwrap_or(usize::MAX),
+        };
+        let answers = answers(self.model, self.rows, &limits, &tokenizer, self.device, observer)?;
+        let compared: Vec<(Option<String>, Vec<String>)> =
+            answers.iter().zip(&texts).map(|(answer, texts)| (answer.text.clone(), texts.references.clone())).collect();
+        let mut scored = Scored::default();
+        for (name, metric) in counters {
+            let rows = metrics::score_texts(metric.as_ref(), &compared);
+            scored.add(name, metric.headline(), metric.summary(&rows), rows);
+        }
+        let lines = self.rows.iter().zip(&texts).zip(&answers).enumerate();
+        self.predictions(lines.map(|(index, ((row, texts), answer))| {
+            let Texts { prompt, references } = texts;
+            let prompt = match prompt {
+                Some(prompt) => Ok(prompt.clone()),
+                None => decode(&tokenizer, row.ids.iter().take(row.prompt_length).map(|&id| i64::from(id))),
+            }?;
+            let Answer { text, tokens, ended } = answer;
+            Ok(json!({
+                "id": row.id,
+                "prompt": prompt,
+                "output": text,
+                "references": references,
+                "failed": row.failed,
+                "ended": ended,
+                "tokens": tokens,
+                "scores": scored.of_row(index),
+            }))
+        }))?;
+        self.metrics(&scored)?;
+        Ok(answers.iter().map(|answer| answer.tokens).sum())
+    }
+
+    /// Scores every row's own tokens. Returns how many were read.
+    fn perplexity(&self, protocol: &Perplexity, ids: &SpecialIds, observer: &mut dyn Observer) -> Result<usize> {
+        let counters = self.counters(|counter| match counter {
+            Counter::Tokens(metric) => Some(metric),
+            Counter::Text(_) => None,
+        })?;
+        let rows: Vec<_> = self
+            .rows
+            .iter()
+            .map(|row| match row.failed {
+                None => super::train::with_loss(row.clone(), protocol.loss_on),
+                Some(_) => None,
+            })
+            .collect();
+        let batch = usize::try_from(self.stage.batch.size).unwrap_or(usize::MAX);
+        let counted = scores(self.model, &rows, batch, ids.pad, observer)?;
+        if counted.iter().all(|row| row.tokens == 0) {
+            let hint = "check the template's blocks and the tokenize stage's `max_length`, or use `loss_on: all`";
+            return Err(Error::file(self.path, "no token of these rows counts", hint));
+        }
+        let mut scored = Scored::default();
+        for (name, metric) in counters {
+            let rows = counted.iter().map(|row| metric.score(row)).collect();
+            scored.add(name, metric.headline(), metric.summary(&counted), rows);
+        }
+        let lines = self.rows.iter().enumerate();
+        self.predictions(
+            lines.map(|(index, row)| Ok(json!({ "id": row.id, "failed": row.failed, "scores": scored.of_row(index) }))),
+        )?;
+        self.metrics(&scored)?;
+        Ok(rows.iter().flatten().map(|row| row.inputs()).sum())
+    }
+
+    /// The metrics by name, as far as the protocol gives what they count.
+    fn counters<T>(&self, fits: impl Fn(Counter) -> Option<T>) -> Result<Vec<(String, T)>> {
+        let metrics = &self.stage.metrics;
+        let names = metrics::names(metrics);
+        let counters = metrics.iter().zip(names).map(|(metric, name)| match fits(metrics::counter(metric)) {
+            Some(counter) => Ok((name, counter)),
+            None => Err(Error::setting(
+                "metrics",
+                format!("`{}` cannot be counted from the protocol `{}`", metric.name(), self.stage.protocol.name()),
+                metric.wants(),
+            )),
+        });
+        counters.collect()
+    }
+
+    fn metrics(&self, scored: &Scored) -> Result<()> {
+        let failed = self.rows.iter().filter(|row| row.failed.is_some()).count();
+        let metrics = json!({
+            "headline": scored.headline,
+            "metrics": scored.summaries,
+            "rows": self.rows.len(),
+            "failed": failed,
+        });
+        write_json(&self.job.result.join(files::METRICS), &metrics)
+    }
+
+    fn predictions(&self, lines: impl Iterator<Item = Result<Value>>) -> Result<()> {
+        let path = self.job.result.join(files::PREDICTIONS);
+        let io = |error| Error::io("write", &path, error);
+        let mut file = std::io::BufWriter::new(std::fs::File::create(&path).map_err(io)?);
+        for line in lines {
+            writeln!(file, "{}", line?).map_err(io)?;
+        }
+        file.flush().map_err(io)
+    }
+}
+
+/// What all metrics say of all rows.
+#[derive(Default)]
+struct Scored {
+    headline: Map<String, Value>,
+    summaries: Map<String, Value>,
+    rows: Vec<(String, Vec<Figures>)>,
+}
+
+impl Scored {
+    fn add(&mut self, name: String, keys: &[&str], summary: Figures, rows: Vec<Figures>) {
+        let headline = metrics::headline(&name, keys, &summary);
+        for key in keys {
+            let key = format!("{name}.{key}");
+            if let Some(value) = headline.get(&key) {
+                self.headline.insert(key, json!(value));
+            }
+        }
+        self.summaries.insert(name.clone(), json!(summary));
+        self.rows.push((name, rows));
+    }
+
+    fn of_row(&self, index: usize) -> Value {
+        self.rows.iter().map(|(name, rows)| (name.clone(), json!(rows.get(index)))).collect::<Map<_, _>>().into()
+    }
+}
+
+fn tokenizer(data: &JobInput) -> Result<tokenizers::Tokenizer> {
+    let path = data.file(files::TOKENIZER);
+    tokenizers::Tokenizer::from_file(&path)
+        .map_err(|error| Error::file(&path, format!("is no readable tokenizer: {error}"), "tokenize the rows again"))
+}
+
+fn decode(tokenizer: &tokenizers::Tokenizer, ids: impl Iterator<Item = i64>) -> Result<String> {
+    crate::evaluate::decode(tokenizer, ids)
+}

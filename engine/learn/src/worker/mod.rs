@@ -1,0 +1,79 @@
+//! A job, done: its settings unpacked, its inputs opened, its results written, and what happens on the way told as
+//! events. Knows the words of pipeline files and the files between stages; the mathematics is elsewhere.
+
+mod device;
+mod evaluate;
+mod events;
+mod failure;
+mod memory;
+mod model_source;
+mod special_ids;
+mod train;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use spec::job::{Event, Failure, Job};
+use spec::stage::Stage;
+
+use events::Events;
+
+pub use device::open_cuda;
+pub use failure::failure;
+
+/// Reads the job at `path`, does it, and says on standard output how it goes, the last event being `Finished` or
+/// `Failed`. Ends at the next safe place once `interrupted` is set. Returns whether it finished.
+pub fn run(path: &Path, interrupted: Arc<AtomicBool>) -> bool {
+    let mut events = Events::new(interrupted);
+    let outcome = read(path).and_then(|job| {
+        let stage = settings(&job)?;
+        work(&job, &stage, &mut events).map_err(|error| failure(&error))
+    });
+    let finished = outcome.is_ok();
+    events.emit(&match outcome {
+        Ok(()) => Event::Finished,
+        Err(failure) => Event::Failed(failure),
+    });
+    finished
+}
+
+fn work(job: &Job, stage: &Stage, events: &mut Events) -> crate::Result<()> {
+    let device = device::choose(job.device)?;
+    let threads = i32::try_from(job.threads.max(1)).unwrap_or(i32::MAX);
+    tch::set_num_threads(threads);
+    tch::set_num_interop_threads(1);
+    match stage {
+        Stage::Train(settings) => train::run(job, settings, device, events),
+        Stage::Evaluate(settings) => evaluate::run(job, settings, device, events),
+        other => Err(crate::Error::setting(
+            "kind",
+            format!("a worker does not do `{}`", other.kind()),
+            "this job belongs to `engine` itself",
+        )),
+    }
+}
+
+fn read(path: &Path) -> std::result::Result<Job, Failure> {
+    let fault = |problem: String| Failure {
+        message: problem,
+        place: Some(path.display().to_string()),
+        hint: Some("jobs are written by `engine run`; engine and worker must be of the same build".into()),
+    };
+    let text = std::fs::read(path).map_err(|error| fault(format!("cannot read the job: {error}")))?;
+    let mut json = serde_json::Deserializer::from_slice(&text);
+    serde_path_to_error::deserialize(&mut json).map_err(|error| fault(format!("the job is not valid: {error}")))
+}
+
+fn settings(job: &Job) -> std::result::Result<Stage, Failure> {
+    let fault = |problem: String| Failure {
+        message: problem,
+        place: Some(job.name.clone()),
+        hint: Some("engine and worker must be of the same build".into()),
+    };
+    match Stage::deserialize(&job.kind, &job.settings) {
+        Some(Ok(stage)) => Ok(stage),
+        Some(Err(error)) => Err(fault(format!("the stage's settings are not valid: {error}"))),
+        None => Err(fault(format!("there is no stage kind `{}`", job.kind))),
+    }
+}

@@ -1,0 +1,136 @@
+//! Where a job's model comes from: a folder in Hugging Face layout, an adapter on the model that it is carried with, or
+//! a shape with random weights. Knows files between stages; no layer.
+
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+use spec::job::{Job, JobInput};
+use spec::model::{LlamaShape, RandomModel};
+use tch::Device;
+
+use super::special_ids::SpecialIds;
+use crate::adapters::{Frozen, Method, saved_method};
+use crate::error::{Error, Result};
+use crate::models::{Model, read_config};
+use crate::peft;
+use crate::weights::InMemory;
+
+/// The model of the job's input `model`, with nothing that trains; adapters are merged into it.
+pub fn plain(job: &Job, device: Device) -> Result<Model> {
+    merged(input(job)?, device)
+}
+
+/// The model of the job's input `model`, with `method` applied. An adapter that is already there is merged first, in
+/// float32: what trains now stands on what was learned before.
+pub fn with_method(job: &Job, method: &dyn Method, seed: u64, device: Device) -> Result<Model> {
+    let input = input(job)?;
+    let folder = folder(input);
+    if folder.join(spec::files::MODEL_CONFIG).exists() {
+        return Model::load(&folder, method, seed, device);
+    }
+    let (config, tensors) = merged(input, device)?.merged_tensors()?;
+    Model::build(&config, &mut InMemory::new(tensors), method, seed, device)
+}
+
+/// The `config.json` of a new model of this shape with the tokenizer's vocabulary.
+pub fn random_config(shape: &RandomModel, ids: &SpecialIds) -> Value {
+    let RandomModel::Llama(shape) = shape;
+    let LlamaShape {
+        hidden_size,
+        intermediate_size,
+        num_hidden_layers,
+        num_attention_heads,
+        num_key_value_heads,
+        head_dim,
+        tie_word_embeddings,
+        rope_theta,
+        rms_norm_eps,
+        max_position_embeddings,
+        initializer_range,
+    } = shape.clone();
+    json!({
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "hidden_size": hidden_size,
+        "intermediate_size": intermediate_size,
+        "num_hidden_layers": num_hidden_layers,
+        "num_attention_heads": num_attention_heads,
+        "num_key_value_heads": num_key_value_heads.unwrap_or(num_attention_heads),
+        "head_dim": head_dim.unwrap_or(hidden_size / num_attention_heads.max(1)),
+        "hidden_act": "silu",
+        "attention_bias": false,
+        "mlp_bias": false,
+        "tie_word_embeddings": tie_word_embeddings,
+        "rope_theta": rope_theta,
+        "rms_norm_eps": rms_norm_eps,
+        "max_position_embeddings": max_position_embeddings,
+        "initializer_range": initializer_range,
+        "vocab_size": ids.vocabulary,
+        "bos_token_id": ids.bos,
+        "eos_token_id": ids.eos,
+        "pad_token_id": ids.pad,
+        "torch_dtype": "float32",
+    })
+}
+
+/// Where the config of the job's model is, for messages.
+pub fn config_place(job: &Job) -> PathBuf {
+    job.input("model").map_or_else(|| job.result.join(spec::files::MODEL_CONFIG), |input| folder(input))
+}
+
+/// What ends a text for the model itself: `eos_token_id` of its `generation_config.json`, else of its config.
+pub fn end_ids(job: &Job) -> Result<Vec<i64>> {
+    let mut input = input(job)?;
+    while let (false, Some(carried)) = (folder(input).join(spec::files::MODEL_CONFIG).exists(), &input.carried) {
+        input = carried;
+    }
+    let folder = folder(input);
+    for name in [spec::files::GENERATION_CONFIG, spec::files::MODEL_CONFIG] {
+        let path = folder.join(name);
+        let text = match std::fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(Error::io("read", &path, error)),
+        };
+        let config: Value = serde_json::from_slice(&text)
+            .map_err(|error| Error::file(&path, format!("is no valid JSON: {error}"), "fetch the file again"))?;
+        match config.get("eos_token_id") {
+            Some(Value::Array(ids)) => return Ok(ids.iter().filter_map(Value::as_i64).collect()),
+            Some(Value::Number(id)) => return Ok(id.as_i64().into_iter().collect()),
+            _ => {}
+        }
+    }
+    Ok(Vec::new())
+}
+
+fn input(job: &Job) -> Result<&JobInput> {
+    job.input("model").ok_or_else(|| Error::setting("model", "the job names no model", "run `engine run` again"))
+}
+
+fn merged(input: &JobInput, device: Device) -> Result<Model> {
+    let folder = folder(input);
+    if folder.join(spec::files::MODEL_CONFIG).exists() {
+        read_config(&folder)?;
+        return Model::load(&folder, &Frozen, 0, device);
+    }
+    if !folder.join(spec::files::ADAPTER_CONFIG).exists() {
+        let problem = format!("`{}` left no model here: neither config.json nor adapter_config.json", input.name());
+        return Err(Error::file(&folder, problem, "name a stage that downloads or trains a model"));
+    }
+    let Some(base) = &input.carried else {
+        let problem = format!("`{}` left an adapter, and the model that it belongs to is not here", input.name());
+        return Err(Error::file(&folder, problem, "run the pipeline again with the stage that left the base model"));
+    };
+    let (config, tensors) = merged(base, device)?.merged_tensors()?;
+    let method = saved_method(&folder)?;
+    let mut model = Model::build(&config, &mut InMemory::new(tensors), method.as_ref(), 0, device)?;
+    peft::load(&folder, &mut model.trainable)?;
+    model.merged()
+}
+
+fn folder(input: &JobInput) -> PathBuf {
+    match &input.part {
+        Some(part) => input.result.join(part),
+        None => input.result.clone(),
+    }
+}

@@ -1,0 +1,230 @@
+//! The `train` stage: settings to plain values, rows with loss, the model, the training, and what it leaves. Knows the
+//! words of pipeline files; not how a step is done.
+
+use std::path::Path;
+use std::time::Instant;
+
+use serde_json::{Value, json};
+use spec::adapter::Adapter;
+use spec::files;
+use spec::job::{Job, JobInput};
+use spec::model::ModelSource;
+use spec::optimizer::Optimizer;
+use spec::schedule::Schedule;
+use spec::stage::{Duration, Every, Keep, LossOn, Objective, Train};
+use tch::Device;
+
+use super::memory::Peak;
+use super::special_ids::SpecialIds;
+use super::{device, model_source};
+use crate::adapters::{Dora, Full, Lora, Method};
+use crate::batches::LossRow;
+use crate::error::{Error, Result};
+use crate::models::Model;
+use crate::observer::Observer;
+use crate::optim::AdamW;
+use crate::rows::{TokenRow, read_tokens};
+use crate::schedule::Shape;
+use crate::targets::{Pattern, Role, Targets};
+use crate::train::{self, Length, Outcome, Settings, Training, Validate, Warmup};
+use crate::weights::write_json;
+
+/// Does the job.
+pub fn run(job: &Job, stage: &Train, device: Device, observer: &mut dyn Observer) -> Result<()> {
+    let started = Instant::now();
+    let data = data(job)?;
+    let ids = SpecialIds::read(data)?;
+    let Objective::LanguageModel(objective) = &stage.objective;
+    let rows = rows(data, stage.train_split(), objective.loss_on, observer)?;
+    let validation = match &stage.validate {
+        Some(validate) => Some(self::rows(data, &validate.on, objective.loss_on, observer)?),
+        None => None,
+    };
+    let method = method(&stage.adapter)?;
+    let whole = Peak::begin(device);
+    let model = match &stage.model {
+        ModelSource::Stage(_) => model_source::with_method(job, method.as_ref(), stage.seed.init, device)?,
+        ModelSource::Random(shape) => {
+            let config = model_source::random_config(shape, &ids);
+            Model::random(&config, stage.seed.init, method.as_ref(), stage.seed.init, device)?
+        }
+    };
+    ids.check_model(model.network.vocabulary(), &model_source::config_place(job))?;
+    check_length(&model, &rows, observer);
+    let model_bytes = whole.bytes();
+    let settings = settings(stage, &ids);
+    let peak = Peak::begin(device);
+    let training = Training {
+        model: &model,
+        rows: &rows,
+        validation: validation.as_deref(),
+        settings: &settings,
+        state: &job.state,
+    };
+    let outcome = training.run(&job.result.join(files::HISTORY), observer)?;
+    let measured = json!({
+        "seconds": outcome.seconds,
+        "load_seconds": (started.elapsed().as_secs_f64() - outcome.seconds).max(0.0),
+        "step_seconds": outcome.step_seconds,
+        "tokens_per_second": outcome.tokens as f64 / outcome.step_seconds.max(1e-9),
+        "peak_memory_bytes": peak.bytes(),
+        "model_memory_bytes": model_bytes,
+        "device": device::name(device),
+        "threads": job.threads,
+        "resumed_from": outcome.resumed_from,
+    });
+    method.save(&model, None, &job.result)?;
+    if !stage.adapter.is_adapter() {
+        complete_folder(data, &ids, &job.result)?;
+    }
+    write_json(&job.result.join(files::SUMMARY), &summary(&model, &rows, &outcome))?;
+    write_json(&job.observed.join(files::MEASURED), &measured)
+}
+
+fn data(job: &Job) -> Result<&JobInput> {
+    job.input("data").ok_or_else(|| Error::setting("data", "the job names no data", "run `engine run` again"))
+}
+
+/// The rows of a split that carry loss. What is left out is said.
+fn rows(data: &JobInput, split: &str, loss_on: LossOn, observer: &mut dyn Observer) -> Result<Vec<LossRow>> {
+    let path = data.file(&files::split(split));
+    let all = read_tokens(&path)?;
+    let count = all.len();
+    let failed = all.iter().filter(|row| row.failed.is_some()).count();
+    let rows: Vec<LossRow> =
+        all.into_iter().filter(|row| row.failed.is_none()).filter_map(|row| with_loss(row, loss_on)).collect();
+    if rows.is_empty() {
+        let problem =
+            format!("no token of the split `{split}` carries loss ({count} rows, {failed} of them did not fit)");
+        let hint = "check the template's blocks and the tokenize stage's `max_length` and `overflow`";
+        return Err(Error::file(&path, problem, hint));
+    }
+    let silent = count - failed - rows.len();
+    if failed > 0 {
+        observer.warning(format!("split `{split}`: {failed} of {count} rows did not fit and are left out"));
+    }
+    if silent > 0 {
+        observer.warning(format!("split `{split}`: {silent} of {count} rows carry no loss and are left out"));
+    }
+    Ok(rows)
+}
+
+/// The row as it is learned from.
+pub(super) fn with_loss(row: TokenRow, loss_on: LossOn) -> Option<LossRow> {
+    match loss_on {
+        LossOn::Completion => LossRow::new(row.id, &row.ids, row.completion),
+        LossOn::All => LossRow::new(row.id, &row.ids, vec![true; row.ids.len()]),
+    }
+}
+
+fn check_length(model: &Model, rows: &[LossRow], observer: &mut dyn Observer) {
+    let longest = rows.iter().map(LossRow::inputs).max().unwrap_or(0) as u64;
+    match model.config.get("max_position_embeddings").and_then(Value::as_u64) {
+        Some(limit) if longest > limit => observer.warning(format!(
+            "the longest row has {longest} tokens, the model was made for {limit}: it may not have learned such positions"
+        )),
+        _ => {}
+    }
+}
+
+fn method(adapter: &Adapter) -> Result<Box<dyn Method>> {
+    let rank = |rank: u64| {
+        i64::try_from(rank)
+            .map_err(|_| Error::setting("adapter.rank", format!("{rank} is too large"), "8 and 16 are usual"))
+    };
+    Ok(match adapter {
+        Adapter::Full(_) => Box::new(Full),
+        Adapter::Lora(lora) => {
+            Box::new(Lora::new(rank(lora.rank)?, lora.alpha, lora.dropout, targets(&lora.targets)?)?)
+        }
+        Adapter::Dora(dora) => {
+            Box::new(Dora::new(rank(dora.rank)?, dora.alpha, dora.dropout, targets(&dora.targets)?)?)
+        }
+    })
+}
+
+fn targets(written: &spec::adapter::Targets) -> Result<Targets> {
+    Ok(match written {
+        spec::adapter::Targets::Roles(roles) => {
+            Targets::Roles(roles.iter().map(|role| role.parse::<Role>()).collect::<Result<_>>()?)
+        }
+        spec::adapter::Targets::Suffix(suffixes) => Targets::Suffixes(suffixes.clone()),
+        spec::adapter::Targets::Regex(pattern) => Targets::Pattern(Pattern::new(pattern)?),
+        spec::adapter::Targets::AllLinear => Targets::AllLinear,
+    })
+}
+
+fn settings(stage: &Train, ids: &SpecialIds) -> Settings {
+    let size = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
+    let Optimizer::AdamW(adamw) = &stage.optimizer;
+    Settings {
+        length: match (stage.epochs, stage.steps) {
+            (_, Some(steps)) => Length::Steps(steps),
+            (epochs, None) => Length::Epochs(epochs.unwrap_or(1)),
+        },
+        batch: size(stage.batch.size),
+        micro: size(stage.micro_batch()),
+        optimizer: AdamW {
+            weight_decay: adamw.weight_decay,
+            beta1: adamw.beta1,
+            beta2: adamw.beta2,
+            epsilon: adamw.epsilon,
+        },
+        learning_rate: adamw.learning_rate,
+        shape: match stage.schedule {
+            Schedule::Linear(_) => Shape::Linear,
+            Schedule::Cosine(_) => Shape::Cosine,
+            Schedule::Constant(_) => Shape::Constant,
+        },
+        warmup: match stage.schedule.warmup() {
+            None => Warmup::Steps(0),
+            Some(Duration::Steps(steps)) => Warmup::Steps(*steps),
+            Some(Duration::Ratio(ratio)) => Warmup::Ratio(*ratio),
+        },
+        clip: stage.clip,
+        data_seed: stage.seed.data,
+        dropout_seed: stage.seed.dropout,
+        padding: ids.pad,
+        validate: match &stage.validate {
+            None => Validate { every: train::Every::Epochs(1), keep_best: false, patience: None },
+            Some(validate) => Validate {
+                every: match validate.every {
+                    Every::Steps(steps) => train::Every::Steps(steps),
+                    Every::Epochs(epochs) => train::Every::Epochs(epochs),
+                },
+                keep_best: matches!(validate.keep, Keep::Best(_)),
+                patience: validate.patience,
+            },
+        },
+        checkpoint: stage.checkpoint.steps,
+    }
+}
+
+/// What else a model's folder needs for other programs: the tokenizer, its special ids, and what ends a text.
+fn complete_folder(data: &JobInput, ids: &SpecialIds, folder: &Path) -> Result<()> {
+    for name in [files::TOKENIZER, files::SPECIAL_IDS] {
+        let (from, to) = (data.file(name), folder.join(name));
+        std::fs::copy(&from, &to).map_err(|error| Error::io("copy", &from, error))?;
+    }
+    let generation = json!({ "bos_token_id": ids.bos, "eos_token_id": ids.eos, "pad_token_id": ids.pad });
+    write_json(&folder.join(files::GENERATION_CONFIG), &generation)
+}
+
+fn summary(model: &Model, rows: &[LossRow], outcome: &Outcome) -> Value {
+    let trainable = model.trainable.elements();
+    json!({
+        "headline": { "loss": outcome.validation_loss.unwrap_or(outcome.training_loss) },
+        "training_loss": outcome.training_loss,
+        "validation_loss": outcome.validation_loss,
+        "trainable_parameters": trainable,
+        "total_parameters": trainable + model.frozen.elements(),
+        "rows": rows.len(),
+        "steps": outcome.steps,
+        "epochs": outcome.epochs,
+        "tokens": outcome.tokens,
+        "loss_tokens": outcome.loss_tokens,
+        "best_step": outcome.best_step,
+        "kept_step": outcome.kept_step,
+        "stopped_early": outcome.stopped_early,
+    })
+}

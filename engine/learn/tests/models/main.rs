@@ -1,0 +1,11 @@
+//! Models, methods, weights, PEFT's files and generation against golden values and against broken input.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod checkpoints;
+mod fixtures;
+mod generation;
+mod golden;
+mod merging;
+mod methods;
+mod mutations;
+mod peft_files;

@@ -1,0 +1,8 @@
+//! Training and the worker, from outside: golden trajectories, accumulation, resuming after a kill, failures.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod golden;
+mod resume;
+mod steps;
+mod support;
+mod worker;

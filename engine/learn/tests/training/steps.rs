@@ -1,0 +1,147 @@
+//! What holds for every step and every training, in this process.
+
+use learn::adapters::{Full, Lora};
+use learn::batches::LossRow;
+use learn::observer::Unobserved;
+use learn::optim::AdamW;
+use learn::schedule::Shape;
+use learn::targets::Targets;
+use learn::train::{Every, Length, Rule, Settings, Training, Validate, Warmup, Weights, loss_of};
+use tch::{Kind, Tensor};
+
+use crate::support::{model, rows};
+
+const ADAMW: AdamW = AdamW { weight_decay: 0.0, beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
+
+fn settings() -> Settings {
+    Settings {
+        length: Length::Epochs(1),
+        batch: 10,
+        micro: 4,
+        optimizer: ADAMW,
+        learning_rate: 1e-2,
+        shape: Shape::Constant,
+        warmup: Warmup::Steps(0),
+        clip: None,
+        data_seed: 0,
+        dropout_seed: 0,
+        padding: 0,
+        validate: Validate { every: Every::Epochs(1), keep_best: false, patience: None },
+        checkpoint: 5,
+    }
+}
+
+fn with_loss() -> Vec<LossRow> {
+    rows().iter().map(crate::support::Row::with_loss).collect()
+}
+
+#[test]
+fn accumulation_equals_the_large_batch() {
+    // Rows with unequal numbers of targets, so that a mean over micro-batches would be another number.
+    let mut rows = with_loss();
+    rows.truncate(8);
+    for row in rows.iter_mut().take(3) {
+        *row = LossRow::new(row.id.clone(), &row.ids, vec![true; row.ids.len()]).unwrap();
+    }
+    let rows: Vec<&LossRow> = rows.iter().collect();
+    let step = |micro| {
+        let model = model(&Full, 1);
+        let mut weights = Weights::new(&model).unwrap();
+        let rule = Rule { micro, padding: 0, dropout_seed: 0, clip: None, optimizer: ADAMW };
+        let done = weights.step(&model, &rows, &rule, 1e-3).unwrap();
+        let gradients = weights.flat.gradients().unwrap().copy();
+        (done.loss.double_value(&[]), gradients)
+    };
+    let (loss, gradients) = step(8);
+    for micro in [1, 3, 5] {
+        let (other_loss, other_gradients) = step(micro);
+        assert!((loss - other_loss).abs() < 1e-6 * loss, "{micro}: {loss} and {other_loss}");
+        let difference = (&gradients - other_gradients).norm().double_value(&[]) / gradients.norm().double_value(&[]);
+        assert!(difference < 1e-5, "{micro} rows at once: {difference:e}");
+    }
+}
+
+#[test]
+fn padding_changes_nothing() {
+    let rows = with_loss();
+    let model = model(&Full, 2);
+    let apart: Vec<f64> = rows.iter().map(|row| loss_of(&model, std::slice::from_ref(row), 1, 0).unwrap()).collect();
+    let together = loss_of(&model, &rows, 64, 0).unwrap();
+    let mean = apart.iter().sum::<f64>() / apart.len() as f64;
+    assert!((together - mean).abs() < 1e-6, "{together} and {mean}");
+}
+
+#[test]
+fn a_loss_that_is_not_finite_stops_with_its_step_and_rows_before_a_checkpoint_holds_it() {
+    let state = tempfile::tempdir().unwrap();
+    let rows = with_loss();
+    let model = model(&Full, 3);
+    let settings = Settings { learning_rate: 1e30, checkpoint: 1, ..settings() };
+    let training = Training { model: &model, rows: &rows, validation: None, settings: &settings, state: state.path() };
+    let error = training.run(&state.path().join("out.jsonl"), &mut Unobserved).unwrap_err();
+    assert!(error.to_string().contains("is not finite"), "{error}");
+    let learn::Error::Stopped { place: Some(place), hint, .. } = &error else { panic!("{error:?}") };
+    assert!(place.starts_with("step ") && place.contains("rows `") && place.contains("and 5 more"), "{place}");
+    assert!(hint.contains("learning_rate"), "{hint}");
+    let values = |name: &str| {
+        let file = learn::weights::SafetensorsFile::open(&state.path().join("checkpoints").join(name)).unwrap();
+        file.names()
+            .into_iter()
+            .map(|name| file.tensor(&name, tch::Device::Cpu, Kind::Float).unwrap())
+            .collect::<Vec<_>>()
+    };
+    for entry in std::fs::read_dir(state.path().join("checkpoints")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        if name.ends_with(".safetensors") {
+            assert!(hint.contains("step "), "{hint}");
+            assert!(values(&name).iter().all(|tensor| tensor.norm().double_value(&[]) < 1e38 || name.contains("01")));
+        }
+    }
+}
+
+#[test]
+fn a_tensor_that_the_loss_does_not_reach_is_named() {
+    let state = tempfile::tempdir().unwrap();
+    let rows = with_loss();
+    let mut model = model(&Full, 4);
+    model.trainable.add("model.lonely.weight", &Tensor::ones([3], (Kind::Float, tch::Device::Cpu))).unwrap();
+    let settings = settings();
+    let training = Training { model: &model, rows: &rows, validation: None, settings: &settings, state: state.path() };
+    let error = training.run(&state.path().join("out.jsonl"), &mut Unobserved).unwrap_err();
+    assert_eq!(error.to_string(), "no gradient reaches `model.lonely.weight`");
+}
+
+#[test]
+fn a_zero_gradient_is_a_gradient() {
+    // B is zero at the start, so that A's gradient is: the first step must not complain.
+    let state = tempfile::tempdir().unwrap();
+    let rows = with_loss();
+    let model = model(&Lora::new(2, 4.0, 0.1, Targets::AllLinear).unwrap(), 5);
+    let settings = settings();
+    let training = Training { model: &model, rows: &rows, validation: None, settings: &settings, state: state.path() };
+    let outcome = training.run(&state.path().join("out.jsonl"), &mut Unobserved).unwrap();
+    assert_eq!((outcome.steps, outcome.epochs), (20, 1.0));
+    assert_eq!(outcome.loss_tokens, 400);
+}
+
+#[test]
+fn the_best_weights_are_kept_and_patience_ends_the_training() {
+    let state = tempfile::tempdir().unwrap();
+    let rows = with_loss();
+    let (train, dev) = rows.split_at(150);
+    let model = model(&Full, 6);
+    let settings = Settings {
+        length: Length::Steps(400),
+        learning_rate: 0.1,
+        validate: Validate { every: Every::Steps(3), keep_best: true, patience: Some(4) },
+        ..settings()
+    };
+    let training =
+        Training { model: &model, rows: train, validation: Some(dev), settings: &settings, state: state.path() };
+    let outcome = training.run(&state.path().join("out.jsonl"), &mut Unobserved).unwrap();
+    let best = outcome.best_step.unwrap();
+    assert!(outcome.stopped_early && outcome.steps == best + 12, "{outcome:?}");
+    assert_eq!(outcome.kept_step, best);
+    let kept = loss_of(&model, dev, 4, 0).unwrap();
+    assert!((kept - outcome.validation_loss.unwrap()).abs() < 1e-6, "{kept} and {outcome:?}");
+}

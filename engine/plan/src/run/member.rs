@@ -1,0 +1,258 @@
+//! Doing one member: the right to do it, its process, and the commit of what it left. Knows one member, no order.
+
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    fs,
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+    sync::{Arc, PoisonError},
+};
+
+use spec::{
+    job::{Event, Failure, Job},
+    stage::{Command, Program as Does, Stage},
+};
+
+use super::{Failed, Happened, Shared};
+use crate::{
+    file_error::{FileError, at},
+    graph::NodeId,
+    process::{Environment, Output, Program},
+    state::{Keyed, Records, failure_of},
+    store::{Attempt, Begun, Durability, Made, Record},
+};
+
+impl From<FileError> for Failed {
+    fn from(error: FileError) -> Self {
+        failure_of(&error).into()
+    }
+}
+
+/// Does one member, or waits for the run that is doing it.
+pub fn make(
+    shared: &Shared<'_>,
+    id: NodeId,
+    keyed: &Keyed,
+    records: &Records,
+    cores: usize,
+) -> Result<Arc<Record>, Failed> {
+    let node = shared.state.graph.node(id);
+    verify_inputs(shared, id, records)?;
+    let mut said = false;
+    let begun = shared.state.store.begin(&keyed.digest, &node.name(), |_| {
+        if !std::mem::replace(&mut said, true) {
+            (shared.observe)(Happened::Waiting(id));
+        }
+        if shared.stop.asked() > 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })?;
+    let record = match begun {
+        Begun::Done(record) => *record,
+        Begun::Busy(_) => {
+            return Err(stopped().into());
+        }
+        Begun::Attempt(mut attempt) => match attempt_once(shared, id, keyed, records, cores, &mut attempt) {
+            Ok(made) => {
+                let durability = match node.settings.program() {
+                    Does::Worker => Durability::AtOnce,
+                    Does::Engine | Does::Named => Durability::Grouped,
+                };
+                attempt.commit(made, durability)?
+            }
+            Err(failure) => {
+                let log = attempt.abandon();
+                return Err(Failed { failure, log: Some(log).filter(|log| log.exists()) });
+            }
+        },
+    };
+    shared.show(id, &record)?;
+    Ok(Arc::new(record))
+}
+
+fn stopped() -> Failure {
+    Failure { message: "stopped".into(), place: None, hint: None }
+}
+
+/// Hashes what the member is about to read, each result once a run.
+fn verify_inputs(shared: &Shared<'_>, id: NodeId, records: &Records) -> Result<(), Failed> {
+    for record in shared.state.read_by(id, records) {
+        let known = |verified: &std::collections::HashSet<_>| verified.contains(&record.key);
+        if known(&shared.verified.lock().unwrap_or_else(PoisonError::into_inner)) {
+            continue;
+        }
+        let damaged = shared.state.store.verify(&record);
+        if let Some(first) = damaged.first()
+            && !shared.state.store.forget_damaged(&record)?
+        {
+            return Err(Failure {
+                message: format!("what `{}` left was damaged on the disk: {}", record.name, first.display()),
+                place: None,
+                hint: Some("run again: it is made anew".into()),
+            }
+            .into());
+        }
+        shared.verified.lock().unwrap_or_else(PoisonError::into_inner).insert(record.key);
+    }
+    Ok(())
+}
+
+/// Runs the member's process and says what is to be recorded.
+fn attempt_once(
+    shared: &Shared<'_>,
+    id: NodeId,
+    keyed: &Keyed,
+    records: &Records,
+    cores: usize,
+    attempt: &mut Attempt,
+) -> Result<Made, Failure> {
+    let node = shared.state.graph.node(id);
+    let job = shared.state.job(id, keyed, records, attempt, cores, shared.options.device)?;
+    let log = attempt.observed().join("log.txt");
+    let program = match node.settings.as_ref() {
+        Stage::Command(command) => named_program(shared, command, id, &job, attempt, log).map_err(|e| failure_of(&e))?,
+        other => {
+            let path = attempt.folder().join("job.json");
+            write_job(&job, &path).map_err(|error| failure_of(&error))?;
+            let (program, args): (PathBuf, Vec<OsString>) = match other.program() {
+                Does::Worker => (shared.programs.worker()?, vec![path.into()]),
+                Does::Engine | Does::Named => (shared.programs.engine.clone(), vec!["job".into(), path.into()]),
+            };
+            let (environment, folder) = (Environment::Inherited, shared.state.root.to_path_buf());
+            Program { program, args, environment, folder, log, output: Output::Events }
+        }
+    };
+    let stdin = attempt.stdin().map_err(|error| failure_of(&error))?;
+    let running = program.start(stdin).map_err(|error| failure_of(&error))?;
+    attempt.note_program(running.id()).map_err(|error| failure_of(&error))?;
+    shared.running.lock().unwrap_or_else(PoisonError::into_inner).insert(id, running.group());
+    shared.pass_on_stop();
+    let ended = running.wait(|event| (shared.observe)(Happened::Said(id, &event)));
+    shared.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+    let ended = ended.map_err(|error| failure_of(&error))?;
+    let finished = match node.settings.program() {
+        Does::Named => ended.status.success(),
+        Does::Engine | Does::Worker => ended.status.success() && ended.verdict == Some(Event::Finished),
+    };
+    if !finished {
+        return Err(match ended.verdict {
+            Some(Event::Failed(failure)) => failure,
+            _ if shared.stop.asked() > 0 => stopped(),
+            _ => Failure {
+                message: format!("the program ended early: {}", ended.describe()),
+                place: None,
+                hint: Some("its log tells more".into()),
+            },
+        });
+    }
+    for (path, before) in keyed.files.iter().flat_map(|local| &local.contents) {
+        if !shared.state.remembered.still_same(path, before).map_err(|error| failure_of(&error))? {
+            return Err(failure_of(&FileError::Changed(path.clone())));
+        }
+    }
+    if let Stage::Command(command) = node.settings.as_ref() {
+        collect(command, attempt)?;
+    }
+    let parts = serde_json::to_value(&keyed.key).map_err(|error| Failure {
+        message: format!("the key has no JSON form: {error}"),
+        place: None,
+        hint: None,
+    })?;
+    Ok(Made {
+        kind: node.settings.kind().to_owned(),
+        parts,
+        seconds: ended.seconds,
+        engine: shared.options.version.clone(),
+        machine: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+        run: serde_json::json!({
+            "seconds": ended.seconds,
+            "cpu_seconds": ended.cpu_seconds,
+            "peak_memory_bytes": ended.peak_memory,
+            "threads": cores,
+        }),
+    })
+}
+
+fn write_job(job: &Job, path: &Path) -> Result<(), FileError> {
+    let text = serde_json::to_vec_pretty(job).map_err(|error| at("write", path)(error.into()))?;
+    fs::write(path, text).map_err(at("write", path))
+}
+
+/// A command with its paths filled in. It starts in a folder of its own, sees what it declares, and `PATH`.
+fn named_program(
+    shared: &Shared<'_>,
+    command: &Command,
+    id: NodeId,
+    job: &Job,
+    attempt: &Attempt,
+    log: PathBuf,
+) -> Result<Program, FileError> {
+    let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
+    let tmp = absolute(attempt.tmp());
+    let (folder, home) = (tmp.join("work"), tmp.join("home"));
+    for needed in [&folder, &home] {
+        fs::create_dir_all(needed).map_err(at("make", needed))?;
+    }
+    let mut paths: BTreeMap<String, PathBuf> = BTreeMap::new();
+    for (name, path) in &command.outputs {
+        let output = folder.join(path);
+        if let Some(parent) = output.parent() {
+            fs::create_dir_all(parent).map_err(at("make", parent))?;
+        }
+        paths.insert(format!("out.{name}"), output);
+    }
+    let node = shared.state.graph.node(id);
+    for name in command.inputs.keys() {
+        let role = format!("in.{name}");
+        let path = match node.inputs.iter().find(|input| input.role == role) {
+            Some(input) => {
+                let producer = input.members.first().map(|member| shared.state.graph.node(*member));
+                job.input(&role).map(|left| match (&input.part, producer) {
+                    (Some(part), Some(producer)) => left.result.join(producer.settings.part_path(part)),
+                    _ => left.result.clone(),
+                })
+            }
+            None => job.local_file(&format!("{role}.path")).map(Path::to_path_buf),
+        };
+        paths.extend(path.map(|path| (role, path)));
+    }
+    let fill = |word: &str| {
+        spec::stage::placeholders(word).into_iter().fold(word.to_owned(), |filled, (side, name)| {
+            let path = paths.get(&format!("{side}.{name}")).map(|path| path.display().to_string()).unwrap_or_default();
+            filled.replace(&format!("${{{side}.{name}}}"), &path)
+        })
+    };
+    let mut words = command.run.iter().map(|word| fill(word));
+    let program = PathBuf::from(words.next().unwrap_or_default());
+    let mut variables: BTreeMap<String, String> =
+        command.env.iter().map(|(name, value)| (name.clone(), fill(value))).collect();
+    if let Ok(path) = std::env::var("PATH") {
+        variables.entry("PATH".into()).or_insert(path);
+    }
+    variables.entry("HOME".into()).or_insert_with(|| home.display().to_string());
+    Ok(Program {
+        program,
+        args: words.map(OsString::from).collect(),
+        environment: Environment::Only(variables),
+        folder,
+        log,
+        output: Output::Log,
+    })
+}
+
+/// Moves what a command declared into the result; what else it wrote is dropped.
+fn collect(command: &Command, attempt: &Attempt) -> Result<(), Failure> {
+    let folder = attempt.tmp().join("work");
+    for (name, path) in &command.outputs {
+        let (from, to) = (folder.join(path), attempt.result().join(path));
+        if fs::symlink_metadata(&from).is_err() {
+            return Err(Failure {
+                message: format!("the program ended well, but did not write `{path}`, its output `{name}`"),
+                place: None,
+                hint: Some(format!("let it write to `${{out.{name}}}`")),
+            });
+        }
+        let parent = to.parent().map_or(Ok(()), fs::create_dir_all);
+        parent.and_then(|()| fs::rename(&from, &to)).map_err(at("move to", to)).map_err(|error| failure_of(&error))?;
+    }
+    Ok(())
+}

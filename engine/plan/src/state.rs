@@ -1,0 +1,286 @@
+//! What is fresh and what is stale: the key of each member as far as its inputs are known, and the job it becomes. Knows
+//! the store and the graph; starts nothing.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use spec::{
+    job::{Device, Failure, Job, JobInput},
+    stage::Read,
+};
+
+use crate::{
+    digest::{Digest, Framed},
+    file_error::FileError,
+    graph::{Graph, NodeId, NodeInput},
+    key::Key,
+    remembered::Remembered,
+    store::{Attempt, Record, Store, Tree},
+};
+
+/// Finds the templates that a template names, itself first.
+pub type TemplateFiles<'a> = dyn Fn(&Path, &str) -> Result<Vec<PathBuf>, Failure> + Sync + 'a;
+
+/// The graph of a pipeline beside what the store holds of it.
+pub struct State<'a> {
+    /// The members and their edges.
+    pub graph: &'a Graph,
+    /// What was made so far.
+    pub store: &'a Store,
+    /// Digests of the project's files.
+    pub remembered: &'a Remembered,
+    /// The folder that local paths are relative to.
+    pub root: &'a Path,
+    /// How a template's own templates are found.
+    pub templates: &'a TemplateFiles<'a>,
+}
+
+/// What each member left, as far as it is there.
+pub type Records = Vec<Option<Arc<Record>>>;
+
+/// A member's key, and the files of the project that went into it.
+#[derive(Debug, Clone)]
+pub struct Keyed {
+    /// The key.
+    pub key: Key,
+    /// Its digest.
+    pub digest: Digest,
+    /// For each role the path that is read, and what it held.
+    pub files: Vec<LocalFile>,
+}
+
+/// A file or folder of the project as it was when the key was made.
+#[derive(Debug, Clone)]
+pub struct LocalFile {
+    /// The setting that names it.
+    pub role: String,
+    /// Where it is.
+    pub path: PathBuf,
+    /// Everything that is read there, with what it held.
+    pub contents: Vec<(PathBuf, Tree)>,
+}
+
+/// What `plan` and `status` say of a member.
+#[derive(Debug, Clone)]
+pub enum Freshness {
+    /// It is made.
+    Fresh(Arc<Record>),
+    /// Its inputs are made, it is not.
+    Stale(Box<Keyed>),
+    /// Something that it reads is not made: its key is not known yet.
+    Waits(Vec<NodeId>),
+    /// Its key cannot be made.
+    Broken(Failure),
+}
+
+impl State<'_> {
+    /// What every member is, without running anything.
+    pub fn survey(&self) -> Vec<Freshness> {
+        let mut records: Records = vec![None; self.graph.nodes.len()];
+        let mut survey = Vec::with_capacity(self.graph.nodes.len());
+        for id in self.graph.ids() {
+            let waits: Vec<NodeId> = self
+                .graph
+                .node(id)
+                .inputs
+                .iter()
+                .flat_map(|input| &input.members)
+                .copied()
+                .filter(|member| records[member.0].is_none())
+                .collect();
+            if !waits.is_empty() {
+                survey.push(Freshness::Waits(waits));
+                continue;
+            }
+            survey.push(match self.key(id, &records) {
+                Err(failure) => Freshness::Broken(failure),
+                Ok(keyed) => match self.store.lookup(&keyed.digest) {
+                    Err(error) => Freshness::Broken(failure_of(&error)),
+                    Ok(None) => Freshness::Stale(Box::new(keyed)),
+                    Ok(Some(record)) => {
+                        let record = Arc::new(record);
+                        records[id.0] = Some(record.clone());
+                        Freshness::Fresh(record)
+                    }
+                },
+            });
+        }
+        survey
+    }
+
+    /// The key of a member whose inputs are all made.
+    ///
+    /// # Errors
+    /// A file of the project that cannot be read, or a part that an input did not leave.
+    pub fn key(&self, id: NodeId, records: &Records) -> Result<Keyed, Failure> {
+        let node = self.graph.node(id);
+        let mut key = Key::of(&node.settings).map_err(|error| Failure {
+            message: format!("a setting has no JSON form: {error}"),
+            place: None,
+            hint: Some("numbers must be finite".into()),
+        })?;
+        for input in &node.inputs {
+            for member in &input.members {
+                let role = if input.gathers {
+                    format!("{}[{}]", input.role, self.graph.node(*member).name())
+                } else {
+                    input.role.clone()
+                };
+                self.key_input(&mut key, &role, *member, input, records)?;
+            }
+        }
+        let mut files = Vec::new();
+        for local in &node.local_paths {
+            let path = self.root.join(&local.path);
+            let read = match local.read {
+                Read::Whole => vec![path.clone()],
+                Read::Template => (self.templates)(self.root, &local.path)?,
+            };
+            let mut contents = Vec::with_capacity(read.len());
+            for path in read {
+                let tree = self.remembered.digest_path(&path).map_err(|error| failure_of(&error))?;
+                contents.push((path, tree));
+            }
+            let name = path.file_name().filter(|_| local.read == Read::Whole);
+            let mut framed = Framed::new("files of the project", 1);
+            framed.field("name", name.map(std::ffi::OsStr::as_encoded_bytes).unwrap_or_default());
+            for (_, tree) in &contents {
+                framed.digest("contents", &tree.digest());
+            }
+            key.files.insert(local.role.clone(), framed.finish());
+            files.push(LocalFile { role: local.role.clone(), path, contents });
+        }
+        let digest = key.digest();
+        Ok(Keyed { key, digest, files })
+    }
+
+    fn key_input(
+        &self,
+        key: &mut Key,
+        role: &str,
+        member: NodeId,
+        input: &NodeInput,
+        records: &Records,
+    ) -> Result<(), Failure> {
+        let record = self.record(member, records)?;
+        let files = self.files_of(member, input, &record)?;
+        key.inputs.insert(role.to_owned(), record.tree.digest_of(&files));
+        if let Some(carried) = self.carried(member) {
+            let whole = NodeInput { part: None, files: Vec::new(), ..carried.clone() };
+            for base in &carried.members {
+                self.key_input(key, &format!("{role}.{}", carried.role), *base, &whole, records)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The files of a member that an input reads; everything where empty.
+    fn files_of(&self, member: NodeId, input: &NodeInput, record: &Record) -> Result<Vec<String>, Failure> {
+        let Some(part) = input.part.as_ref().filter(|_| input.files.is_empty()) else { return Ok(input.files.clone()) };
+        let producer = self.graph.node(member);
+        let path = producer.settings.part_path(part);
+        let below = format!("{path}/");
+        if record.tree.entries().iter().any(|entry| entry.path == path || entry.path.starts_with(&below)) {
+            return Ok(vec![path]);
+        }
+        let left: Vec<&str> = record.tree.entries().iter().map(|entry| entry.path.as_str()).take(12).collect();
+        Err(Failure {
+            message: format!("`{}` left no `{part}`", producer.name()),
+            place: None,
+            hint: Some(spec::suggest::did_you_mean(part, left)),
+        })
+    }
+
+    /// The input that whoever reads a member reads too.
+    fn carried(&self, member: NodeId) -> Option<&NodeInput> {
+        let node = self.graph.node(member);
+        let role = node.settings.carries()?;
+        node.inputs.iter().find(|input| input.role == role)
+    }
+
+    fn record(&self, member: NodeId, records: &Records) -> Result<Arc<Record>, Failure> {
+        records[member.0].clone().ok_or_else(|| Failure {
+            message: format!("`{}` is not made yet", self.graph.node(member).name()),
+            place: None,
+            hint: Some("run the stages it reads first".into()),
+        })
+    }
+
+    /// The records of everything that a member reads, carried ones included.
+    pub fn read_by(&self, id: NodeId, records: &Records) -> Vec<Arc<Record>> {
+        let mut open: Vec<NodeId> =
+            self.graph.node(id).inputs.iter().flat_map(|input| input.members.iter().copied()).collect();
+        let mut read = Vec::new();
+        while let Some(member) = open.pop() {
+            read.extend(records[member.0].clone());
+            open.extend(self.carried(member).into_iter().flat_map(|input| input.members.iter().copied()));
+        }
+        read
+    }
+
+    /// The job of a member, to be done in an attempt's folders.
+    ///
+    /// # Errors
+    /// A setting that has no JSON form, or an input that is not made.
+    pub fn job(
+        &self,
+        id: NodeId,
+        keyed: &Keyed,
+        records: &Records,
+        attempt: &Attempt,
+        threads: usize,
+        device: Device,
+    ) -> Result<Job, Failure> {
+        let node = self.graph.node(id);
+        let mut inputs = BTreeMap::new();
+        for input in &node.inputs {
+            let members: Result<Vec<JobInput>, Failure> =
+                input.members.iter().map(|member| self.job_input(*member, input.part.clone(), records)).collect();
+            inputs.insert(input.role.clone(), members?);
+        }
+        let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
+        Ok(Job {
+            kind: node.settings.kind().to_owned(),
+            name: node.name(),
+            settings: node.settings.settings().map_err(|error| Failure {
+                message: format!("a setting has no JSON form: {error}"),
+                place: None,
+                hint: None,
+            })?,
+            inputs,
+            files: keyed.files.iter().map(|local| (local.role.clone(), absolute(local.path.clone()))).collect(),
+            result: absolute(attempt.result()),
+            observed: absolute(attempt.observed()),
+            state: absolute(attempt.state()),
+            threads,
+            device,
+        })
+    }
+
+    fn job_input(&self, member: NodeId, part: Option<String>, records: &Records) -> Result<JobInput, Failure> {
+        let node = self.graph.node(member);
+        let record = self.record(member, records)?;
+        let carried = match self.carried(member).and_then(|input| Some((input, input.members.first()?))) {
+            Some((input, base)) => Some(Box::new(self.job_input(*base, input.part.clone(), records)?)),
+            None => None,
+        };
+        let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
+        Ok(JobInput {
+            stage: node.stage.clone(),
+            kind: node.settings.kind().to_owned(),
+            coordinates: node.labels(),
+            part,
+            result: absolute(self.store.tree_folder(&record)),
+            observed: absolute(self.store.observed_folder(&record.key)),
+            carried,
+        })
+    }
+}
+
+/// A failure of the file system as a stage's failure.
+pub fn failure_of(error: &FileError) -> Failure {
+    Failure { message: error.to_string(), place: None, hint: Some(error.hint()) }
+}

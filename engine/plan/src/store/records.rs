@@ -1,0 +1,154 @@
+//! The action record: which key left which tree. Written last; a record that cannot be believed reads as absent.
+//! Knows nothing of the files that a record speaks of.
+//!
+//! A record file is `{"record":…,"blake3":"…"}`: the digest is over the bytes of the record as they stand there, so
+//! that a flipped bit in a figure is found, too.
+
+use std::{collections::BTreeMap, fs, io, path::Path};
+
+use serde::{Deserialize, Serialize};
+
+use super::trees::Tree;
+use crate::{
+    digest::Digest,
+    file_error::{FileError, at},
+};
+
+/// The version of the record's layout.
+pub const FORMAT: u32 = 1;
+
+/// What a stage left, and how it came about.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Record {
+    /// The layout's version.
+    pub format: u32,
+    /// The key's digest.
+    pub key: Digest,
+    /// The stage and member that it was first made for, for people.
+    pub name: String,
+    /// The stage's kind.
+    pub kind: String,
+    /// The key as it can be read: what `plan` compares to say why a stage is stale.
+    pub parts: serde_json::Value,
+    /// What it left.
+    pub tree: Tree,
+    /// The figures to show first.
+    pub headline: BTreeMap<String, f64>,
+    /// How long it took.
+    pub seconds: f64,
+    /// When it was finished, in seconds since 1970.
+    pub finished: u64,
+    /// The engine's version.
+    pub engine: String,
+    /// The numeric class of the machine: `cpu`, `sm_90`, with the versions of the libraries.
+    pub machine: String,
+}
+
+const HEAD: &str = "{\"record\":";
+const MIDDLE: &str = ",\"blake3\":\"";
+const TAIL: &str = "\"}\n";
+
+impl Record {
+    /// The record as it is written.
+    pub(super) fn encode(&self) -> io::Result<Vec<u8>> {
+        let body = serde_json::to_string(self)?;
+        Ok([HEAD, &body, MIDDLE, &Digest::of(body.as_bytes()).hex(), TAIL].concat().into_bytes())
+    }
+
+    /// The record in these bytes, or why they cannot be believed.
+    fn decode(bytes: &[u8], key: &Digest) -> Result<Self, String> {
+        let text = str::from_utf8(bytes).map_err(|_| "it is not text".to_owned())?;
+        let (body, digest) = text
+            .strip_prefix(HEAD)
+            .and_then(|rest| rest.strip_suffix(TAIL))
+            .and_then(|rest| rest.rsplit_once(MIDDLE))
+            .ok_or("it is cut short")?;
+        if digest.parse() != Ok(Digest::of(body.as_bytes())) {
+            return Err("its bytes have changed".to_owned());
+        }
+        let record: Self = serde_json::from_str(body).map_err(|error| error.to_string())?;
+        if record.format != FORMAT {
+            return Err(format!("its format is {}, this engine reads {FORMAT}", record.format));
+        }
+        if record.key != *key {
+            return Err("it belongs to another key".to_owned());
+        }
+        Ok(record)
+    }
+
+    /// Reads a record; one that is absent, damaged or of another format is `None`, with a note in the trace.
+    ///
+    /// # Errors
+    /// When the file is there and cannot be read.
+    pub(super) fn read(path: &Path, key: &Digest) -> Result<Option<Self>, FileError> {
+        let bytes = match fs::read(path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(at("read", path)(error)),
+        };
+        match Self::decode(&bytes, key) {
+            Ok(record) => Ok(Some(record)),
+            Err(why) => {
+                tracing::warn!("the record {} is not used: {why}; its stage is done again", path.display());
+                Ok(None)
+            }
+        }
+    }
+}
+
+/// The headline figures that a stage wrote: the `headline` object of `metrics.json`, else of `summary.json`.
+pub(super) fn headline(result: &Path) -> BTreeMap<String, f64> {
+    #[derive(Deserialize)]
+    struct Headline {
+        headline: BTreeMap<String, f64>,
+    }
+    [spec::files::METRICS, spec::files::SUMMARY]
+        .iter()
+        .filter_map(|name| fs::read(result.join(name)).ok())
+        .find_map(|bytes| serde_json::from_slice::<Headline>(&bytes).ok())
+        .map(|found| found.headline)
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record() -> Record {
+        Record {
+            format: FORMAT,
+            key: Digest::of(b"key"),
+            name: "tuned[seed=0]".to_owned(),
+            kind: "train".to_owned(),
+            parts: serde_json::json!({"settings": {"text": "an \",\"blake3\":\" inside"}}),
+            tree: Tree::default(),
+            headline: BTreeMap::from([("loss".to_owned(), 0.1)]),
+            seconds: 1.5,
+            finished: 7,
+            engine: "0.1.0".to_owned(),
+            machine: "cpu".to_owned(),
+        }
+    }
+
+    #[test]
+    fn is_read_back_and_is_json() {
+        let bytes = record().encode().unwrap();
+        assert_eq!(Record::decode(&bytes, &record().key), Ok(record()));
+        assert!(serde_json::from_slice::<serde_json::Value>(&bytes).is_ok());
+    }
+
+    #[test]
+    fn every_cut_and_every_flipped_bit_is_noticed() {
+        let bytes = record().encode().unwrap();
+        for length in 0..bytes.len() {
+            assert!(Record::decode(&bytes[..length], &record().key).is_err(), "cut at {length}");
+        }
+        for at in 0..bytes.len() {
+            let mut flipped = bytes.clone();
+            flipped[at] ^= 1;
+            assert!(Record::decode(&flipped, &record().key).is_err(), "flipped at {at}");
+        }
+        assert!(Record::decode(&bytes, &Digest::of(b"another")).is_err());
+    }
+}

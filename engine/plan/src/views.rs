@@ -1,0 +1,313 @@
+//! What a person opens: `outputs/<pipeline>/…`, symbolic links into the store. Knows names and folders; knows nothing
+//! of what is in them.
+//!
+//! ```text
+//! outputs/<pipeline>/<stage>                      → what the stage left
+//! outputs/<pipeline>/<stage>.observed             → what was observed while it ran: log.txt, run.json, measured.json
+//! outputs/<pipeline>/<stage>/<member>             → the same for a stage with axes, one link a member
+//! outputs/<pipeline>/<stage>.observed/<member>
+//! ```
+//!
+//! A member's folder is `axis=label,axis=label`. Bytes other than `A-Z a-z 0-9 . _ + -` stand as `%` and two
+//! hexadecimal digits, so that the name can be read back. A name of more than 200 bytes is cut and ends in `~` and
+//! the first 16 digits of the whole name's digest; such a one cannot be read back, but is still one member's alone.
+//! Links are relative: the outputs folder can be moved as a whole.
+
+use std::{
+    collections::BTreeSet,
+    ffi::OsStr,
+    fs, io,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    digest::Digest,
+    file_error::{FileError, at},
+};
+
+const LONGEST: usize = 200;
+
+/// The folder's name of a member.
+pub fn member_folder(coordinates: &[(String, String)]) -> String {
+    let entries: Vec<String> =
+        coordinates.iter().map(|(axis, label)| format!("{}={}", escape(axis), escape(label))).collect();
+    let name = entries.join(",");
+    if name.len() <= LONGEST {
+        return name;
+    }
+    let digest = Digest::of(name.as_bytes()).hex();
+    let head: String = name.chars().take(LONGEST - 17).collect();
+    format!("{head}~{}", digest.get(..16).unwrap_or(&digest))
+}
+
+/// The coordinates that a member's folder stands for; `None` for a name that was cut or is none.
+pub fn member_of_folder(name: &str) -> Option<Vec<(String, String)>> {
+    if name.contains('~') {
+        return None;
+    }
+    name.split(',')
+        .map(|entry| {
+            let (axis, label) = entry.split_once('=')?;
+            Some((unescape(axis)?, unescape(label)?))
+        })
+        .collect()
+}
+
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"._+-".contains(&byte) {
+            escaped.push(char::from(byte));
+        } else {
+            escaped.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    escaped
+}
+
+fn unescape(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((head, tail)) = rest.split_once('%') {
+        bytes.extend(head.as_bytes());
+        bytes.push(u8::from_str_radix(tail.get(..2)?, 16).ok()?);
+        rest = tail.get(2..)?;
+    }
+    bytes.extend(rest.as_bytes());
+    String::from_utf8(bytes).ok()
+}
+
+/// The folder of one pipeline.
+#[derive(Debug, Clone)]
+pub struct Views {
+    outputs: PathBuf,
+    folder: PathBuf,
+}
+
+impl Views {
+    /// The folder of a pipeline, or of its variant, below the outputs folder.
+    pub fn new(outputs: &Path, pipeline: &str) -> Self {
+        Self { outputs: outputs.to_owned(), folder: outputs.join(pipeline) }
+    }
+
+    /// Where a person finds what a member left.
+    pub fn place(&self, stage: &str, coordinates: &[(String, String)]) -> PathBuf {
+        let place = self.folder.join(stage);
+        if coordinates.is_empty() { place } else { place.join(member_folder(coordinates)) }
+    }
+
+    /// Where a person finds what was observed of a member.
+    pub fn observed_place(&self, stage: &str, coordinates: &[(String, String)]) -> PathBuf {
+        self.place(&format!("{stage}.observed"), coordinates)
+    }
+
+    /// Points a member's places to its folders in the store. Does nothing where they already do.
+    ///
+    /// # Errors
+    /// When a link cannot be made, or a person's own files stand in its place.
+    pub fn show(
+        &self,
+        stage: &str,
+        coordinates: &[(String, String)],
+        tree: &Path,
+        observed: &Path,
+    ) -> Result<(), FileError> {
+        self.point(&self.place(stage, coordinates), tree)?;
+        self.point(&self.observed_place(stage, coordinates), observed)
+    }
+
+    /// Removes the links of members that are not among these: what the pipeline file no longer says. Files that a
+    /// person put there stay.
+    ///
+    /// # Errors
+    /// When a link cannot be removed.
+    pub fn keep_only(&self, members: &BTreeSet<(String, Vec<(String, String)>)>) -> Result<(), FileError> {
+        let kept: BTreeSet<PathBuf> =
+            members.iter().flat_map(|(stage, at)| [self.place(stage, at), self.observed_place(stage, at)]).collect();
+        for place in list(&self.folder)? {
+            if place.is_symlink() {
+                drop_link(&place, &kept)?;
+            } else if place.is_dir() {
+                for member in list(&place)?.iter().filter(|member| member.is_symlink()) {
+                    drop_link(member, &kept)?;
+                }
+                if list(&place)?.is_empty() {
+                    fs::remove_dir(&place).map_err(at("remove", &place))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn point(&self, place: &Path, target: &Path) -> Result<(), FileError> {
+        let target = self.relative(place, target);
+        if fs::read_link(place).is_ok_and(|found| found == target) && !self.is_below_link(place) {
+            return Ok(());
+        }
+        let parent = place.parent().unwrap_or(&self.folder);
+        if parent != self.folder && parent.is_symlink() {
+            // The stage had no axes before: making its folder would write through the link, into the store.
+            fs::remove_file(parent).map_err(at("remove", parent))?;
+        }
+        fs::create_dir_all(parent).map_err(at("make", parent))?;
+        if fs::symlink_metadata(place).is_ok_and(|found| !found.is_symlink()) {
+            clear(place)?;
+        }
+        let new = parent.join(format!(".new-link-{}", crate::store::unique()));
+        symlink(&target, &new).map_err(at("link", &new))?;
+        fs::rename(&new, place).map_err(at("link", place))
+    }
+
+    fn is_below_link(&self, place: &Path) -> bool {
+        place.parent().is_some_and(|parent| parent != self.folder && parent.is_symlink())
+    }
+
+    /// The target as seen from the folder that the link stands in.
+    fn relative(&self, place: &Path, target: &Path) -> PathBuf {
+        let (Ok(place), Ok(target)) = (place.strip_prefix(&self.outputs), target.strip_prefix(&self.outputs)) else {
+            return target.to_owned();
+        };
+        let ups = place.components().count().saturating_sub(1);
+        std::iter::repeat_n(OsStr::new(".."), ups).chain(target.iter()).collect()
+    }
+}
+
+fn list(folder: &Path) -> Result<Vec<PathBuf>, FileError> {
+    match fs::read_dir(folder) {
+        Ok(items) => items.map(|item| item.map(|item| item.path()).map_err(at("list", folder))).collect(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(at("list", folder)(error)),
+    }
+}
+
+fn drop_link(link: &Path, kept: &BTreeSet<PathBuf>) -> Result<(), FileError> {
+    if kept.contains(link) { Ok(()) } else { fs::remove_file(link).map_err(at("remove", link)) }
+}
+
+/// Removes a folder of links; anything else is somebody's.
+fn clear(place: &Path) -> Result<(), FileError> {
+    if !place.is_dir() {
+        return Err(FileError::InTheWay(place.to_owned()));
+    }
+    let links = list(place)?;
+    if let Some(other) = links.iter().find(|path| !path.is_symlink()) {
+        return Err(FileError::InTheWay(other.clone()));
+    }
+    for link in links {
+        fs::remove_file(&link).map_err(at("remove", &link))?;
+    }
+    fs::remove_dir(place).map_err(at("remove", place))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(coordinates: &[(&str, &str)]) -> Vec<(String, String)> {
+        coordinates.iter().map(|(axis, label)| ((*axis).to_owned(), (*label).to_owned())).collect()
+    }
+
+    #[test]
+    fn member_names_are_read_back_and_differ() {
+        let members = [
+            at(&[("method", "dora"), ("seed", "0")]),
+            at(&[("a", "b,c=d")]),
+            at(&[("a", "b"), ("c", "d")]),
+            at(&[("a", "../..")]),
+            at(&[("a", "")]),
+            at(&[("targets", "[attention.q, mlp.up]")]),
+            at(&[("größe", "50%~")]),
+        ];
+        for member in &members {
+            let name = member_folder(member);
+            assert!(!name.contains('/'));
+            assert_eq!(member_of_folder(&name).as_ref(), Some(member), "{name}");
+        }
+        assert_eq!(member_folder(&members[0]), "method=dora,seed=0");
+        assert_eq!(member_folder(&members[3]), "a=..%2F..");
+        let (long, longer) = (at(&[("a", &"x".repeat(300))]), at(&[("a", &"x".repeat(301))]));
+        assert_eq!(member_folder(&long).len(), LONGEST);
+        assert_ne!(member_folder(&long), member_folder(&longer));
+        assert_eq!(member_of_folder(&member_folder(&long)), None);
+    }
+
+    struct Space {
+        _folder: tempfile::TempDir,
+        outputs: PathBuf,
+        views: Views,
+    }
+
+    fn space() -> Space {
+        let folder = tempfile::tempdir().unwrap();
+        let outputs = folder.path().join("outputs");
+        for name in ["one", "two", "log"] {
+            let path = outputs.join(".store").join(name);
+            fs::create_dir_all(&path).unwrap();
+            fs::write(path.join("file"), name).unwrap();
+        }
+        let views = Views::new(&outputs, "study");
+        Space { _folder: folder, outputs, views }
+    }
+
+    impl Space {
+        fn show(&self, stage: &str, member: &[(&str, &str)], tree: &str) -> Result<(), FileError> {
+            let store = self.outputs.join(".store");
+            self.views.show(stage, &at(member), &store.join(tree), &store.join("log"))
+        }
+
+        fn read(&self, path: &str) -> String {
+            fs::read_to_string(self.outputs.join("study").join(path)).unwrap()
+        }
+    }
+
+    #[test]
+    fn links_lead_to_the_files_and_follow_them() {
+        let space = space();
+        space.show("tuned", &[("seed", "0")], "one").unwrap();
+        space.show("report", &[], "one").unwrap();
+        assert_eq!(space.read("tuned/seed=0/file"), "one");
+        assert_eq!(space.read("tuned.observed/seed=0/file"), "log");
+        assert_eq!(space.read("report.observed/file"), "log");
+        space.show("report", &[], "two").unwrap();
+        assert_eq!(space.read("report/file"), "two");
+        let moved = space.outputs.with_file_name("moved");
+        fs::rename(&space.outputs, &moved).unwrap();
+        assert_eq!(fs::read_to_string(moved.join("study/tuned/seed=0/file")).unwrap(), "one");
+    }
+
+    #[test]
+    fn a_stage_gains_and_loses_axes_and_nothing_is_written_into_the_store() {
+        let space = space();
+        space.show("tuned", &[], "one").unwrap();
+        space.show("tuned", &[("seed", "0")], "two").unwrap();
+        assert_eq!(space.read("tuned/seed=0/file"), "two");
+        assert_eq!(fs::read_dir(space.outputs.join(".store/one")).unwrap().count(), 1);
+        space.show("tuned", &[], "one").unwrap();
+        assert_eq!(space.read("tuned/file"), "one");
+    }
+
+    #[test]
+    fn a_persons_own_files_stay() {
+        let space = space();
+        space.show("tuned", &[("seed", "0")], "one").unwrap();
+        fs::write(space.outputs.join("study/tuned/notes.txt"), "mine").unwrap();
+        let error = space.show("tuned", &[], "one").unwrap_err();
+        assert!(error.to_string().contains("notes.txt"), "{error}");
+        assert_eq!(space.read("tuned/notes.txt"), "mine");
+    }
+
+    #[test]
+    fn links_of_members_that_are_no_more_go() {
+        let space = space();
+        space.show("tuned", &[("seed", "0")], "one").unwrap();
+        space.show("tuned", &[("seed", "1")], "one").unwrap();
+        space.show("old", &[("seed", "1")], "one").unwrap();
+        space.show("older", &[], "one").unwrap();
+        space.views.keep_only(&BTreeSet::from([("tuned".to_owned(), at(&[("seed", "1")]))])).unwrap();
+        let mut left: Vec<_> = list(&space.outputs.join("study")).unwrap();
+        left.sort();
+        assert_eq!(left, [space.outputs.join("study/tuned"), space.outputs.join("study/tuned.observed")]);
+        assert_eq!(list(&left[0]).unwrap(), [left[0].join("seed=1")]);
+    }
+}
