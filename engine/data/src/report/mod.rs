@@ -92,9 +92,11 @@ fn inputs(job: &Job) -> Vec<&JobInput> {
     roles.into_iter().flat_map(|(_, members)| members).collect()
 }
 
-/// The rows by name where they are few, else the stage's name.
-fn title(job: &Job, rows: &[String]) -> String {
-    match rows {
+/// The rows of the first group by name where they are few, else the stage's name.
+fn title(job: &Job, layout: &Layout<'_>) -> String {
+    let group = layout.groups.first().or(layout.trainings.first());
+    let rows: Vec<&str> = group.into_iter().flat_map(Group::filled).map(|(row, _)| layout.rows[row].as_str()).collect();
+    match rows.as_slice() {
         [first @ .., last] if (1..6).contains(&first.len()) => format!("{} and {last} compared", first.join(", ")),
         _ => job.name.clone(),
     }
@@ -107,7 +109,7 @@ fn assemble<'a>(
     layout: &'a Layout<'_>,
 ) -> Result<Report<'a>, Failure> {
     let mut report = Report {
-        title: title(job, &layout.rows),
+        title: title(job, layout),
         summary: Vec::new(),
         rows: &layout.rows,
         scores: Vec::new(),

@@ -26,8 +26,11 @@ pub struct Plot {
 /// Points that are drawn of one line at most: more steps are averaged.
 const POINTS: usize = 60;
 
-/// One plot for each headline figure of a group: a dot a member, a line at the mean.
+/// One plot for each headline figure of a group: a dot a member, a line at the mean. None of a single score.
 pub fn scores(layout: &Layout<'_>, group: &Group<'_>, published: &[Published]) -> Vec<Plot> {
+    if group.members.iter().flatten().count() < 2 {
+        return Vec::new();
+    }
     let names = table::headline(group);
     let decimals = table::percent_decimals(group);
     let titles = table::titles(&names);

@@ -193,6 +193,25 @@ fn figures_in_long_form_keep_their_digits() {
 }
 
 #[test]
+fn a_control_of_one_member_stands_under_its_own_name_and_a_lone_training_needs_no_scores() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut job = study(folder.path());
+    let mut control = job.inputs.remove("inputs.3").unwrap().remove(1);
+    control.coordinates.clear();
+    job.inputs.insert("inputs.10".into(), vec![control]);
+    run(&job, &settings()).unwrap();
+    let markdown = fs::read_to_string(job.result.join("report.md")).unwrap();
+    assert!(markdown.starts_with("# base, full, lora and dora compared\n"), "{markdown}");
+    assert!(markdown.contains("| shuffled | 3.6 | 5.2 | 3.5 | 94.2 |"), "{markdown}");
+    assert_eq!(fs::read_to_string(job.result.join("report.html")).unwrap().matches("<svg ").count(), 4 + 4);
+
+    job.inputs.retain(|role, _| role == "inputs.1");
+    run(&job, &settings()).unwrap();
+    let markdown = fs::read_to_string(job.result.join("report.md")).unwrap();
+    assert!(markdown.contains("## Training") && !markdown.contains("## Scores"), "{markdown}");
+}
+
+#[test]
 fn the_same_inputs_make_the_same_bytes() {
     let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     assert_eq!(written(a.path()), written(b.path()));
