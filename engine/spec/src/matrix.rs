@@ -69,7 +69,7 @@ impl Matrix {
             }
         }
         if let (Some(value), true) = (map.get("exclude"), faults.is_empty()) {
-            match matrix.exclusions(document, value, &path.key("exclude")) {
+            match matrix.exclusions(document, value, &path.key("exclude"), vars) {
                 Ok(exclude) => matrix.exclude = exclude,
                 Err(fault) => faults.push(fault),
             }
@@ -111,10 +111,12 @@ impl Matrix {
         document: &Document,
         value: &Value,
         at: &YamlPath,
+        vars: &[Scope<'_>],
     ) -> Result<Vec<BTreeMap<String, String>>, Diagnostic> {
-        let Value::Sequence(list) = value else {
+        let (value, at) = whole(document, value, at, vars)?;
+        let Value::Sequence(list) = &value else {
             return Err(document.fault(
-                at,
+                &at,
                 Side::Value,
                 "`exclude` is a list of combinations",
                 "write `exclude: [{method: dora, seed: 2}]`",

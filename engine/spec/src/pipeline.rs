@@ -14,7 +14,7 @@ use crate::{
     stage::Stage,
     suggest,
     text::{
-        Document, Misfit, Scope, Side, Source, Substituted, YamlPath, decode, decode_as, kind_of, substitute, uses,
+        Document, Misfit, Scope, Side, Source, Substituted, YamlPath, decode, decode_as, get, kind_of, substitute, uses,
     },
 };
 
@@ -68,6 +68,13 @@ pub struct Variant {
     substituted: Substituted,
 }
 
+impl Variant {
+    /// Whether something stands at a path of the settings, variables replaced.
+    pub fn has(&self, path: &str) -> bool {
+        get(&self.substituted.value, &YamlPath::dotted(path).0).is_some()
+    }
+}
+
 impl Pipeline {
     /// Reads a pipeline file and applies a profile and `--set` arguments.
     ///
@@ -77,7 +84,10 @@ impl Pipeline {
         let mut document = Document::read(source.clone()).map_err(|fault| vec![fault])?;
         let root = YamlPath::root();
         let Value::Mapping(top) = &document.value else {
-            let message = format!("a pipeline file is a map, not a {}", kind_of(&document.value));
+            let message = match &document.value {
+                Value::Null => "the file holds nothing".to_owned(),
+                other => format!("a pipeline file is a map, not a {}", kind_of(other)),
+            };
             return Err(vec![document.fault(&root, Side::Value, message, "begin with `stages:`")]);
         };
         let mut faults: Vec<Diagnostic> = Vec::new();
@@ -91,7 +101,10 @@ impl Pipeline {
         }
         for key in ["vars", "profiles", "stages"] {
             if let Some(value) = top.get(key).filter(|value| !value.is_mapping()) {
-                let message = format!("`{key}` is a {}, not a map", kind_of(value));
+                let message = match value {
+                    Value::Null => format!("`{key}` holds nothing"),
+                    other => format!("`{key}` is a {}, not a map", kind_of(other)),
+                };
                 faults.push(document.fault(
                     &root.key(key),
                     Side::Value,
@@ -108,7 +121,8 @@ impl Pipeline {
                 faults.push(document.fault(&root.key(key).key(name), Side::Key, message, names::RULE));
             }
         }
-        if !top.contains_key("stages") {
+        let misspelt = |key: &Value| key.as_str().and_then(|key| suggest::nearest(key, TOP_KEYS.iter().copied()));
+        if !top.keys().any(|key| misspelt(key) == Some("stages")) {
             faults.push(document.fault(
                 &root,
                 Side::Value,
@@ -289,14 +303,21 @@ impl StageText {
             )]);
         }
         let Value::Mapping(map) = value else {
-            let message = format!("the stage `{name}` is a {}, not a map", kind_of(value));
+            let message = match value {
+                Value::Null => format!("the stage `{name}` holds nothing"),
+                other => format!("the stage `{name}` is a {}, not a map", kind_of(other)),
+            };
             return Err(vec![document.fault(&base, Side::Value, message, "write `{kind: …}` with its settings")]);
         };
         let kind = match map.get("kind") {
             Some(Value::String(kind)) if Stage::KINDS.contains(&kind.as_str()) => kind.clone(),
             Some(Value::String(kind)) => {
                 let message = format!("no kind is named `{kind}`");
-                let hint = suggest::did_you_mean(kind, Stage::KINDS.iter().copied());
+                let hint = if kind.contains("${") {
+                    "`${…}` is not replaced in `kind`: write the kind itself".to_owned()
+                } else {
+                    suggest::did_you_mean(kind, Stage::KINDS.iter().copied())
+                };
                 return Err(vec![document.fault(&base.key("kind"), Side::Value, message, hint)]);
             }
             Some(other) if !other.is_null() => {

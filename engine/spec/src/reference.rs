@@ -156,7 +156,7 @@ impl<'de> Deserialize<'de> for Reference {
             type Value = Reference;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a stage: `stage`, `stage/part`, `stage[axis=label]` or `{stage: …, where: {…}}`")
+                f.write_str("one stage, such as `tokens`, `tokens/test` or `tokens[axis=label]`")
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Reference, E> {

@@ -99,7 +99,8 @@ fn place_of(
     input: &Input<'_>,
     position: usize,
 ) -> Option<spec::diagnostic::Place> {
-    let path = if input.references.len() > 1 { format!("{}.{position}", input.role) } else { input.role.clone() };
+    let in_list = format!("{}.{position}", input.role);
+    let path = if variant.has(&in_list) { in_list } else { input.role.clone() };
     pipeline.place(&stage.name, Some(variant), &path, Side::Value)
 }
 

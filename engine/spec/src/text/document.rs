@@ -143,18 +143,16 @@ pub(super) fn tidy(value: Value, path: &YamlPath) -> Result<Value, (YamlPath, Si
 /// What a YAML reader's refusal means for a pipeline file.
 fn syntax(source: &Arc<Source>, error: &serde_yaml::Error) -> Diagnostic {
     let text = &source.text;
-    let (start, line) = match error.location() {
-        Some(location) => {
-            let start = location.index().min(text.len());
-            let line_start = text[..start].rfind('\n').map_or(0, |newline| newline + 1);
-            (start, text[line_start..].lines().next().unwrap_or_default())
-        }
-        None => (0, text.lines().next().unwrap_or_default()),
-    };
+    let mut start = error.location().map_or(0, |location| location.index()).min(text.len());
+    while !text.is_char_boundary(start) {
+        start -= 1;
+    }
+    let line_start = text[..start].rfind('\n').map_or(0, |newline| newline + 1);
+    let line = &text[line_start..text[start..].find('\n').map_or(text.len(), |newline| start + newline)];
     let full = error.to_string();
     let message = full.split(" at line ").next().unwrap_or(&full).to_owned();
     let duplicate = message.contains("duplicate entry");
-    let suspicious = suspicious_line(text, line);
+    let suspicious = suspicious_line(text, line_start, start);
     let (message, hint, place) = if duplicate {
         let key = message.split('"').nth(1).unwrap_or_default();
         (
@@ -168,6 +166,10 @@ fn syntax(source: &Arc<Source>, error: &serde_yaml::Error) -> Diagnostic {
             hint.to_owned(),
             Some(source.span(offset, offset + found.len())),
         )
+    } else if let Some(number) = message.split("invalid type: integer `").nth(1).and_then(|rest| rest.split('`').next()) {
+        let message = format!("the number {number} is too large");
+        let place = text[start..].starts_with(number).then(|| source.span(start, start + number.len()));
+        (message, "give a smaller one, or put it in quotes to make it text".to_owned(), place)
     } else if line.contains('\t') {
         ("a tab where YAML wants spaces".to_owned(), "indent with spaces".to_owned(), None)
     } else if message.contains("more than one document") {
@@ -177,7 +179,13 @@ fn syntax(source: &Arc<Source>, error: &serde_yaml::Error) -> Diagnostic {
         (message, "give each pipeline a file of its own".to_owned(), second.map(|at| source.span(at, at + 3)))
     } else if message.contains("mapping values are not allowed") {
         let message = "a second `: ` on one line".to_owned();
-        (message, "put a text that holds `: ` in quotes, and each key on a line of its own".to_owned(), None)
+        (message, "put each key on a line of its own, indented like its neighbours, and a text that holds `: ` in quotes".to_owned(), None)
+    } else if let Some((opened, what)) = opened_above(text, &full, line_start) {
+        (
+            format!("this {what} is not closed"),
+            "close it, on the same line if it can be".to_owned(),
+            Some(source.span(opened, opened + 1)),
+        )
     } else {
         (
             format!("this is no YAML: {message}"),
@@ -187,6 +195,24 @@ fn syntax(source: &Arc<Source>, error: &serde_yaml::Error) -> Diagnostic {
     };
     let end = text[start..].find('\n').map_or(text.len(), |newline| start + newline);
     Diagnostic::new(message, hint).at(Some(place.unwrap_or_else(|| source.span(start, end.max(start + 1)))))
+}
+
+/// The quote or bracket that the YAML reader was inside of when it gave up, where that opened on an earlier line.
+fn opened_above(text: &str, error: &str, line_start: usize) -> Option<(usize, &'static str)> {
+    let (_, context) = error.split_once(", while ")?;
+    let what = match context {
+        _ if context.starts_with("scanning a quoted scalar") => "quote",
+        _ if context.starts_with("parsing a flow") => "bracket",
+        _ => return None,
+    };
+    let number = |mark: &str| -> Option<usize> {
+        let digits = context.split_once(mark)?.1;
+        digits.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+    };
+    let (line, column) = (number("at line ")?, number(" column ")?);
+    let start = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum::<usize>();
+    let opened = start + text.get(start..)?.char_indices().nth(column.saturating_sub(1))?.0;
+    (opened < line_start).then_some((opened, what))
 }
 
 /// The second place at which a key stands in the map that begins around `start`.
@@ -199,14 +225,21 @@ fn second_of(text: &str, start: usize, key: &str) -> Option<(usize, usize)> {
 }
 
 /// An unquoted `${…}` in a flow map, or a selector in a flow list: the two texts of this language that YAML refuses.
-fn suspicious_line<'t>(text: &'t str, line: &'t str) -> Option<(usize, &'t str, &'static str)> {
-    let offset = line.as_ptr() as usize - text.as_ptr() as usize;
-    let previous = text[..offset].trim_end_matches('\n').rsplit('\n').next().unwrap_or_default();
-    let previous_offset = previous.as_ptr() as usize - text.as_ptr() as usize;
-    for (offset, line) in [(offset, line), (previous_offset, previous)] {
+///
+/// `line_start` is where the line of the refusal begins, `refused` the refusal itself; the line before counts too.
+fn suspicious_line(text: &str, line_start: usize, refused: usize) -> Option<(usize, &str, &'static str)> {
+    const QUOTE_VARIABLE: &str = "inside `{…}` and `[…]`, quote it: `\"${…}\"`";
+    if text[..refused].ends_with('$') && text[refused..].starts_with('{') {
+        let variable = text[refused - 1..].split_inclusive(['}', '\n']).next().unwrap_or_default();
+        return Some((refused - 1, variable.trim_end(), QUOTE_VARIABLE));
+    }
+    let before = text[..line_start].trim_end_matches('\n');
+    let previous_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    for (offset, line) in [(line_start, &text[line_start..]), (previous_start, &before[previous_start..])] {
+        let line = line.lines().next().unwrap_or_default();
         let find = |pattern: &str| regex::Regex::new(pattern).ok().and_then(|pattern| pattern.captures(line)?.get(1));
         if let Some(found) = find(r#"[\[{][^"'#]*?(\$\{[^}"']*\}?)"#) {
-            return Some((offset + found.start(), found.as_str(), "inside `{…}` and `[…]`, quote it: `\"${…}\"`"));
+            return Some((offset + found.start(), found.as_str(), QUOTE_VARIABLE));
         }
         if let Some(found) = find(r#"[\[{][^"'#]*?([\w-]+\[[^\]"']*\](?:/[\w-]+)?)"#) {
             return Some((

@@ -9,7 +9,7 @@ mod source;
 mod substitute;
 
 pub use decode::{Misfit, decode, decode_as};
-pub use document::{Document, Origins};
+pub use document::{Document, Origins, get};
 pub use path::{Segment, YamlPath};
 pub use source::{Side, Source};
 pub use substitute::{Scope, Substituted, SubstitutionFault, kind_of, scalar_text, substitute, uses};
