@@ -48,7 +48,8 @@ impl Project {
             vec![Diagnostic::new(format!("cannot read {shown}: {error}"), unreadable_hint(&args.file))]
         })?;
         let text = String::from_utf8(text).map_err(|error| {
-            let line = error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1;
+            let line =
+                error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1;
             vec![Diagnostic::new(format!("{shown}: line {line} is not UTF-8"), "save the file as UTF-8")]
         })?;
         let text = text.strip_prefix('\u{feff}').map_or(text.clone(), str::to_owned);

@@ -16,12 +16,7 @@ use plan::{
     store::Store,
     views::Views,
 };
-use spec::{
-    diagnostic::Diagnostic,
-    job::Failure,
-    reference::Reference,
-    suggest,
-};
+use spec::{diagnostic::Diagnostic, job::Failure, reference::Reference, suggest};
 
 use crate::project::Project;
 
@@ -51,7 +46,9 @@ impl Session {
         let (lock, damaged_lock) = match project.lock.as_deref().map(LockFile::read) {
             None => (LockFile::default(), None),
             Some(Ok(lock)) => (lock, None),
-            Some(Err(error @ (LockError::Merged { .. } | LockError::Damaged { .. }))) => (LockFile::default(), Some(error)),
+            Some(Err(error @ (LockError::Merged { .. } | LockError::Damaged { .. }))) => {
+                (LockFile::default(), Some(error))
+            }
             Some(Err(error)) => {
                 return Err(Failure { message: error.to_string(), place: None, hint: Some(error.hint()) });
             }
@@ -120,7 +117,10 @@ fn worker(path: &Path) -> Result<PathBuf, Failure> {
         let last = said.trim().lines().last().unwrap_or("it said nothing");
         return Err(unfit(format!("`engine-worker` does not start: {last}")));
     }
-    Err(unfit(format!("`engine-worker` was built from other sources ({theirs}) than `engine` ({})", build_id::BUILD_ID)))
+    Err(unfit(format!(
+        "`engine-worker` was built from other sources ({theirs}) than `engine` ({})",
+        build_id::BUILD_ID
+    )))
 }
 
 /// The members that a command line's `STAGE` means: `tuned`, or `tuned[method=dora]`.
@@ -128,8 +128,8 @@ fn worker(path: &Path) -> Result<PathBuf, Failure> {
 /// # Errors
 /// Text that is no reference, or names what does not exist.
 pub fn members(graph: &Graph, text: &str) -> Result<Vec<NodeId>, Diagnostic> {
-    let reference =
-        Reference::parse(text).map_err(|error| Diagnostic::new(error.to_string(), "write `stage` or `stage[axis=label]`"))?;
+    let reference = Reference::parse(text)
+        .map_err(|error| Diagnostic::new(error.to_string(), "write `stage` or `stage[axis=label]`"))?;
     let Some(all) = graph.members(&reference.stage) else {
         let names = graph.stages.iter().map(|stage| stage.name.as_str());
         return Err(Diagnostic::new(
@@ -145,7 +145,10 @@ pub fn members(graph: &Graph, text: &str) -> Result<Vec<NodeId>, Diagnostic> {
     if members.is_empty() {
         let known: Vec<String> = all.iter().map(|id| graph.node(*id).name()).collect();
         let known: Vec<&str> = known.iter().map(String::as_str).collect();
-        return Err(Diagnostic::new(format!("`{text}` is no member of `{}`", reference.stage), suggest::did_you_mean(text, known)));
+        return Err(Diagnostic::new(
+            format!("`{text}` is no member of `{}`", reference.stage),
+            suggest::did_you_mean(text, known),
+        ));
     }
     Ok(members)
 }

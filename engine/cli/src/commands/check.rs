@@ -2,7 +2,11 @@
 
 use clap::Args;
 
-use crate::{Exit, project::{PipelineArgs, Project}, render};
+use crate::{
+    Exit,
+    project::{PipelineArgs, Project},
+    render,
+};
 
 /// Validate pipeline files, run nothing.
 #[derive(Debug, Args)]
