@@ -31,12 +31,14 @@ use crate::{
     views::Views,
 };
 
+type FindWorker = Box<dyn FnOnce() -> Result<PathBuf, Failure> + Send>;
+
 /// The programs that do stages.
 pub struct Programs {
     /// `engine` itself; it is called with `job FILE`.
     engine: PathBuf,
     /// `engine-worker`; it is called with `FILE`. Looked for when a stage needs it: loading libtorch takes its time.
-    worker: LazyLock<Result<PathBuf, Failure>, Box<dyn FnOnce() -> Result<PathBuf, Failure> + Send>>,
+    worker: LazyLock<Result<PathBuf, Failure>, FindWorker>,
 }
 
 impl Programs {
