@@ -49,7 +49,7 @@ fn main() -> std::process::ExitCode {
     let exit = match Cli::parse().command {
         Command::Run(run) => commands::run::run(&run),
         Command::Plan(plan) => commands::plan::plan(&plan),
-        Command::Check(check) => commands::check::run(check),
+        Command::Check(check) => commands::check::run(&check),
         Command::Status(status) => commands::plan::status(&status),
         Command::Show(show) => commands::show::run(&show),
         Command::Graph(graph) => commands::graph::run(&graph),

@@ -128,8 +128,7 @@ fn worker(path: &Path) -> Result<PathBuf, Failure> {
 /// # Errors
 /// Text that is no reference, or names what does not exist.
 pub fn members(graph: &Graph, text: &str) -> Result<Vec<NodeId>, Diagnostic> {
-    let reference = Reference::parse(text)
-        .map_err(|error| Diagnostic::new(error.to_string(), "write `stage` or `stage[axis=label]`"))?;
+    let reference = Reference::parse(text).map_err(|error| Diagnostic::new(error.to_string(), error.hint()))?;
     let Some(all) = graph.members(&reference.stage) else {
         let names = graph.stages.iter().map(|stage| stage.name.as_str());
         return Err(Diagnostic::new(

@@ -113,6 +113,7 @@ impl RandomModel {
                 format!("{heads} heads do not divide a width of {}", shape.hidden_size),
                 "choose a divisor of `hidden_size`, or set `head_dim`",
             ));
+            return faults;
         }
         if let Some(groups) = shape.num_key_value_heads
             && !heads.is_multiple_of(groups)

@@ -47,7 +47,8 @@ macro_rules! one_of {
                             $(stringify!($key) => <$ty as serde::Deserialize>::deserialize(
                                 serde::de::value::MapDeserializer::<_, E>::new(std::iter::empty::<(&str, ())>()),
                             )
-                            .map($name::$variant),)+
+                            .map($name::$variant)
+                            .map_err(|error: E| E::custom($crate::one_of::bare(name, &error.to_string()))),)+
                             _ => Err(E::unknown_variant(name, $name::NAMES)),
                         }
                     }
@@ -55,14 +56,14 @@ macro_rules! one_of {
                     fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                         use serde::de::Error;
                         let Some(first) = map.next_key::<String>()? else {
-                            return Err(A::Error::custom(format!("nothing chosen, expected {}", $crate::one_of::listed($name::NAMES))));
+                            return Err(A::Error::custom(format!("nothing is chosen; write one of {}", $crate::one_of::listed($name::NAMES))));
                         };
                         let choice = match first.as_str() {
                             $(stringify!($key) => map.next_value::<$ty>().map($name::$variant)?,)+
                             _ => return Err(A::Error::unknown_variant(&first, $name::NAMES)),
                         };
                         if let Some(second) = map.next_key::<String>()? {
-                            return Err(A::Error::custom(format!("`{first}` and `{second}`: only one may stand here")));
+                            return Err(A::Error::custom(format!("`{first}` and `{second}` in one place; keep one of them")));
                         }
                         Ok(choice)
                     }
@@ -92,6 +93,14 @@ macro_rules! one_of {
 /// Names in backticks, joined for a message.
 pub fn listed(names: &[&str]) -> String {
     names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}
+
+/// Why a choice cannot stand as its bare name, from what its settings lack.
+pub fn bare(name: &str, lack: &str) -> String {
+    match lack.strip_prefix("missing field `").and_then(|rest| rest.split('`').next()) {
+        Some(key) => format!("`{name}` alone says too little: `{key}` is missing; write `{{{name}: {{{key}: …}}}}`"),
+        None => format!("`{name}` alone says too little; write `{{{name}: …}}`"),
+    }
 }
 
 /// The text of a `doc = "…"` attribute, else nothing: lets the macro carry doc comments into the schema.

@@ -1,7 +1,7 @@
 //! A pipeline file as it was written: its stages, their axes, and each combination of these as typed settings. Knows
 //! nothing of how stages depend on each other.
 
-use std::{path::Path, sync::Arc};
+use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -100,6 +100,14 @@ impl Pipeline {
                 ));
             }
         }
+        for key in ["vars", "profiles"] {
+            let names = top.get(key).and_then(Value::as_mapping).into_iter().flat_map(serde_yaml::Mapping::keys);
+            for name in names.filter_map(Value::as_str).filter(|name| !names::is_name(name)) {
+                let what = if key == "vars" { "variable" } else { "profile" };
+                let message = format!("`{name}` is no name for a {what}");
+                faults.push(document.fault(&root.key(key).key(name), Side::Key, message, names::RULE));
+            }
+        }
         if !top.contains_key("stages") {
             faults.push(document.fault(
                 &root,
@@ -140,6 +148,12 @@ impl Pipeline {
         if faults.is_empty() { Ok(Self { name, document, stages }) } else { Err(faults) }
     }
 
+    /// The names of the file's profiles.
+    pub fn profiles(&self) -> impl Iterator<Item = &str> {
+        let profiles = self.document.get(&YamlPath::keys(["profiles"])).and_then(Value::as_mapping);
+        profiles.into_iter().flat_map(serde_yaml::Mapping::keys).filter_map(Value::as_str)
+    }
+
     /// Every combination of a stage's own axes, typed and checked by itself.
     ///
     /// # Errors
@@ -170,7 +184,7 @@ impl Pipeline {
                     let own = typed.faults();
                     faults.extend(own.iter().map(|fault| {
                         let path = YamlPath::dotted(&fault.path);
-                        Diagnostic::new(&fault.message, &fault.hint).at(at(&path, Side::Value))
+                        Diagnostic::new(&fault.message, &fault.hint).at(at(&path, fault.side))
                     }));
                     let coordinates =
                         combination.iter().map(|(axis, entry)| (axis.name.clone(), entry.label.clone())).collect();
@@ -188,7 +202,7 @@ impl Pipeline {
             }
         }
         // The same mistake in every combination is one mistake.
-        let mut seen = std::collections::BTreeSet::new();
+        let mut seen = BTreeSet::new();
         faults.retain(|fault| seen.insert(fault.to_string()));
         if faults.is_empty() { Ok(variants) } else { Err(faults) }
     }
@@ -243,6 +257,26 @@ fn name_of(document: &Document) -> Result<String, Diagnostic> {
     }
 }
 
+/// The axes that settings use, be it through variables or through the values of other axes.
+fn axes_used(document: &Document, settings: &Value, matrix: &Matrix) -> BTreeSet<String> {
+    let mut seen = BTreeSet::new();
+    let mut open = uses(settings);
+    while let Some((scope, name)) = open.pop() {
+        if !seen.insert((scope.clone(), name.clone())) {
+            continue;
+        }
+        match scope.as_str() {
+            "vars" => open.extend(document.get(&YamlPath::keys(["vars", &name])).into_iter().flat_map(uses)),
+            "matrix" => {
+                let entries = matrix.axes.iter().filter(|axis| axis.name == name).flat_map(|axis| &axis.entries);
+                open.extend(entries.flat_map(|entry| uses(&entry.value)));
+            }
+            _ => {}
+        }
+    }
+    seen.into_iter().filter(|(scope, _)| scope == "matrix").map(|(_, name)| name).collect()
+}
+
 impl StageText {
     fn read(document: &Document, name: &str, value: &Value) -> Result<Self, Vec<Diagnostic>> {
         let base = YamlPath::keys(["stages", name]);
@@ -263,6 +297,11 @@ impl StageText {
             Some(Value::String(kind)) => {
                 let message = format!("no kind is named `{kind}`");
                 let hint = suggest::did_you_mean(kind, Stage::KINDS.iter().copied());
+                return Err(vec![document.fault(&base.key("kind"), Side::Value, message, hint)]);
+            }
+            Some(other) if !other.is_null() => {
+                let message = format!("a {} where a kind belongs", kind_of(other));
+                let hint = format!("known: {}", crate::one_of::listed(Stage::KINDS));
                 return Err(vec![document.fault(&base.key("kind"), Side::Value, message, hint)]);
             }
             _ => {
@@ -299,9 +338,9 @@ impl StageText {
         let mut settings = map.clone();
         settings.retain(|key, _| !key.as_str().is_some_and(|key| STAGE_KEYS.contains(&key)));
         let settings = Value::Mapping(settings);
-        let used = uses(&settings);
+        let used = axes_used(document, &settings, &matrix);
         for axis in &matrix.axes {
-            if !used.iter().any(|(scope, name)| scope == "matrix" && *name == axis.name) {
+            if !used.contains(&axis.name) {
                 let at = base.key("matrix").key(&axis.name);
                 let message =
                     format!("the axis `{}` is used nowhere in `{name}`: all its members would be the same", axis.name);

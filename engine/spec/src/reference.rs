@@ -21,13 +21,13 @@ pub struct Reference {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReferenceError {
     /// No stage name.
-    #[error("`{0}` names no stage: write `stage`, `stage/part` or `stage[axis=label]`")]
+    #[error("`{0}` names no stage")]
     NoStage(String),
     /// A `[` without its `]`, or text after it that is no part.
-    #[error("`{0}`: a selector is `[axis=label,…]` right after the stage's name")]
+    #[error("`{0}` has a bracket too many or too few")]
     Brackets(String),
     /// A selector entry that is not `axis=label`.
-    #[error("`{entry}` in `{text}` is no selector entry: write `axis=label`")]
+    #[error("`{entry}` in `{text}` fixes no axis")]
     Entry {
         /// The whole reference.
         text: String,
@@ -42,6 +42,23 @@ pub enum ReferenceError {
         /// The axis.
         axis: String,
     },
+}
+
+impl ReferenceError {
+    /// What to do.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::NoStage(_) => "write `stage`, `stage/part` or `stage[axis=label]`",
+            Self::Brackets(_) => "a selector is `[axis=label,…]`, right behind the stage's name",
+            Self::Entry { .. } => "write `axis=label`",
+            Self::Twice { .. } => "keep one of them",
+        }
+    }
+
+    /// The message with its hint, as a deserializer's error.
+    pub(crate) fn refused<E: de::Error>(self) -> E {
+        E::custom(format!("{self}; {}", self.hint()))
+    }
 }
 
 impl Reference {
@@ -102,7 +119,12 @@ impl fmt::Display for Reference {
 
 impl Serialize for Reference {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        if Self::parse(&self.to_string()).as_ref() == Ok(self) {
+            return serializer.collect_str(self);
+        }
+        // A label that the short form cannot hold.
+        let Self { stage, selector, part } = self;
+        LongForm { stage, selector, part }.serialize(serializer)
     }
 }
 
@@ -121,7 +143,7 @@ impl fmt::Display for Label {
         match self {
             Self::Text(text) => f.write_str(text),
             Self::Integer(number) => write!(f, "{number}"),
-            Self::Float(number) => write!(f, "{number}"),
+            Self::Float(number) => write!(f, "{}", serde_yaml::Number::from(*number)),
             Self::Bool(value) => write!(f, "{value}"),
         }
     }
@@ -138,11 +160,11 @@ impl<'de> Deserialize<'de> for Reference {
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Reference, E> {
-                Reference::parse(text).map_err(E::custom)
+                Reference::parse(text).map_err(ReferenceError::refused)
             }
 
             fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Reference, A::Error> {
-                let long = LongForm::deserialize(de::value::MapAccessDeserializer::new(map))?;
+                let long = ReadLongForm::deserialize(de::value::MapAccessDeserializer::new(map))?;
                 Ok(Reference {
                     stage: long.stage,
                     selector: long.selector.into_iter().map(|(axis, label)| (axis, label.to_string())).collect(),
@@ -156,12 +178,21 @@ impl<'de> Deserialize<'de> for Reference {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct LongForm {
+struct ReadLongForm {
     stage: String,
     #[serde(rename = "where", default)]
     selector: BTreeMap<String, Label>,
     #[serde(default)]
     part: Option<String>,
+}
+
+#[derive(Serialize)]
+struct LongForm<'a> {
+    stage: &'a String,
+    #[serde(rename = "where")]
+    selector: &'a BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    part: &'a Option<String>,
 }
 
 impl JsonSchema for Reference {
@@ -205,7 +236,7 @@ impl<'de> Deserialize<'de> for OneOrMany {
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<OneOrMany, E> {
-                Reference::parse(text).map(|reference| OneOrMany(vec![reference])).map_err(E::custom)
+                Reference::parse(text).map(|reference| OneOrMany(vec![reference])).map_err(ReferenceError::refused)
             }
 
             fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<OneOrMany, A::Error> {
@@ -218,7 +249,7 @@ impl<'de> Deserialize<'de> for OneOrMany {
                     references.push(reference);
                 }
                 if references.is_empty() {
-                    return Err(de::Error::custom("an empty list: name at least one stage"));
+                    return Err(de::Error::custom("an empty list; name at least one stage"));
                 }
                 Ok(OneOrMany(references))
             }

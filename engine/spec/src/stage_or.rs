@@ -43,7 +43,7 @@ impl<'de, T: Deserialize<'de>> de::Visitor<'de> for Visitor<T> {
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
-        Reference::parse(text).map(StageOr::Stage).map_err(E::custom)
+        Reference::parse(text).map(StageOr::Stage).map_err(crate::reference::ReferenceError::refused)
     }
 
     fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {

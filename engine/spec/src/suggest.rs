@@ -10,19 +10,32 @@ const FOREIGN: &[(&str, &str)] = &[
     ("target_modules", "targets"),
     ("lora_target", "targets"),
     ("lora_target_modules", "targets"),
-    ("use_dora", "dora"),
+    ("q_proj", "attention.q"),
+    ("k_proj", "attention.k"),
+    ("v_proj", "attention.v"),
+    ("o_proj", "attention.o"),
+    ("gate_proj", "mlp.gate"),
+    ("up_proj", "mlp.up"),
+    ("down_proj", "mlp.down"),
     ("lr", "learning_rate"),
     ("wd", "weight_decay"),
     ("betas", "beta1"),
+    ("adam_beta1", "beta1"),
+    ("adam_beta2", "beta2"),
     ("eps", "epsilon"),
     ("adam_epsilon", "epsilon"),
     ("num_train_epochs", "epochs"),
     ("num_epochs", "epochs"),
     ("max_steps", "steps"),
     ("batch_size", "size"),
+    ("batch_size", "batch"),
     ("train_batch_size", "size"),
+    ("train_batch_size", "batch"),
     ("per_device_train_batch_size", "micro"),
+    ("per_device_train_batch_size", "batch"),
     ("micro_batch_size", "micro"),
+    ("micro_batch_size", "batch"),
+    ("gradient_accumulation_steps", "micro"),
     ("gradient_accumulation_steps", "batch"),
     ("max_grad_norm", "clip"),
     ("gradient_clipping", "clip"),
@@ -41,6 +54,9 @@ const FOREIGN: &[(&str, &str)] = &[
     ("deps", "in"),
     ("outs", "out"),
     ("cmd", "run"),
+    ("variables", "vars"),
+    ("params", "vars"),
+    ("jobs", "stages"),
     ("foreach", "matrix"),
     ("type", "kind"),
     ("dtype", "precision"),
@@ -48,6 +64,25 @@ const FOREIGN: &[(&str, &str)] = &[
     ("eval_steps", "every"),
     ("load_best_model_at_end", "keep"),
     ("early_stopping_patience", "patience"),
+];
+
+/// Where settings stand whose names other tools write at the top of their configuration.
+const ELSEWHERE: &[(&str, &str)] = &[
+    ("rank", "adapter: {lora: {rank: …}}"),
+    ("alpha", "adapter: {lora: {alpha: …}}"),
+    ("dropout", "adapter: {lora: {dropout: …}}"),
+    ("targets", "adapter: {lora: {targets: …}}"),
+    ("learning_rate", "optimizer: {adamw: {learning_rate: …}}"),
+    ("weight_decay", "optimizer: {adamw: {weight_decay: …}}"),
+    ("beta1", "optimizer: {adamw: {beta1: …}}"),
+    ("beta2", "optimizer: {adamw: {beta2: …}}"),
+    ("epsilon", "optimizer: {adamw: {epsilon: …}}"),
+    ("warmup", "schedule: {linear: {warmup: …}}"),
+    ("max_new_tokens", "protocol: {generate: {max_new_tokens: …}}"),
+    ("every", "validate: {every: …}"),
+    ("keep", "validate: {keep: {best: loss}}"),
+    ("patience", "validate: {patience: …}"),
+    ("use_dora", "adapter: {dora: {…}}"),
 ];
 
 /// The known word nearest to `word`: by another tool's name for it, else by spelling.
@@ -61,18 +96,33 @@ pub fn nearest<'a, S: AsRef<str> + ?Sized + 'a>(word: &str, known: impl IntoIter
         .iter()
         .copied()
         .map(|candidate| (strsim::damerau_levenshtein(&word.to_lowercase(), &candidate.to_lowercase()), candidate))
-        .filter(|(distance, candidate)| *distance <= (candidate.chars().count().max(word.chars().count()) / 3).max(1))
-        .min_by_key(|(distance, _)| *distance)
+        .filter(|(distance, candidate)| {
+            let lengths = (candidate.chars().count(), word.chars().count());
+            *distance <= (lengths.0.max(lengths.1) / 3).max(1) && *distance < lengths.0.min(lengths.1)
+        })
+        .min_by(|(one, a), (other, b)| {
+            // Of words at the same distance the one that begins alike.
+            one.cmp(other).then(strsim::jaro_winkler(word, b).total_cmp(&strsim::jaro_winkler(word, a)))
+        })
         .map(|(_, candidate)| candidate)
 }
 
-/// A hint: the nearest known word, or all of them.
+/// Where a word belongs that is known, by its own name or another tool's, but at another place.
+fn elsewhere(word: &str) -> Option<&'static str> {
+    let ours = FOREIGN.iter().find(|(theirs, _)| *theirs == word).map_or(word, |(_, ours)| ours);
+    ELSEWHERE.iter().find(|(name, _)| *name == ours).map(|(_, form)| *form)
+}
+
+/// A hint: the nearest known word, or where the word belongs, or all that are known.
 pub fn did_you_mean<'a, S: AsRef<str> + ?Sized + 'a>(word: &str, known: impl IntoIterator<Item = &'a S>) -> String {
     let known: Vec<&str> = known.into_iter().map(AsRef::as_ref).collect();
     match nearest(word, known.iter().copied()) {
         Some(name) => format!("did you mean `{name}`?"),
         None if known.is_empty() => "there is none to choose from".to_owned(),
-        None => format!("known: {}", crate::one_of::listed(&known)),
+        None => match elsewhere(word).filter(|form| known.iter().any(|k| form.split(':').next() == Some(k))) {
+            Some(form) => format!("write `{form}`"),
+            None => format!("known: {}", crate::one_of::listed(&known)),
+        },
     }
 }
 
@@ -85,6 +135,9 @@ mod tests {
         assert_eq!(did_you_mean("rnak", ["rank", "alpha"]), "did you mean `rank`?");
         assert_eq!(did_you_mean("r", ["rank", "alpha"]), "did you mean `rank`?");
         assert_eq!(did_you_mean("lora_alpha", ["rank", "alpha"]), "did you mean `alpha`?");
+        assert_eq!(did_you_mean("row", ["raw", "rows"]), "did you mean `rows`?");
+        assert_eq!(did_you_mean("3", ["1", "2"]), "known: `1`, `2`");
+        assert_eq!(did_you_mean("lr", ["optimizer", "steps"]), "write `optimizer: {adamw: {learning_rate: …}}`");
         assert_eq!(did_you_mean("zzz", ["rank", "alpha"]), "known: `rank`, `alpha`");
     }
 }

@@ -1,3 +1,5 @@
+//! Reading rows from JSON, JSONL and SQuAD files.
+
 use std::fs;
 
 use serde_json::json;

@@ -1,3 +1,5 @@
+//! Dividing rows into splits.
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;

@@ -1,3 +1,5 @@
+//! Rendering rows by templates, and the mistakes of templates.
+
 use std::fs;
 
 use serde_json::json;

@@ -10,7 +10,7 @@ use spec::{
     one_of::listed,
     pipeline::{Pipeline, StageText, Variant},
     reference::Reference,
-    stage::{Input, Splits},
+    stage::{Input, Splits, WantedSplit},
     suggest,
     text::Side,
 };
@@ -201,6 +201,7 @@ impl<'p> Growing<'p> {
                 .at(place_of(self.pipeline, stage, variant, input, 0)));
             }
         }
+        self.check_axes(stage, variant, gathered.values().flatten())?;
         let settings = Arc::new(variant.stage.clone());
         Ok(rows
             .into_iter()
@@ -281,16 +282,44 @@ impl<'p> Growing<'p> {
         }
         for id in selected {
             let Some(known) = self.splits(*id) else { continue };
-            let missing = |split: &&(String, String)| !known.contains(&split.1.as_str());
-            if let Some((path, split)) = input.splits.iter().find(missing) {
+            if let Some(WantedSplit { name, path, side }) =
+                input.splits.iter().find(|split| !known.contains(&split.name.as_str()))
+            {
                 return Err(Diagnostic::new(
-                    format!("`{}` has no split `{split}`", reference.stage),
-                    suggest::did_you_mean(split, known.iter().copied()),
+                    format!(
+                        "`{}` has no {} `{name}`",
+                        reference.stage,
+                        if kind == "command" { "output" } else { "split" }
+                    ),
+                    suggest::did_you_mean(name, known.iter().copied()),
                 )
-                .at(self.pipeline.place(&stage.name, Some(variant), path, Side::Value)));
+                .at(self.pipeline.place(&stage.name, Some(variant), path, *side)));
             }
         }
         Ok(())
+    }
+
+    /// Whether the axes that settings name are axes of what is gathered.
+    fn check_axes<'a>(
+        &self,
+        stage: &StageText,
+        variant: &Variant,
+        gathered: impl Iterator<Item = &'a NodeId>,
+    ) -> Result<(), Diagnostic> {
+        let coordinates = gathered.flat_map(|id| &self.nodes[id.0].coordinates);
+        let known: BTreeSet<&str> = coordinates.map(|coordinate| coordinate.axis.as_str()).collect();
+        match variant.stage.axes().iter().find(|(_, axis)| !known.contains(axis)) {
+            None => Ok(()),
+            Some((path, axis)) => {
+                let hint = if known.is_empty() {
+                    "none of its inputs has axes: leave it out".into()
+                } else {
+                    suggest::did_you_mean(axis, known)
+                };
+                Err(Diagnostic::new(format!("no input of `{}` has an axis `{axis}`", stage.name), hint)
+                    .at(self.pipeline.place(&stage.name, Some(variant), path, Side::Value)))
+            }
+        }
     }
 
     /// The splits that a member leaves, where its settings or those of its input tell.

@@ -46,7 +46,7 @@ impl<'de> Deserialize<'de> for Targets {
                 match name {
                     "all-linear" => Ok(Targets::AllLinear),
                     _ if ROLES.contains(&name) => {
-                        Err(E::custom(format!("`{name}` alone: targets are a list, write `[{name}]`")))
+                        Err(E::custom(format!("`{name}` alone, where targets are a list; write `[{name}]`")))
                     }
                     _ => Err(E::unknown_variant(name, CHOICES)),
                 }
@@ -63,7 +63,7 @@ impl<'de> Deserialize<'de> for Targets {
             fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Targets, A::Error> {
                 let Some(choice) = map.next_key::<String>()? else {
                     return Err(de::Error::custom(
-                        "nothing chosen, expected a list of roles, `suffix`, `regex` or `all-linear`",
+                        "nothing is chosen; write a list of roles, `{suffix: […]}`, `{regex: …}` or `all-linear`",
                     ));
                 };
                 let targets = match choice.as_str() {
@@ -74,7 +74,7 @@ impl<'de> Deserialize<'de> for Targets {
                 };
                 match map.next_key::<String>()? {
                     Some(second) => {
-                        Err(de::Error::custom(format!("`{choice}` and `{second}`: only one may stand here")))
+                        Err(de::Error::custom(format!("`{choice}` and `{second}` in one place; keep one of them")))
                     }
                     None => Ok(targets),
                 }
@@ -140,7 +140,7 @@ impl Targets {
                     "targets.regex",
                     format!(
                         "`{pattern}` is no regular expression: {}",
-                        error.to_string().lines().last().unwrap_or_default()
+                        error.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ")
                     ),
                     "write a pattern for whole module names, such as `.*\\.q_proj`",
                 )],

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{Fault, Input, Kind, LocalPath, Program, Read, Splits};
+use super::{Fault, Input, Kind, LocalPath, Program, Read, Splits, WantedSplit};
 use crate::{
     names,
     reference::Reference,
@@ -17,6 +17,8 @@ use crate::{
 #[serde(deny_unknown_fields)]
 pub struct Command {
     /// The program and its arguments; no shell reads them. `${in.NAME}` and `${out.NAME}` are paths.
+    #[serde(deserialize_with = "words")]
+    #[schemars(with = "Vec<Word>")]
     pub run: Vec<String>,
     /// What it reads: by name, a stage (`tokens/dev`) or `{path: …}`, a file or folder of the project.
     #[serde(default, rename = "in", skip_serializing_if = "BTreeMap::is_empty")]
@@ -25,8 +27,69 @@ pub struct Command {
     #[serde(rename = "out")]
     pub outputs: BTreeMap<String, String>,
     /// The environment it sees, besides `PATH` and `HOME` (an empty folder).
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, deserialize_with = "named_words", skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(with = "BTreeMap<String, Word>")]
     pub env: BTreeMap<String, String>,
+}
+
+/// A text, or a number or truth value that is taken as the text that YAML prints for it: `${matrix.seed}` is a word.
+struct Word(String);
+
+impl<'de> Deserialize<'de> for Word {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl serde::de::Visitor<'_> for Visitor {
+            type Value = Word;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a word")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Word, E> {
+                Ok(Word(text.to_owned()))
+            }
+
+            fn visit_bool<E>(self, value: bool) -> Result<Word, E> {
+                Ok(Word(value.to_string()))
+            }
+
+            fn visit_i64<E>(self, number: i64) -> Result<Word, E> {
+                Ok(Word(number.to_string()))
+            }
+
+            fn visit_u64<E>(self, number: u64) -> Result<Word, E> {
+                Ok(Word(number.to_string()))
+            }
+
+            fn visit_f64<E>(self, number: f64) -> Result<Word, E> {
+                Ok(Word(serde_yaml::Number::from(number).to_string()))
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+impl JsonSchema for Word {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Word".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": ["string", "number", "boolean"] })
+    }
+}
+
+fn words<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    Ok(Vec::<Word>::deserialize(deserializer)?.into_iter().map(|word| word.0).collect())
+}
+
+fn named_words<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error> {
+    let words = BTreeMap::<String, Word>::deserialize(deserializer)?;
+    Ok(words.into_iter().map(|(name, word)| (name, word.0)).collect())
 }
 
 /// What a command reads.
@@ -89,7 +152,7 @@ impl Kind for Command {
             .filter_map(|(name, input)| match input {
                 CommandInput::Stage(reference) => {
                     let role = format!("in.{name}");
-                    let splits = reference.part.iter().map(|part| (role.clone(), part.clone()));
+                    let splits = reference.part.iter().map(|part| WantedSplit::by_value(&role, part));
                     Some(Input::follow(&role, reference).with_splits(splits))
                 }
                 CommandInput::Path(_) => None,
@@ -125,8 +188,12 @@ impl Kind for Command {
         if self.outputs.is_empty() {
             faults.push(Fault::new("out", "no output", "name what the program writes: `out: {text: out.txt}`"));
         }
-        for name in self.inputs.keys().chain(self.outputs.keys()).filter(|name| !names::is_name(name)) {
-            faults.push(Fault::new("", format!("`{name}` is no name"), names::RULE));
+        let ins = self.inputs.keys().map(|name| ("in", name));
+        for (side, name) in ins.chain(self.outputs.keys().map(|name| ("out", name))) {
+            if !names::is_name(name) {
+                let message = format!("`{name}` is no name for what a command reads or writes");
+                faults.push(Fault::of_map(format!("{side}.{name}"), message, names::RULE));
+            }
         }
         for (name, path) in self.outputs.iter().filter(|(_, path)| !is_inside(path)) {
             faults.push(Fault::new(

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Fault, Input, Kind, Program};
+use super::{Fault, Input, Kind, Program, WantedSplit};
 use crate::{
     files,
     metric::Metric,
@@ -56,7 +56,7 @@ impl Kind for Evaluate {
             Input::follow("data", &self.data)
                 .of_kind(&["tokenize"])
                 .only(read)
-                .with_splits(self.data.part.iter().map(|split| ("data".to_owned(), split.clone()))),
+                .with_splits(self.data.part.iter().map(|split| WantedSplit::by_value("data", split))),
         ]
     }
 

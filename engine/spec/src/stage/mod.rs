@@ -23,7 +23,7 @@ pub use train::{
     Validate,
 };
 
-use crate::reference::Reference;
+use crate::{reference::Reference, text::Side};
 
 /// The program that does a stage's work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,8 +49,31 @@ pub struct Input<'a> {
     pub files: Vec<String>,
     /// The kinds of stage that may stand here besides `command`; any where empty.
     pub kinds: &'static [&'static str],
-    /// Splits that must be among what the stage leaves, with the setting that names each.
-    pub splits: Vec<(String, String)>,
+    /// Splits that must be among what the stage leaves.
+    pub splits: Vec<WantedSplit>,
+}
+
+/// A split that an input must hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WantedSplit {
+    /// The split.
+    pub name: String,
+    /// The setting that names it.
+    pub path: String,
+    /// Whether that setting's key or its value is the name.
+    pub side: Side,
+}
+
+impl WantedSplit {
+    /// A split that is named by the value of a setting.
+    pub fn by_value(path: impl Into<String>, name: impl Into<String>) -> Self {
+        Self { name: name.into(), path: path.into(), side: Side::Value }
+    }
+
+    /// A split that is named by the key of a setting.
+    pub fn by_key(path: impl Into<String>, name: impl Into<String>) -> Self {
+        Self { side: Side::Key, ..Self::by_value(path, name) }
+    }
 }
 
 impl<'a> Input<'a> {
@@ -70,8 +93,8 @@ impl<'a> Input<'a> {
         self
     }
 
-    /// The same input, which must hold these splits: pairs of the setting that names it, and the split.
-    pub fn with_splits(mut self, splits: impl IntoIterator<Item = (String, String)>) -> Self {
+    /// The same input, which must hold these splits.
+    pub fn with_splits(mut self, splits: impl IntoIterator<Item = WantedSplit>) -> Self {
         self.splits = splits.into_iter().collect();
         self
     }
@@ -119,6 +142,8 @@ pub enum Splits<'a> {
 pub struct Fault {
     /// Where it stands, relative to the stage: `schedule.linear.warmup`.
     pub path: String,
+    /// Whether the key or the value is at fault.
+    pub side: Side,
     /// What is wrong.
     pub message: String,
     /// What to do.
@@ -126,9 +151,14 @@ pub struct Fault {
 }
 
 impl Fault {
-    /// A fault at a path.
+    /// A fault of the value at a path.
     pub fn new(path: impl Into<String>, message: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { path: path.into(), message: message.into(), hint: hint.into() }
+        Self { path: path.into(), side: Side::Value, message: message.into(), hint: hint.into() }
+    }
+
+    /// A fault of the map at a path: it lacks something, or its key is wrong.
+    pub fn of_map(path: impl Into<String>, message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { side: Side::Holder, ..Self::new(path, message, hint) }
     }
 }
 
@@ -151,6 +181,11 @@ pub trait Kind: serde::Serialize + serde::de::DeserializeOwned + schemars::JsonS
     /// The role of an input that whoever reads this stage reads too: a trained adapter carries its model.
     fn carries(&self) -> Option<&'static str> {
         None
+    }
+
+    /// The settings that name axes of the inputs, each with the axis.
+    fn axes(&self) -> Vec<(String, &str)> {
+        Vec::new()
     }
 
     /// The splits it leaves, as far as the settings tell.
@@ -225,6 +260,11 @@ macro_rules! stages {
             /// See [`Kind::carries`].
             pub fn carries(&self) -> Option<&'static str> {
                 match self { $(Self::$variant(stage) => stage.carries()),+ }
+            }
+
+            /// See [`Kind::axes`].
+            pub fn axes(&self) -> Vec<(String, &str)> {
+                match self { $(Self::$variant(stage) => stage.axes()),+ }
             }
 
             /// See [`Kind::splits`].

@@ -251,7 +251,7 @@ impl Kind for Preprocess {
         for (name, split) in self.splits.iter() {
             let at = |key: &str| format!("splits.{name}.{key}");
             if !crate::names::is_name(name) {
-                faults.push(Fault::new(
+                faults.push(Fault::of_map(
                     format!("splits.{name}"),
                     format!("`{name}` is no name for a split"),
                     crate::names::RULE,

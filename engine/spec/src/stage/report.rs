@@ -64,14 +64,21 @@ impl Kind for Report {
         self.inputs.iter().enumerate().map(gather).collect()
     }
 
+    fn axes(&self) -> Vec<(String, &str)> {
+        let rows = self.table.rows.iter().enumerate().map(|(i, axis)| (format!("table.rows.{i}"), axis.as_str()));
+        let means = self.table.mean_over.iter().enumerate();
+        rows.chain(means.map(|(i, axis)| (format!("table.mean_over.{i}"), axis.as_str()))).collect()
+    }
+
     fn faults(&self) -> Vec<Fault> {
         let mut faults = Vec::new();
         if self.inputs.is_empty() {
             faults.push(Fault::new("inputs", "nothing to report on", "name at least one stage"));
         }
-        for axis in self.table.rows.iter().filter(|axis| self.table.mean_over.contains(axis)) {
+        let averaged = self.table.mean_over.iter().enumerate();
+        for (index, axis) in averaged.filter(|(_, axis)| self.table.rows.contains(axis)) {
             faults.push(Fault::new(
-                "table.mean_over",
+                format!("table.mean_over.{index}"),
                 format!("the axis `{axis}` both makes rows and is averaged over"),
                 "keep it in one of `rows` and `mean_over`",
             ));

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::{Fault, Input, Kind, Program, Splits};
+use super::{Fault, Input, Kind, Program, Splits, WantedSplit};
 use crate::{reference::Reference, stage_or::WithFirst};
 
 /// Turns rendered rows into token ids.
@@ -350,16 +350,20 @@ impl Kind for Tokenize {
     fn inputs(&self) -> Vec<Input<'_>> {
         let mut splits = Vec::new();
         if let Overflow::BySplit(policies) = &self.overflow {
-            splits.extend(policies.keys().map(|split| (format!("overflow.{split}"), split.clone())));
+            splits.extend(policies.keys().map(|split| WantedSplit::by_key(format!("overflow.{split}"), split)));
         }
         if let TokenizerSource::Bpe(BpeTraining { splits: Some(learned), .. }) = &self.tokenizer {
             splits.extend(
-                learned.iter().enumerate().map(|(i, split)| (format!("tokenizer.bpe.splits.{i}"), split.clone())),
+                learned
+                    .iter()
+                    .enumerate()
+                    .map(|(i, split)| WantedSplit::by_value(format!("tokenizer.bpe.splits.{i}"), split)),
             );
         }
         let mut inputs = vec![Input::follow("input", &self.input).of_kind(&["preprocess"]).with_splits(splits)];
         if let TokenizerSource::Stage(reference) = &self.tokenizer {
-            inputs.push(Input::follow("tokenizer", reference).only(crate::files::TOKENIZER_FILES.map(String::from)));
+            let read = crate::files::TOKENIZER_FILES.map(String::from);
+            inputs.push(Input::follow("tokenizer", reference).of_kind(&["download", "tokenize", "train"]).only(read));
         }
         inputs
     }

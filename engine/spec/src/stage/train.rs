@@ -5,7 +5,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::{Fault, Input, Kind, Program};
+use super::{Fault, Input, Kind, Program, WantedSplit};
 use crate::{
     adapter::Adapter, files, model::ModelSource, optimizer::Optimizer, reference::Reference, schedule::Schedule,
 };
@@ -293,8 +293,8 @@ impl Kind for Train {
         let mut read =
             vec![files::split(self.train_split()), files::SPECIAL_IDS.to_owned(), files::TOKENIZER.to_owned()];
         read.extend(self.validate.iter().map(|validate| files::split(&validate.on)));
-        let mut splits = vec![("data".to_owned(), self.train_split().to_owned())];
-        splits.extend(self.validate.iter().map(|validate| ("validate.on".to_owned(), validate.on.clone())));
+        let mut splits = vec![WantedSplit::by_value("data", self.train_split())];
+        splits.extend(self.validate.iter().map(|validate| WantedSplit::by_value("validate.on", &validate.on)));
         inputs.push(Input::follow("data", &self.data).of_kind(&["tokenize"]).only(read).with_splits(splits));
         inputs
     }
@@ -306,7 +306,7 @@ impl Kind for Train {
     fn faults(&self) -> Vec<Fault> {
         let mut faults = Vec::new();
         match (self.epochs, self.steps) {
-            (None, None) => faults.push(Fault::new(
+            (None, None) => faults.push(Fault::of_map(
                 "",
                 "neither `epochs` nor `steps`",
                 "say how long to train, for example `epochs: 1`",
@@ -334,8 +334,9 @@ impl Kind for Train {
         if self.checkpoint.steps == 0 {
             faults.push(Fault::new("checkpoint.steps", "every zero steps", "give a number above zero"));
         }
-        if let Some(Validate { every: Every::Steps(0) | Every::Epochs(0), .. }) = &self.validate {
-            faults.push(Fault::new("validate.every", "every zero steps", "give a number above zero"));
+        if let Some(Validate { every: every @ (Every::Steps(0) | Every::Epochs(0)), .. }) = &self.validate {
+            let (unit, hint) = (every.name(), "give a number above zero");
+            faults.push(Fault::new(format!("validate.every.{unit}"), format!("every zero {unit}"), hint));
         }
         if let Some(Validate { patience: Some(0), .. }) = &self.validate {
             faults.push(Fault::new(

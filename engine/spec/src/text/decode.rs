@@ -63,7 +63,10 @@ pub fn explain(path: YamlPath, message: &str, root: &Value) -> Misfit {
     if let Some(name) = message.strip_prefix("unknown field `").and_then(|_| quoted.first()) {
         // serde ends the path at the map that holds the field, or at the field itself.
         let path = if path.0.last() == Some(&Segment::Key((*name).to_owned())) { path } else { path.key(name) };
-        let hint = suggest::did_you_mean(name, known.iter().copied());
+        let hint = match known {
+            [] => "take it out: there is nothing to set here".to_owned(),
+            _ => suggest::did_you_mean(name, known.iter().copied()),
+        };
         return Misfit { path, side: Side::Key, message: format!("unknown key `{name}`"), hint };
     }
     if let Some(name) = message.strip_prefix("unknown variant `").and_then(|_| quoted.first()) {
@@ -74,7 +77,7 @@ pub fn explain(path: YamlPath, message: &str, root: &Value) -> Misfit {
     }
     if let Some(name) = message.strip_prefix("missing field `").and_then(|_| quoted.first()) {
         let hint = format!("add `{name}: …`");
-        return Misfit { path, side: Side::Key, message: format!("`{name}` is missing"), hint };
+        return Misfit { path, side: Side::Holder, message: format!("`{name}` is missing"), hint };
     }
     for prefix in ["invalid type: ", "invalid value: ", "invalid length: "] {
         let Some(rest) = message.strip_prefix(prefix) else { continue };
@@ -86,6 +89,10 @@ pub fn explain(path: YamlPath, message: &str, root: &Value) -> Misfit {
             "put it in quotes to make it text".to_owned()
         } else if got.starts_with("string \"${") {
             "`${…}` is not replaced in a key of this kind; write the value itself".to_owned()
+        } else if expected.contains("number") && text_of(got).is_some_and(|text| text.parse::<f64>().is_ok()) {
+            "write it without quotes".to_owned()
+        } else if let Some(first) = expected.strip_prefix("one of `").and_then(|names| names.split('`').next()) {
+            format!("write a map with one of these keys, for example `{{{first}: …}}`")
         } else {
             format!("give {expected}")
         };
@@ -96,8 +103,13 @@ pub fn explain(path: YamlPath, message: &str, root: &Value) -> Misfit {
             hint,
         };
     }
-    let hint = "see the reference of this key in docs/pipeline.md".to_owned();
-    Misfit { path, side: Side::Value, message: message.to_owned(), hint }
+    // A message of this crate's own carries its hint behind a semicolon.
+    let (message, hint) = message.rsplit_once("; ").unwrap_or((message, "look this key up in docs/pipeline.md"));
+    Misfit { path, side: Side::Value, message: message.to_owned(), hint: hint.to_owned() }
+}
+
+fn text_of(got: &str) -> Option<&str> {
+    got.strip_prefix("string \"")?.strip_suffix('"')
 }
 
 fn in_words(expected: &str) -> String {

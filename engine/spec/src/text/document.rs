@@ -51,7 +51,7 @@ impl Document {
     pub fn read(source: Arc<Source>) -> Result<Self, Diagnostic> {
         let value: Value = serde_yaml::from_str(&source.text).map_err(|error| syntax(&source, &error))?;
         let value = tidy(value, &YamlPath::root())
-            .map_err(|(path, message, hint)| Diagnostic::new(message, hint).at(source.locate(&path, Side::Key)))?;
+            .map_err(|(path, side, message, hint)| Diagnostic::new(message, hint).at(source.locate(&path, side)))?;
         Ok(Self { source, value, origins: Origins::default() })
     }
 
@@ -94,7 +94,7 @@ pub fn get<'v>(value: &'v Value, path: &[Segment]) -> Option<&'v Value> {
 }
 
 /// Makes keys words, and refuses what YAML allows and people trip over.
-fn tidy(value: Value, path: &YamlPath) -> Result<Value, (YamlPath, String, String)> {
+pub(super) fn tidy(value: Value, path: &YamlPath) -> Result<Value, (YamlPath, Side, String, String)> {
     Ok(match value {
         Value::Mapping(map) => {
             let mut tidied = serde_yaml::Mapping::with_capacity(map.len());
@@ -106,6 +106,7 @@ fn tidy(value: Value, path: &YamlPath) -> Result<Value, (YamlPath, String, Strin
                     _ => {
                         return Err((
                             path.clone(),
+                            Side::Key,
                             "a key that is no word".into(),
                             "keys are words, such as `rank:`".into(),
                         ));
@@ -115,6 +116,7 @@ fn tidy(value: Value, path: &YamlPath) -> Result<Value, (YamlPath, String, Strin
                 if key == "<<" {
                     return Err((
                         below,
+                        Side::Key,
                         "`<<` merge keys are not part of the language".into(),
                         "put what is shared under `vars:` and write `\"${vars.NAME}\"`".into(),
                     ));
@@ -129,6 +131,7 @@ fn tidy(value: Value, path: &YamlPath) -> Result<Value, (YamlPath, String, Strin
         Value::Tagged(tagged) => {
             return Err((
                 path.clone(),
+                Side::Value,
                 format!("the tag `{}` is not part of the language", tagged.tag),
                 "write the value without a tag".into(),
             ));
@@ -167,6 +170,14 @@ fn syntax(source: &Arc<Source>, error: &serde_yaml::Error) -> Diagnostic {
         )
     } else if line.contains('\t') {
         ("a tab where YAML wants spaces".to_owned(), "indent with spaces".to_owned(), None)
+    } else if message.contains("more than one document") {
+        let message = "two YAML documents in one file".to_owned();
+        let second =
+            text.match_indices("\n---").map(|(newline, _)| newline + 1).find(|at| !text[..*at].trim().is_empty());
+        (message, "give each pipeline a file of its own".to_owned(), second.map(|at| source.span(at, at + 3)))
+    } else if message.contains("mapping values are not allowed") {
+        let message = "a second `: ` on one line".to_owned();
+        (message, "put a text that holds `: ` in quotes, and each key on a line of its own".to_owned(), None)
     } else {
         (
             format!("this is no YAML: {message}"),
@@ -197,11 +208,11 @@ fn suspicious_line<'t>(text: &'t str, line: &'t str) -> Option<(usize, &'t str, 
         if let Some(found) = find(r#"[\[{][^"'#]*?(\$\{[^}"']*\}?)"#) {
             return Some((offset + found.start(), found.as_str(), "inside `{…}` and `[…]`, quote it: `\"${…}\"`"));
         }
-        if let Some(found) = find(r#"\[[^"'#]*?([\w-]+\[[^\]"']*\](?:/[\w-]+)?)"#) {
+        if let Some(found) = find(r#"[\[{][^"'#]*?([\w-]+\[[^\]"']*\](?:/[\w-]+)?)"#) {
             return Some((
                 offset + found.start(),
                 found.as_str(),
-                "inside a list, quote it: `[\"stage[axis=label]\"]`",
+                "inside `{…}` and `[…]`, quote it: `\"stage[axis=label]\"`",
             ));
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_yaml::Value;
 
 use super::{
-    document::{Document, get},
+    document::{Document, get, tidy},
     path::{Segment, YamlPath},
     source::{Side, Source},
 };
@@ -67,8 +67,10 @@ impl Document {
             .at(Some(whole.span(path.len() + 1, argument.len())))
         })?;
         let path_place = whole.span(0, path.len());
-        self.set(&YamlPath::dotted(path), value, Source::new("--set", text), YamlPath::root())
-            .map_err(|fault| fault.at(Some(path_place)))
+        let written = Source::new(format!("--set {path}"), text);
+        let value = tidy(value, &YamlPath::root())
+            .map_err(|(at, side, message, hint)| Diagnostic::new(message, hint).at(written.locate(&at, side)))?;
+        self.set(&YamlPath::dotted(path), value, written, YamlPath::root()).map_err(|fault| fault.at(Some(path_place)))
     }
 
     fn set(&mut self, path: &YamlPath, value: Value, source: Arc<Source>, written: YamlPath) -> Result<(), Diagnostic> {
@@ -89,8 +91,10 @@ impl Document {
             if get(&self.value, step).is_none() {
                 let known = keys_of(get(&self.value, &step[..length - 1]));
                 let word = YamlPath(vec![step[length - 1].clone()]).to_string();
+                let step = YamlPath(step.to_vec());
+                let nowhere = if step == *path { String::new() } else { format!("`{path}` leads nowhere: ") };
                 return Err(Diagnostic::new(
-                    format!("`{path}` leads nowhere: there is no `{}`", YamlPath(step.to_vec())),
+                    format!("{nowhere}there is no `{step}`"),
                     suggest::did_you_mean(&word, &known),
                 ));
             }

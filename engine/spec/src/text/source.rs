@@ -27,6 +27,8 @@ pub enum Side {
     Key,
     /// The value.
     Value,
+    /// The key of a map that lacks something, or the map itself where it has no key: wherever the map was written.
+    Holder,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -52,8 +54,9 @@ impl Source {
             steps = steps.split_last()?.1;
         };
         let (start, end) = match (side, found.key) {
-            (Side::Key, Some(key)) => key,
-            (Side::Value, Some(key)) if !exact => key,
+            (Side::Key | Side::Holder, Some(key)) => key,
+            // Where nothing was written, the key is what can be shown.
+            (Side::Value, Some(key)) if !exact || found.value.0 == found.value.1 => key,
             _ => found.value,
         };
         Some(self.span(start, end))
@@ -158,7 +161,7 @@ mod tests {
     #[test]
     fn keys_and_values_are_found() {
         assert_eq!(at(TEXT, "stages.a.kind", Side::Key), ("kind".into(), 3, 7));
-        assert_eq!(at(TEXT, "stages.a.list.1.b", Side::Value), ("'two'".into(), 3, 29));
+        assert_eq!(at(TEXT, "stages.a.list.1.b", Side::Value), ("'two'".into(), 3, 30));
         assert_eq!(at(TEXT, "stages.c.d", Side::Value), ("3".into(), 5, 8));
         assert_eq!(at(TEXT, "name", Side::Value), ("é".into(), 1, 7));
     }

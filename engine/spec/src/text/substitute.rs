@@ -240,7 +240,7 @@ impl Work<'_> {
                     _ => Vec::new(),
                 };
                 return Err(fault(
-                    format!("`${{{inner}}}`: there is no `{step}` in it"),
+                    format!("`${{{inner}}}`: there is no `{step}` in `{written}`"),
                     if known.is_empty() {
                         format!("it is a {}", kind_of(&value))
                     } else {

@@ -1,0 +1,233 @@
+//! The pipeline language as the `engine` program reads it: every file of `tests/pipelines/invalid` is refused with the
+//! place, text and hint that its last lines name, and every file of `tests/pipelines/valid` has the members that its
+//! last lines name. Knows no run.
+//!
+//! What is expected stands in each file, as comments at its end. Of a file that is refused, one mistake:
+//!
+//! ```text
+//! # 7:12 rnak                       line, column and the text that is shown
+//! # error: unknown key `rnak`       a part of the message
+//! # hint: did you mean `rank`?      a part of what to do
+//! ```
+//!
+//! Of a valid file, its members in order, and with `# profile: NAME` those under a profile:
+//!
+//! ```text
+//! # member: tuned[seed=0]
+//! ```
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use plan::graph::Graph;
+use serde_json::Value;
+use spec::{pipeline::Pipeline, stage::Stage, text::Source};
+
+/// A mistake as `engine check --json` prints it, or as a file expects it.
+#[derive(Debug, PartialEq)]
+struct Mistake {
+    line: u64,
+    column: u64,
+    text: String,
+    message: String,
+    hint: String,
+}
+
+fn folder(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(name)
+}
+
+/// The pipeline files of a folder, sorted.
+fn files(name: &str) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = std::fs::read_dir(folder(name))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| {
+            let name = path.to_string_lossy();
+            name.ends_with(".yaml") && !name.ends_with(".lock.yaml")
+        })
+        .collect();
+    files.sort();
+    files
+}
+
+fn check(file: &Path, arguments: &[&str]) -> Output {
+    let program = Command::new(env!("CARGO_BIN_EXE_engine"))
+        .arg("check")
+        .args(arguments)
+        .arg(file.file_name().unwrap())
+        .current_dir(file.parent().unwrap())
+        .env("NO_COLOR", "1")
+        .output();
+    program.unwrap()
+}
+
+fn word(value: &Value, key: &str) -> String {
+    value[key].as_str().unwrap_or_default().to_owned()
+}
+
+/// What `engine check --json` says of a file.
+fn mistakes(file: &Path) -> Vec<Mistake> {
+    let output = check(file, &["--json"]);
+    assert_eq!(output.status.code(), Some(2), "{}: {}", file.display(), String::from_utf8_lossy(&output.stderr));
+    assert!(output.stderr.is_empty(), "{}: with `--json`, mistakes are for programs", file.display());
+    let lines = String::from_utf8(output.stdout).unwrap();
+    lines
+        .lines()
+        .map(|line| {
+            let mistake: Value = serde_json::from_str(line).unwrap();
+            assert_eq!(mistake["file"], file.file_name().unwrap().to_str().unwrap());
+            Mistake {
+                line: mistake["line"].as_u64().unwrap_or_default(),
+                column: mistake["column"].as_u64().unwrap_or_default(),
+                text: word(&mistake, "text"),
+                message: word(&mistake, "message"),
+                hint: word(&mistake, "hint"),
+            }
+        })
+        .collect()
+}
+
+/// What a file expects of its refusal.
+fn expected(file: &Path) -> Mistake {
+    let text = std::fs::read_to_string(file).unwrap();
+    let lines: Vec<&str> = text.lines().rev().take(3).collect();
+    let [hint, message, place] = lines.as_slice() else { panic!("{}: no expectation", file.display()) };
+    let read = |line: &str, mark: &str| match line.strip_prefix(mark) {
+        Some(rest) => rest.to_owned(),
+        None => panic!("{}: `{line}` does not begin with `{mark}`", file.display()),
+    };
+    let place = read(place, "# ");
+    let (position, shown) = place.split_once(' ').unwrap();
+    let (line, column) = position.split_once(':').unwrap();
+    Mistake {
+        line: line.parse().unwrap(),
+        column: column.parse().unwrap(),
+        text: shown.to_owned(),
+        message: read(message, "# error: "),
+        hint: read(hint, "# hint: "),
+    }
+}
+
+#[test]
+fn invalid_files_are_refused_where_and_why_they_say() {
+    let files = files("tests/pipelines/invalid");
+    assert!(files.len() >= 45, "{} files", files.len());
+    let mut wrong = Vec::new();
+    for file in &files {
+        let expected = expected(file);
+        let found = mistakes(file);
+        let fits = match found.as_slice() {
+            [one] => {
+                (one.line, one.column, &one.text) == (expected.line, expected.column, &expected.text)
+                    && one.message.contains(&expected.message)
+                    && one.hint.contains(&expected.hint)
+            }
+            _ => false,
+        };
+        if !fits {
+            wrong.push(format!("{}\n  expected {expected:?}\n  found {found:?}", file.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn people_see_the_place_the_message_and_the_hint() {
+    let words = |text: &str| text.split_whitespace().filter(|w| *w != "│").collect::<Vec<_>>().join(" ");
+    for file in files("tests/pipelines/invalid") {
+        let output = check(&file, &[]);
+        assert_eq!(output.status.code(), Some(2), "{}", file.display());
+        assert!(output.stdout.is_empty(), "{}", file.display());
+        let shown = String::from_utf8(output.stderr).unwrap();
+        let expected = expected(&file);
+        let place = format!("{}:{}:{}]", file.file_name().unwrap().to_string_lossy(), expected.line, expected.column);
+        assert!(shown.contains(&place), "{place} is not in\n{shown}");
+        for part in [&expected.message, &expected.hint] {
+            assert!(words(&shown).contains(&words(part)), "`{part}` is not in\n{shown}");
+        }
+        assert!(!shown.contains("mistakes"), "more than one mistake:\n{shown}");
+    }
+}
+
+fn read(file: &Path, profile: Option<&str>) -> (Pipeline, Graph) {
+    let source = Source::new(file.display().to_string(), std::fs::read_to_string(file).unwrap());
+    let pipeline = Pipeline::read(source, profile, &[]).unwrap_or_else(|faults| panic!("{faults:?}"));
+    let graph = Graph::expand(&pipeline).unwrap_or_else(|faults| panic!("{faults:?}"));
+    (pipeline, graph)
+}
+
+#[test]
+fn valid_files_have_the_members_they_name() {
+    let files = files("tests/pipelines/valid");
+    assert!(files.len() >= 10, "{} files", files.len());
+    for file in &files {
+        let output = check(file, &[]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(0), "{}: {said}", file.display());
+        let text = std::fs::read_to_string(file).unwrap();
+        let mut expected: Vec<(Option<&str>, Vec<&str>)> = vec![(None, Vec::new())];
+        for line in text.lines() {
+            if let Some(profile) = line.strip_prefix("# profile: ") {
+                expected.push((Some(profile), Vec::new()));
+            } else if let Some(member) = line.strip_prefix("# member: ") {
+                expected.last_mut().unwrap().1.push(member);
+            }
+        }
+        for (profile, members) in expected {
+            let (_, graph) = read(file, profile);
+            let ids = graph.stages.iter().flat_map(|stage| &stage.members);
+            let names: Vec<String> = ids.map(|id| graph.node(*id).name()).collect();
+            assert_eq!(names, members, "{} with profile {profile:?}", file.display());
+        }
+    }
+}
+
+#[test]
+fn settings_survive_being_written_and_read() {
+    let mut stages = 0;
+    for file in files("tests/pipelines/valid").into_iter().chain(files("pipelines")) {
+        let (pipeline, graph) = read(&file, None);
+        let profiles: Vec<&str> = pipeline.profiles().collect();
+        let graphs = std::iter::once(graph).chain(profiles.iter().map(|profile| read(&file, Some(profile)).1));
+        for node in graphs.flat_map(|graph| graph.nodes) {
+            let text = serde_json::to_string(&node.settings.settings().unwrap()).unwrap();
+            let read = Stage::deserialize(node.settings.kind(), &mut serde_json::Deserializer::from_str(&text));
+            let read = read.unwrap().unwrap_or_else(|error| panic!("{}: {error}: {text}", node.name()));
+            assert_eq!(read, *node.settings, "{}", node.name());
+            stages += 1;
+        }
+    }
+    assert!(stages > 20);
+}
+
+#[test]
+fn what_has_no_place_is_said_without_one() {
+    let file = folder("tests/pipelines/valid").join("no-such-file.yaml");
+    let output = check(&file, &["--json"]);
+    assert_eq!(output.status.code(), Some(2));
+    let mistake: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&mistake["line"], &mistake["text"]), (&Value::Null, &Value::Null));
+    assert!(word(&mistake, "message").starts_with("cannot read no-such-file.yaml"));
+}
+
+#[test]
+fn arguments_are_shown_where_they_are_wrong() {
+    let file = folder("tests/pipelines/valid").join("profile.yaml");
+    for (arguments, name, text, message, hint) in [
+        (["--set", "vars.rwos=1"], "--set", "vars.rwos", "there is no `vars.rwos`", "did you mean `rows`?"),
+        (["--set", "vars.rows"], "--set", "vars.rows", "`vars.rows` sets nothing", "write `--set vars.rows=256`"),
+        (["--set", "vars.rows=few"], "--set vars.rows", "few", "the text \"few\" where", "a number of rows above zero"),
+        (["--set", "vars.rows=!x 1"], "--set vars.rows", "!x 1", "the tag `!x`", "without a tag"),
+        (["--profile", "shrot"], "profile.yaml", "", "no profile is named `shrot`", "did you mean `short`?"),
+    ] {
+        let output = check(&file, &["--json", arguments[0], arguments[1]]);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        let mistake: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!((word(&mistake, "file"), word(&mistake, "text")), (name.to_owned(), text.to_owned()));
+        assert!(word(&mistake, "message").contains(message), "{mistake}");
+        assert!(word(&mistake, "hint").contains(hint), "{mistake}");
+    }
+}
