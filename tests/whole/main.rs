@@ -4,6 +4,10 @@
 
 mod arguments;
 mod cache;
+mod commands;
+mod data;
 mod interrupts;
 mod mistakes;
 mod project;
+mod tiny;
+mod training;

@@ -213,14 +213,14 @@ impl Ran {
     pub fn did(&self, members: &[&str]) -> &Self {
         let mut members: Vec<String> = members.iter().map(|name| (*name).to_owned()).collect();
         members.sort_unstable();
-        assert_eq!(self.members("finished"), members, "{:#?}\n{}", self.events, self.said.err);
+        assert_eq!(self.members("finished"), members, "{}\n{}", self.said.out, self.said.err);
         self
     }
 
     /// These members were started and failed, no other.
     #[track_caller]
     pub fn failed(&self, members: &[&str]) -> &Self {
-        assert_eq!(self.members("failed"), members, "{:#?}\n{}", self.events, self.said.err);
+        assert_eq!(self.members("failed"), members, "{}\n{}", self.said.out, self.said.err);
         self
     }
 
@@ -236,7 +236,7 @@ impl Ran {
     #[track_caller]
     pub fn failure(&self) -> String {
         let failures: Vec<&Value> = self.events.iter().filter(|told| told["event"] == "failed").collect();
-        assert_eq!(failures.len(), 1, "{:#?}\n{}", self.events, self.said.err);
+        assert_eq!(failures.len(), 1, "{}\n{}", self.said.out, self.said.err);
         let part = |name: &str| failures[0]["failure"][name].as_str().unwrap_or_default().to_owned();
         [part("message"), part("place"), part("hint")].join("\n")
     }
@@ -248,11 +248,6 @@ impl Ran {
         let failure = self.failure();
         texts.iter().for_each(|text| assert!(failure.contains(text), "no `{text}` in\n{failure}"));
         self
-    }
-
-    /// What stages said, as JSON.
-    pub fn stages_said(&self) -> impl Iterator<Item = &Value> {
-        self.events.iter().filter(|told| told["event"] == "said").map(|told| &told["said"])
     }
 
     /// Why a member ran: each part with its old and new value.
@@ -295,12 +290,19 @@ impl Drop for Started {
 
 /// Whether any program works below a folder, or was started with it among its words.
 pub fn is_used(folder: &Path) -> bool {
+    !users(folder).is_empty()
+}
+
+/// The programs that work below a folder, or were started with it among their words.
+pub fn users(folder: &Path) -> Vec<u32> {
     let name = folder.as_os_str().as_encoded_bytes();
-    let me = std::process::id().to_string();
-    let Ok(processes) = fs::read_dir("/proc") else { return false };
-    processes.flatten().filter(|process| process.file_name().to_str() != Some(&me)).any(|process| {
-        let within = fs::read_link(process.path().join("cwd")).is_ok_and(|cwd| cwd.starts_with(folder));
-        let words = fs::read(process.path().join("cmdline")).unwrap_or_default();
+    let uses = |id: &u32| {
+        let process = PathBuf::from(format!("/proc/{id}"));
+        let within = fs::read_link(process.join("cwd")).is_ok_and(|cwd| cwd.starts_with(folder));
+        let words = fs::read(process.join("cmdline")).unwrap_or_default();
         within || words.windows(name.len()).any(|part| part == name)
-    })
+    };
+    let ids = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let ids = ids.filter_map(|process| process.file_name().to_str()?.parse().ok());
+    ids.filter(|id| *id != std::process::id()).filter(uses).collect()
 }
