@@ -86,10 +86,10 @@ fn previews() {
     let early = project.engine(&["preview", FILE, "tokens"]);
     early.exit(1).warns(&["`tokens` is not made yet", "engine run pipelines/p.yaml --until tokens"]);
     project.run(&[]).exit(0);
-    project.engine(&["preview", FILE, "rows", "--split", "train", "--rows", "1"]).exit(0).says(&[
-        "── train · row 1 · row-0",
-        "thing 0 is▸ red",
-    ]);
+    project
+        .engine(&["preview", FILE, "rows", "--split", "train", "--rows", "1"])
+        .exit(0)
+        .says(&["── train · row 1 · row-0", "thing 0 is▸ red"]);
     let tokens = project.engine(&["preview", FILE, "tokens", "--split", "test"]);
     tokens.exit(0).says(&["── test · row-40", "with loss", "⟦", "⟧"]);
     project.engine(&["preview", FILE, "raw"]).exit(1).warns(&["it leaves no rows"]);
