@@ -159,7 +159,8 @@ impl Plain<'_> {
 }
 
 fn spinning() -> ProgressStyle {
-    ProgressStyle::with_template("  {spinner} {prefix}  {wide_msg}").unwrap_or_else(|_| ProgressStyle::default_spinner())
+    ProgressStyle::with_template("  {spinner} {prefix}  {wide_msg}")
+        .unwrap_or_else(|_| ProgressStyle::default_spinner())
 }
 
 fn moving() -> ProgressStyle {
@@ -228,7 +229,9 @@ pub fn figure(value: f64) -> String {
 fn as_json(graph: &Graph, happened: &Happened<'_>) -> serde_json::Value {
     let member = |id: &NodeId| graph.node(*id).name();
     match happened {
-        Happened::Cached(id, record) => json!({"event": "cached", "member": member(id), "key": record.key, "headline": record.headline}),
+        Happened::Cached(id, record) => {
+            json!({"event": "cached", "member": member(id), "key": record.key, "headline": record.headline})
+        }
         Happened::Started(id, why) => json!({"event": "started", "member": member(id), "why": why}),
         Happened::Waiting(id) => json!({"event": "waiting", "member": member(id)}),
         Happened::Said(id, event) => json!({"event": "said", "member": member(id), "said": event}),

@@ -27,8 +27,6 @@ pub struct PipelineArgs {
 pub struct Project {
     /// The folder that paths of the file are relative to.
     pub root: PathBuf,
-    /// The file as written, overrides done.
-    pub pipeline: Pipeline,
     /// Its members and edges.
     pub graph: Graph,
     /// The name that results and lock are kept under: the pipeline's, with the profile or variant.
@@ -48,7 +46,8 @@ impl Project {
             vec![Diagnostic::new(format!("cannot read {shown}: {error}"), unreadable_hint(&args.file))]
         })?;
         let text = String::from_utf8(text).map_err(|error| {
-            let line = error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1;
+            let line =
+                error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1;
             vec![Diagnostic::new(format!("{shown}: line {line} is not UTF-8"), "save the file as UTF-8")]
         })?;
         let text = text.strip_prefix('\u{feff}').map_or(text.clone(), str::to_owned);
@@ -68,7 +67,7 @@ impl Project {
         let has_lock = args.set.is_empty() || args.variant.is_some();
         let folder = args.file.parent().map(Path::to_path_buf).unwrap_or_default();
         let lock = has_lock.then(|| folder.join(format!("{variant}.lock.yaml")));
-        Ok(Self { root, pipeline, graph, variant, lock })
+        Ok(Self { root, graph, variant, lock })
     }
 }
 

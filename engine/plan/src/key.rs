@@ -178,7 +178,12 @@ mod tests {
     #[test]
     fn a_changed_setting_is_named_with_both_values() {
         let lora = |rank: u32| {
-            key(&format!("{{model: m, data: d, epochs: 1, adapter: {{lora: {{rank: {rank}, alpha: 8, targets: all-linear}}}}}}"), "train")
+            key(
+                &format!(
+                    "{{model: m, data: d, epochs: 1, adapter: {{lora: {{rank: {rank}, alpha: 8, targets: all-linear}}}}}}"
+                ),
+                "train",
+            )
         };
         let difference = lora(16).differences(&lora(8));
         assert_eq!(

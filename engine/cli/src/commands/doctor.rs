@@ -23,7 +23,9 @@ pub fn run(doctor: &Doctor) -> Exit {
         Ok(path) => {
             println!("worker     {}", path.display());
             match Command::new(&path).arg("--describe").output() {
-                Ok(output) => String::from_utf8_lossy(&output.stdout).lines().for_each(|line| println!("           {line}")),
+                Ok(output) => {
+                    String::from_utf8_lossy(&output.stdout).lines().for_each(|line| println!("           {line}"))
+                }
                 Err(error) => println!("           cannot be asked: {error}"),
             }
         }
@@ -77,7 +79,9 @@ fn store(folder: &std::path::Path) -> bool {
         damaged += 1;
         match store.forget_damaged(&record) {
             Ok(true) => println!("store      {} was damaged and is mended", record.name),
-            Ok(false) => println!("store      {} is damaged and will be made anew: {}", record.name, broken[0].display()),
+            Ok(false) => {
+                println!("store      {} is damaged and will be made anew: {}", record.name, broken[0].display())
+            }
             Err(error) => println!("store      {} is damaged: {error}", record.name),
         }
     }

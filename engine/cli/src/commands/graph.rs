@@ -3,7 +3,11 @@
 use clap::{Args, ValueEnum};
 use plan::graph::Graph;
 
-use crate::{Exit, project::{PipelineArgs, Project}, render};
+use crate::{
+    Exit,
+    project::{PipelineArgs, Project},
+    render,
+};
 
 /// Show the stages and what they read.
 #[derive(Debug, Args)]
@@ -70,7 +74,8 @@ fn as_text(graph: &Graph) -> String {
         let read: Vec<&str> = read.iter().map(|place| graph.stages[*place].name.as_str()).collect();
         let arrow = if read.is_empty() { String::new() } else { format!(" ← {}", read.join(", ")) };
         text.push_str(&format!("{:<widest$}  {}{times}{arrow}\n", stage.name, stage.kind));
-        let labels: Vec<String> = axes(graph, stage).into_iter().map(|(axis, labels)| format!("{axis}: {}", labels.join(", "))).collect();
+        let labels: Vec<String> =
+            axes(graph, stage).into_iter().map(|(axis, labels)| format!("{axis}: {}", labels.join(", "))).collect();
         if !labels.is_empty() {
             text.push_str(&format!("{:widest$}  {}\n", "", labels.join(" · ")));
         }

@@ -144,9 +144,18 @@ pub fn status(status: &Status) -> Exit {
             let name = &names[id.0];
             let line = match &surveyed.survey[id.0] {
                 Freshness::Fresh(record) => {
-                    let figures: Vec<String> =
-                        record.headline.iter().take(3).map(|(name, value)| format!("{name} {}", figure(*value))).collect();
-                    format!("fresh    {:>9}  {:>10}  {}", size(record.tree.size()), duration(record.seconds), figures.join(" · "))
+                    let figures: Vec<String> = record
+                        .headline
+                        .iter()
+                        .take(3)
+                        .map(|(name, value)| format!("{name} {}", figure(*value)))
+                        .collect();
+                    format!(
+                        "fresh    {:>9}  {:>10}  {}",
+                        size(record.tree.size()),
+                        duration(record.seconds),
+                        figures.join(" · ")
+                    )
                 }
                 Freshness::Stale(keyed) => match surveyed.session.store.unfinished(&keyed.digest) {
                     Some(plan::store::Unfinished::Running) => "running".into(),

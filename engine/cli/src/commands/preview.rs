@@ -87,7 +87,10 @@ fn show(preview: &Preview, project: &Project, id: plan::graph::NodeId) -> Result
     }
     if let Some(wanted) = &preview.split {
         if !splits.contains(wanted) {
-            return Err(failure(format!("`{}` has no split `{wanted}`", node.name()), spec::suggest::did_you_mean(wanted, &splits)));
+            return Err(failure(
+                format!("`{}` has no split `{wanted}`", node.name()),
+                spec::suggest::did_you_mean(wanted, &splits),
+            ));
         }
         splits.retain(|split| split == wanted);
     }

@@ -176,7 +176,11 @@ fn write_lock(path: &Path, project: &Project, session: &Session, outcome: &Outco
         }
         lock.results.insert(name, result);
     }
-    lock.write(path).map(drop).map_err(|error| Failure { message: error.to_string(), place: None, hint: Some(error.hint()) })
+    lock.write(path).map(drop).map_err(|error| Failure {
+        message: error.to_string(),
+        place: None,
+        hint: Some(error.hint()),
+    })
 }
 
 fn figures(result: &LockedResult) -> String {

@@ -66,7 +66,11 @@ fn align(text: &mut String, table: &[Vec<String>]) {
             .iter()
             .zip(&widths)
             .enumerate()
-            .map(|(column, (cell, width))| if column == 0 { format!("{cell:<width$}") } else { format!("{cell:>width$}") })
+            .map(
+                |(column, (cell, width))| {
+                    if column == 0 { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
+                },
+            )
             .collect();
         text.push_str(&format!("  {}\n", line.join("  ").trim_end()));
     }
@@ -81,7 +85,8 @@ mod tests {
         let page = "# A report\n\n## Scores\n\n### exact\n\n| | exact | f1 |\n|---|---:|---:|\n| lora\\_a | **81.0** ± 0.5 | 9 |\n| x | 7.25 | 10 |\n\n## Training\n\n| no | more |\n";
         assert_eq!(
             comparison(page),
-            "A report\nexact\n             exact  f1\n  lora_a  81.0 ± 0.5   9\n  x             7.25  10\n".replace("             exact", "               exact")
+            "A report\nexact\n             exact  f1\n  lora_a  81.0 ± 0.5   9\n  x             7.25  10\n"
+                .replace("             exact", "               exact")
         );
     }
 }

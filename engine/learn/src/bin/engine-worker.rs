@@ -1,5 +1,6 @@
 //! `engine-worker JOB.json` does one stage that needs tensors; `engine-worker --build-id` says from which sources it was
-//! built. Events go to standard output, one JSON object a line; everything else to standard error.
+//! built, `--describe` what it computes with. Events go to standard output, one JSON object a line; everything else to
+//! standard error.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -11,6 +12,11 @@ fn main() -> ExitCode {
             println!("{}", build_id::BUILD_ID);
             ExitCode::SUCCESS
         }
+        [option] if option == "--describe" => {
+            learn::worker::open_cuda();
+            print!("{}", learn::worker::describe());
+            ExitCode::SUCCESS
+        }
         [job] => {
             learn::worker::open_cuda();
             match learn::worker::run(Path::new(job)) {
@@ -20,7 +26,7 @@ fn main() -> ExitCode {
         }
         _ => {
             eprintln!(
-                "usage: engine-worker JOB.json\n       engine-worker --build-id\n\n`engine run` starts this program."
+                "usage: engine-worker JOB.json\n       engine-worker --build-id | --describe\n\n`engine run` starts this program."
             );
             ExitCode::from(2)
         }

@@ -37,6 +37,12 @@ fn libtorch_folder() -> Option<PathBuf> {
     path.parent().map(PathBuf::from)
 }
 
+/// What this program computes with, a line each: for `engine doctor`.
+pub fn describe() -> String {
+    let devices = if Cuda::is_available() { Cuda::device_count() } else { 0 };
+    format!("libtorch {}\nCUDA devices: {devices}\n", env!("LIBTORCH_VERSION"))
+}
+
 /// The device that a job wants.
 pub fn choose(wanted: Wanted) -> Result<Device> {
     match wanted {

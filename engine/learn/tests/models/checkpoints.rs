@@ -29,6 +29,9 @@ fn config(folder: &Path, change: impl FnOnce(&mut Value)) {
     change_json(&folder.join("config.json"), change);
 }
 
+/// A change of a settings file.
+type Edit = fn(&mut Value);
+
 #[test]
 fn configurations_that_do_not_fit_the_weights() {
     let text = broken("biases", |folder| config(folder, |c| c["num_hidden_layers"] = json!(3)));
@@ -53,7 +56,7 @@ fn configurations_that_do_not_fit_the_weights() {
 
 #[test]
 fn configurations_that_make_no_sense() {
-    let cases: [(&str, fn(&mut Value), &str); 12] = [
+    let cases: [(&str, Edit, &str); 12] = [
         (
             "family",
             |c| c["model_type"] = json!("lama"),

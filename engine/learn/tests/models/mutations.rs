@@ -43,11 +43,14 @@ fn base_from(variant: &Variant, change: impl Fn(&str, Tensor) -> Tensor) -> f64 
     difference(&variant.forward(&model).0, variant.tensor("base.logits"))
 }
 
+/// A change of a settings file.
+type Edit = fn(&mut Value);
+
 #[test]
 fn each_constant_of_the_base_model_is_held() {
     let plain = Variant::read("tied_multi_head");
     assert!(base_with(&plain, |_| ()) <= TOLERANCE);
-    let changes: [(&str, &str, fn(&mut Value)); 7] = [
+    let changes: [(&str, &str, Edit); 7] = [
         ("tied_multi_head", "base of the rotary embedding", |c| c["rope_parameters"]["rope_theta"] = json!(9_900.0)),
         ("tied_multi_head", "epsilon of the norms", |c| c["rms_norm_eps"] = json!(1.2e-3)),
         ("llama3_rope", "factor", |c| c["rope_parameters"]["factor"] = json!(4.1)),

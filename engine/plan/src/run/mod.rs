@@ -31,12 +31,14 @@ use crate::{
     views::Views,
 };
 
+type FindWorker = Box<dyn FnOnce() -> Result<PathBuf, Failure> + Send>;
+
 /// The programs that do stages.
 pub struct Programs {
     /// `engine` itself; it is called with `job FILE`.
     engine: PathBuf,
     /// `engine-worker`; it is called with `FILE`. Looked for when a stage needs it: loading libtorch takes its time.
-    worker: LazyLock<Result<PathBuf, Failure>, Box<dyn FnOnce() -> Result<PathBuf, Failure> + Send>>,
+    worker: LazyLock<Result<PathBuf, Failure>, FindWorker>,
 }
 
 impl Programs {
@@ -157,13 +159,8 @@ pub fn run(
         verified: Mutex::default(),
     };
     let mut queue = Queue::new(graph, &options.wanted);
-    let mut outcome = Outcome {
-        records: vec![None; graph.nodes.len()],
-        failed: Vec::new(),
-        done: 0,
-        cached: 0,
-        interrupted: false,
-    };
+    let mut outcome =
+        Outcome { records: vec![None; graph.nodes.len()], failed: Vec::new(), done: 0, cached: 0, interrupted: false };
     let (told, tell) = mpsc::channel::<(NodeId, usize, Result<Arc<Record>, Failed>)>();
     thread::scope(|scope| {
         let mut free = options.cores.max(1);
@@ -295,9 +292,7 @@ impl Shared<'_> {
         let node = self.state.graph.node(id);
         let tree = self.state.store.tree_folder(record);
         let observed = self.state.store.observed_folder(&record.key);
-        self.views
-            .show(&node.stage, &node.labels(), &tree, &observed)
-            .map_err(|error| failure_of(&error).into())
+        self.views.show(&node.stage, &node.labels(), &tree, &observed).map_err(|error| failure_of(&error).into())
     }
 
     fn pass_on_stop(&self) {

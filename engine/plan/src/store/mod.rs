@@ -199,7 +199,8 @@ impl Store {
     pub fn unfinished(&self, key: &Digest) -> Option<Unfinished> {
         let folder = self.layout.work().join(key.hex());
         let lock = fs::File::open(folder.with_extension("lock")).ok();
-        if lock.is_some_and(|lock| rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockShared).is_err()) {
+        if lock.is_some_and(|lock| rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockShared).is_err())
+        {
             return Some(Unfinished::Running);
         }
         let log = folder.join("observed").join("log.txt");

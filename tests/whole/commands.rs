@@ -1,0 +1,141 @@
+//! The commands that run nothing: what they print of a small project.
+
+use crate::{
+    project::{FILE, Project, worker},
+    tiny::{self, DATA, TRAINING},
+};
+
+fn trained() -> Project {
+    let project = tiny::training();
+    project.run(&[]).exit(0);
+    project
+}
+
+#[test]
+fn plan_before_and_after() {
+    let project = tiny::training();
+    project.engine(&["plan", FILE]).exit(0).says(&[
+        "runs     raw  never made",
+        "depends  rows  on raw",
+        "depends  scores[model=tuned,method=lora]  on tokens, tuned",
+        "1 to run, 9 that depend on them, 0 up to date",
+    ]);
+    project.engine(&["status", FILE]).exit(0).says(&["never made", "depends on raw"]);
+    assert!(!project.path("outputs").exists(), "a look leaves nothing");
+}
+
+#[test]
+fn what_is_said_of_finished_stages_and_of_changes() {
+    worker();
+    let project = trained();
+    project.engine(&["plan", FILE]).exit(0).says(&["0 to run, 0 that depend on them, 10 up to date"]);
+    project.engine(&["status", FILE]).exit(0).says(&["fresh", "squad_v2.exact", "KiB"]);
+    project.engine(&["show", FILE, "tuned[method=dora]"]).exit(0).says(&[
+        "tuned[method=dora] (train)",
+        "rank: 3",
+        "key ",
+        "made in ",
+        "adapter_model.safetensors",
+        "loss ",
+    ]);
+    let worst = project.engine(&["show", FILE, "scores[model=tuned,method=dora]", "--worst", "2"]);
+    worst.exit(0).says(&["row-4", "prompt: thing 4", "output: ", "references: "]);
+
+    let before = project.text("pipelines/p.lock.yaml");
+    project.pipeline(&format!("{DATA}{}", TRAINING.replace("rank: 2", "rank: 16")));
+    project.engine(&["plan", FILE]).exit(0).says(&[
+        "runs     tuned[method=lora]  adapter.lora.rank: 2 → 16",
+        "depends  scores[model=tuned,method=lora]  on tuned",
+        "depends  report  on ",
+        "1 to run, 2 that depend on them, 7 up to date",
+    ]);
+    project.engine(&["status", FILE]).exit(0).says(&["stale    adapter.lora.rank: 2 → 16"]);
+    project.pipeline(&format!("{DATA}{TRAINING}")).file("data/train.jsonl", &tiny::rows(0..41));
+    project.engine(&["plan", FILE]).exit(0).says(&["runs     raw  from.path: ", " → "]);
+    project.engine(&["status", FILE]).exit(0).says(&["raw", "stale    from.path: ", "stale    depends on raw"]);
+    assert_eq!(project.text("pipelines/p.lock.yaml"), before, "a look changes no lock");
+}
+
+#[test]
+fn plan_without_the_store() {
+    let project = tiny::data();
+    project.run(&[]).exit(0);
+    std::fs::remove_dir_all(project.path("outputs")).unwrap();
+    project.engine(&["plan", FILE]).exit(0).says(&["runs     raw  recorded, not here"]);
+    project.engine(&["status", FILE]).exit(0).says(&["stale    recorded, not here"]);
+}
+
+#[test]
+fn graphs() {
+    let project = tiny::training();
+    project.engine(&["graph", FILE]).exit(0).says(&[
+        "rows    preprocess ← raw",
+        "tuned   train ×2 ← tokens, base",
+        "method: lora, dora",
+        "report  report ← tuned, scores",
+    ]);
+    let mermaid = project.engine(&["graph", FILE, "--format", "mermaid"]);
+    mermaid.exit(0).says(&["flowchart LR", "[\"tuned<br/><i>train ×2</i>\"]", "s0 --> s1"]);
+    let dot = project.engine(&["graph", FILE, "--format", "dot"]);
+    dot.exit(0).says(&["digraph pipeline {", "\"tokens\" -> \"tuned\";", "\"tuned\" -> \"scores\";"]);
+}
+
+#[test]
+fn previews() {
+    let project = tiny::data();
+    let early = project.engine(&["preview", FILE, "tokens"]);
+    early.exit(1).warns(&["`tokens` is not made yet", "engine run pipelines/p.yaml --until tokens"]);
+    project.run(&[]).exit(0);
+    project
+        .engine(&["preview", FILE, "rows", "--split", "train", "--rows", "1"])
+        .exit(0)
+        .says(&["── train · row 1 · row-0", "thing 0 is▸ red"]);
+    let tokens = project.engine(&["preview", FILE, "tokens", "--split", "test"]);
+    tokens.exit(0).says(&["── test · row-40", "with loss", "⟦", "⟧"]);
+    project.engine(&["preview", FILE, "raw"]).exit(1).warns(&["it leaves no rows"]);
+    project.engine(&["preview", FILE, "rows", "--split", "tset"]).exit(1).warns(&["no split `tset`", "test"]);
+}
+
+#[test]
+fn doctor_looks_and_finds_damage() {
+    worker();
+    let project = tiny::data();
+    project.run(&[]).exit(0);
+    project.engine(&["doctor"]).exit(0).says(&["engine ", "worker ", "libtorch", "cores", "3 results", "0 damaged"]);
+    let file = std::fs::canonicalize(project.path("outputs/p/rows/train.parquet")).unwrap();
+    let mut bytes = std::fs::read(&file).unwrap();
+    bytes[10] ^= 1;
+    let (time, permissions) = (file.metadata().unwrap().modified().unwrap(), file.metadata().unwrap().permissions());
+    let mut writable = permissions.clone();
+    std::os::unix::fs::PermissionsExt::set_mode(&mut writable, 0o644);
+    std::fs::set_permissions(&file, writable).unwrap();
+    std::fs::write(&file, bytes).unwrap();
+    std::fs::File::options().write(true).open(&file).unwrap().set_modified(time).unwrap();
+    std::fs::set_permissions(&file, permissions).unwrap();
+    project.engine(&["doctor"]).exit(1).says(&["rows is damaged and will be made anew", "1 damaged"]);
+    project.run(&[]).exit(0).did(&["rows"]);
+    project.engine(&["doctor"]).exit(0).says(&["0 damaged"]);
+}
+
+#[test]
+fn schema_and_completions() {
+    let project = Project::new("stages: {}\n");
+    let schema = project.engine(&["schema"]);
+    let schema: serde_json::Value = serde_json::from_str(&schema.exit(0).out).unwrap();
+    assert!(schema["properties"]["stages"].is_object(), "{schema:#}");
+    project.engine(&["schema", "--docs"]).exit(0).says(&["preprocess", "`rank`"]);
+    for shell in ["bash", "zsh", "fish"] {
+        project.engine(&["completions", shell]).exit(0).says(&["engine", "preview", "keep-going"]);
+    }
+}
+
+#[test]
+fn check_and_mistakes_on_the_command_line() {
+    let project = tiny::training();
+    project.engine(&["check", FILE]).exit(0).says(&["pipelines/p.yaml: fine, 7 stages, 10 to run in all"]);
+    project.engine(&["run", "pipelines/q.yaml"]).exit(2).warns(&["cannot read pipelines/q.yaml", "pipelines/p.yaml"]);
+    project.engine(&["rnu", FILE]).exit(2).warns(&["run"]);
+    project.engine(&["show", FILE, "tuned[method=dora,seed=1]"]).exit(2).warns(&["is no member of `tuned`"]);
+    project.engine(&["run", FILE, "--profile", "short"]).exit(2).warns(&["short"]);
+    project.engine(&["run", FILE, "--set", "stages.tuned.stpes=3"]).exit(2).warns(&["stpes", "steps"]);
+}

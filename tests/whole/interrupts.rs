@@ -1,0 +1,100 @@
+//! Runs that are killed, stopped, or meet each other.
+
+use std::{fs, os::unix::fs::PermissionsExt};
+
+use crate::project::{FILE, Project, is_used, until};
+
+/// A short stage, then one that writes its result in two parts and tells when it has begun.
+const SLOW: &str = r#"
+stages:
+  quick:
+    kind: command
+    run: [sh, -c, 'echo x >> DIR/quick.runs; echo quick > "$1"', sh, "${out.text}"]
+    out: {text: text}
+  slow:
+    kind: command
+    run: [sh, -c, 'echo x >> DIR/slow.runs; echo part > "$2"; touch DIR/begun; sleep 2; echo full >> "$2"', sh, "${in.text}", "${out.text}"]
+    in: {text: quick/text}
+    out: {text: text}
+"#;
+
+#[test]
+fn two_runs_at_once_share_the_work() {
+    let project = Project::new(SLOW);
+    let one = project.start(&[]);
+    project.wait_for("begun");
+    let two = project.start(&[]).wait();
+    two.exit(0);
+    one.wait().exit(0).did(&["quick", "slow"]);
+    assert_eq!(two.members("waiting"), ["slow"]);
+    assert_eq!((project.lines("quick.runs"), project.lines("slow.runs")), (1, 1));
+    assert_eq!(project.text("outputs/p/slow/text"), "part\nfull\n");
+}
+
+#[test]
+fn two_runs_from_the_start_do_each_member_once() {
+    let project = Project::new(
+        r#"
+stages:
+  one:
+    kind: command
+    matrix: {x: [a, b, c, d, e, f]}
+    run: [sh, -c, 'echo "$1" >> DIR/one.runs; echo "$1" > "$2"', sh, "${matrix.x}", "${out.text}"]
+    out: {text: text}
+"#,
+    );
+    let runs = [project.start(&[]), project.start(&[]), project.start(&[])];
+    for run in runs {
+        run.wait().exit(0);
+    }
+    let done = project.text("one.runs");
+    let mut done: Vec<&str> = done.lines().collect();
+    done.sort_unstable();
+    assert_eq!(done, ["a", "b", "c", "d", "e", "f"]);
+}
+
+#[test]
+fn a_killed_engine_leaves_no_orphan_and_no_half_result() {
+    let project = Project::new(SLOW);
+    let run = project.start(&[]);
+    project.wait_for("begun");
+    run.signal("KILL");
+    run.gone();
+    assert!(is_used(&project.path("outputs")), "the stage's program goes on for a while");
+    fs::remove_file(project.path("begun")).unwrap();
+    project.run(&[]).exit(0).did(&["slow"]);
+    assert_eq!(project.text("outputs/p/slow/text"), "part\nfull\n");
+    assert_eq!((project.lines("quick.runs"), project.lines("slow.runs")), (1, 2));
+    assert!(!is_used(&project.path("outputs")));
+    project.run(&[]).exit(0).did(&[]);
+}
+
+#[test]
+fn an_interrupted_run_keeps_what_was_finished() {
+    let project = Project::new(&SLOW.replace("sleep 2", "sleep 60"));
+    let run = project.start(&[]);
+    project.wait_for("begun");
+    run.signal("INT");
+    let ran = run.wait();
+    ran.exit(130).did(&["quick"]);
+    ran.said.warns(&["stopping"]);
+    until("the stage's program to end", || !is_used(&project.path("outputs")));
+    assert!(project.text("pipelines/p.lock.yaml").contains("quick"));
+    project.pipeline(&SLOW.replace("sleep 2", "sleep 0"));
+    project.run(&[]).exit(0).did(&["slow"]);
+    assert_eq!(project.lines("quick.runs"), 1);
+}
+
+#[test]
+fn outputs_that_cannot_be_written() {
+    let project = Project::new(SLOW);
+    let outputs = project.path("outputs");
+    fs::create_dir(&outputs).unwrap();
+    fs::set_permissions(&outputs, fs::Permissions::from_mode(0o555)).unwrap();
+    if fs::write(outputs.join("probe"), "").is_ok() {
+        eprintln!("skipped: this user may write everywhere");
+        return;
+    }
+    project.engine(&["run", FILE]).exit(1).warns(&["outputs", "ermission"]);
+    fs::set_permissions(&outputs, fs::Permissions::from_mode(0o755)).unwrap();
+}
