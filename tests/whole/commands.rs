@@ -87,7 +87,7 @@ fn previews() {
     early.exit(1).warns(&["`tokens` is not made yet", "engine run pipelines/p.yaml --until tokens"]);
     project.run(&[]).exit(0);
     project.engine(&["preview", FILE, "rows", "--split", "train", "--rows", "1"]).exit(0).says(&[
-        "── train · row 1 · row-0",
+        "── train · row 0 · row-0",
         "thing 0 is▸ red",
     ]);
     let tokens = project.engine(&["preview", FILE, "tokens", "--split", "test"]);
@@ -101,7 +101,7 @@ fn doctor_looks_and_finds_damage() {
     worker();
     let project = tiny::data();
     project.run(&[]).exit(0);
-    project.engine(&["doctor"]).exit(0).says(&["engine ", "worker ", "libtorch", "cores", "3 results", "0 damaged"]);
+    project.engine(&["doctor"]).exit(0).says(&["engine ", "worker ", "libtorch 2.", "devices cpu", "cores", "3 results", "0 damaged"]);
     let file = std::fs::canonicalize(project.path("outputs/p/rows/train.parquet")).unwrap();
     let mut bytes = std::fs::read(&file).unwrap();
     bytes[10] ^= 1;
@@ -134,7 +134,7 @@ fn check_and_mistakes_on_the_command_line() {
     let project = tiny::training();
     project.engine(&["check", FILE]).exit(0).says(&["pipelines/p.yaml: fine, 7 stages, 10 to run in all"]);
     project.engine(&["run", "pipelines/q.yaml"]).exit(2).warns(&["cannot read pipelines/q.yaml", "pipelines/p.yaml"]);
-    project.engine(&["rnu", FILE]).exit(2).warns(&["run"]);
+    project.engine(&["rnu", FILE]).exit(2).warns(&["unrecognized subcommand 'rnu'"]);
     project.engine(&["show", FILE, "tuned[method=dora,seed=1]"]).exit(2).warns(&["is no member of `tuned`"]);
     project.engine(&["run", FILE, "--profile", "short"]).exit(2).warns(&["short"]);
     project.engine(&["run", FILE, "--set", "stages.tuned.stpes=3"]).exit(2).warns(&["stpes", "steps"]);

@@ -1,5 +1,5 @@
 //! `engine-worker JOB.json` does one stage that needs tensors; `engine-worker --build-id` says from which sources it was
-//! built. Events go to standard output, one JSON object a line; everything else to standard error.
+//! built, `--describe` which libtorch and devices it has. Events go to standard output, one JSON object a line; everything else to standard error.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -11,6 +11,11 @@ fn main() -> ExitCode {
             println!("{}", build_id::BUILD_ID);
             ExitCode::SUCCESS
         }
+        [option] if option == "--describe" => {
+            learn::worker::open_cuda();
+            learn::worker::describe().iter().for_each(|line| println!("{line}"));
+            ExitCode::SUCCESS
+        }
         [job] => {
             learn::worker::open_cuda();
             match learn::worker::run(Path::new(job)) {
@@ -20,7 +25,7 @@ fn main() -> ExitCode {
         }
         _ => {
             eprintln!(
-                "usage: engine-worker JOB.json\n       engine-worker --build-id\n\n`engine run` starts this program."
+                "usage: engine-worker JOB.json\n       engine-worker --build-id\n       engine-worker --describe\n\n`engine run` starts this program."
             );
             ExitCode::from(2)
         }

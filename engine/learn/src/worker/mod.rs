@@ -17,7 +17,7 @@ use spec::stage::Stage;
 
 use events::Events;
 
-pub use device::open_cuda;
+pub use device::{describe, open_cuda};
 pub use failure::failure;
 
 /// Reads the job at `path`, does it, and says on standard output how it goes, the last event being `Finished` or
