@@ -51,9 +51,27 @@ fn what_is_said_of_finished_stages_and_of_changes() {
     ]);
     project.engine(&["status", FILE]).exit(0).says(&["stale    adapter.lora.rank: 2 → 16"]);
     project.pipeline(&format!("{DATA}{TRAINING}")).file("data/train.jsonl", &tiny::rows(0..41));
-    project.engine(&["plan", FILE]).exit(0).says(&["runs     raw  from.path: ", " → "]);
-    project.engine(&["status", FILE]).exit(0).says(&["raw", "stale    from.path: ", "stale    depends on raw"]);
+    project.engine(&["plan", FILE]).exit(0).says(&["runs     raw  from.path: file changed (", " → "]);
+    project.engine(&["status", FILE]).exit(0).says(&["raw", "stale    from.path: file changed (", "stale    depends on raw"]);
     assert_eq!(project.text("pipelines/p.lock.yaml"), before, "a look changes no lock");
+}
+
+#[test]
+fn plan_tells_each_difference_with_old_and_new_value() {
+    let project = tiny::data();
+    project.run(&[]).exit(0);
+    project.file("templates/ask.jinja", &tiny::TEMPLATE.replace(" is{", " was{"));
+    project.pipeline(&DATA.replace("max_length: 96", "max_length: 48\n    eos: none"));
+    let plan = project.engine(&["plan", FILE]);
+    plan.exit(0).says(&["runs     rows  template: file changed (", "depends  tokens  on rows"]);
+    project.run(&["--until", "rows"]).exit(0).did(&["rows"]);
+    let plan = project.engine(&["plan", FILE]);
+    plan.exit(0).says(&["runs     tokens\n", "eos: \"auto\" → \"none\"", "max_length: 96 → 48", "input: other contents ("]);
+    let json = project.engine(&["plan", FILE, "--json"]);
+    let last = json.exit(0).out.lines().last().unwrap();
+    let last: serde_json::Value = serde_json::from_str(last).unwrap();
+    assert_eq!((&last["member"], &last["state"]), (&"tokens".into(), &"stale".into()));
+    assert_eq!(last["why"][0]["part"], "setting");
 }
 
 #[test]

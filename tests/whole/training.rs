@@ -106,6 +106,21 @@ fn a_killed_training_goes_on_and_ends_in_the_same_bytes() {
     assert!(project.unfinished().is_empty(), "{:?}", project.unfinished());
 }
 
+#[test]
+fn an_interrupted_training_goes_on() {
+    worker();
+    let project = tiny::with_rows(&all(&long().replace("steps: 200", "steps: 2000").replace("{steps: 5}", "{steps: 1000}")));
+    project.run(&["--until", "base"]).exit(0);
+    let run = project.start(&["--until", KILLED]);
+    until("the training to begin", || project.unfinished().iter().any(|path| path.ends_with("state/history.jsonl")));
+    run.signal("INT");
+    let ran = run.wait();
+    ran.exit(130);
+    assert!(!ran.members("finished").iter().any(|name| name == KILLED), "it was stopped too late: make it longer");
+    assert!(project.unfinished().iter().any(|path| path.contains("/step-")), "it saved what it had");
+    assert!(!is_used(&project.path("")));
+}
+
 impl Project {
     /// The step that the killed training went on from.
     fn resumed_from(&self) -> Option<u64> {
