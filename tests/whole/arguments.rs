@@ -14,7 +14,8 @@ stages:
     out: {names: names}
 "#,
     );
-    let output = project.command(&["run", "pipelines/p.yaml"]).env("SECRET", "1").env("COLOUR", "red").output().unwrap();
+    let output =
+        project.command(&["run", "pipelines/p.yaml"]).env("SECRET", "1").env("COLOUR", "red").output().unwrap();
     assert!(output.status.success());
     let names = project.text("outputs/p/environment/names");
     let names: Vec<&str> = names.lines().filter(|name| !["PWD", "SHLVL", "_", "OLDPWD"].contains(name)).collect();

@@ -115,6 +115,10 @@ fn a_file_in_the_place_of_a_stages_folder_is_a_warning() {
     project.file("outputs/p/one/notes.txt", "mine");
     project.run(&[]).exit(0).did(&["one"]);
     let again = project.engine(&["run", FILE]);
-    again.exit(0).says(&["0 done, 1 up to date"]).warns(&["notes.txt is in the way", "its files are in", "move it elsewhere"]);
+    again.exit(0).says(&["0 done, 1 up to date"]).warns(&[
+        "notes.txt is in the way",
+        "its files are in",
+        "move it elsewhere",
+    ]);
     assert_eq!(project.text("outputs/p/one/notes.txt"), "mine");
 }

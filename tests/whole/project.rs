@@ -199,7 +199,8 @@ impl From<Output> for Ran {
 
 impl From<Said> for Ran {
     fn from(said: Said) -> Self {
-        let parse = |line: &str| serde_json::from_str(line).unwrap_or_else(|_| panic!("no event: {line}\n{}", said.err));
+        let parse =
+            |line: &str| serde_json::from_str(line).unwrap_or_else(|_| panic!("no event: {line}\n{}", said.err));
         let events = said.out.lines().map(parse).collect();
         Self { said, events }
     }

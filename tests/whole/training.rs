@@ -33,7 +33,9 @@ fn from_rows_to_a_report_and_another_rank() {
         assert_eq!(names, ["adapter_config.json", "adapter_model.safetensors", "history.jsonl", "summary.json"]);
     }
     let report = project.text("outputs/p/report/report.md");
-    ["| lora |", "| dora |", "Exact match", "256 (1.74 %)"].iter().for_each(|word| assert!(report.contains(word), "{report}"));
+    ["| lora |", "| dora |", "Exact match", "256 (1.74 %)"]
+        .iter()
+        .for_each(|word| assert!(report.contains(word), "{report}"));
     project.run(&[]).exit(0).did(&[]);
     assert!(project.unfinished().is_empty(), "{:?}", project.unfinished());
 
@@ -109,7 +111,8 @@ fn a_killed_training_goes_on_and_ends_in_the_same_bytes() {
 #[test]
 fn an_interrupted_training_goes_on() {
     worker();
-    let project = tiny::with_rows(&all(&long().replace("steps: 200", "steps: 2000").replace("{steps: 5}", "{steps: 1000}")));
+    let project =
+        tiny::with_rows(&all(&long().replace("steps: 200", "steps: 2000").replace("{steps: 5}", "{steps: 1000}")));
     project.run(&["--until", "base"]).exit(0);
     let run = project.start(&["--until", KILLED]);
     until("the training to begin", || project.unfinished().iter().any(|path| path.ends_with("state/history.jsonl")));

@@ -104,13 +104,25 @@ impl Key {
         push(&mut differences, Part::Code, "code", Some(version(old)), Some(version(self)));
         let settings: BTreeSet<&String> = self.settings.keys().chain(old.settings.keys()).collect();
         for path in settings {
-            push(&mut differences, Part::Setting, path, old.settings.get(path).cloned(), self.settings.get(path).cloned());
+            push(
+                &mut differences,
+                Part::Setting,
+                path,
+                old.settings.get(path).cloned(),
+                self.settings.get(path).cloned(),
+            );
         }
         let digests = [(Part::Input, &self.inputs, &old.inputs), (Part::File, &self.files, &old.files)];
         for (part, now, before) in digests {
             let roles: BTreeSet<&String> = now.keys().chain(before.keys()).collect();
             for role in roles {
-                push(&mut differences, part, role, before.get(role).map(Digest::short), now.get(role).map(Digest::short));
+                push(
+                    &mut differences,
+                    part,
+                    role,
+                    before.get(role).map(Digest::short),
+                    now.get(role).map(Digest::short),
+                );
             }
         }
         differences
@@ -195,7 +207,12 @@ mod tests {
     #[test]
     fn a_changed_setting_is_named_with_both_values() {
         let lora = |rank: u32| {
-            key(&format!("{{model: m, data: d, epochs: 1, adapter: {{lora: {{rank: {rank}, alpha: 8, targets: all-linear}}}}}}"), "train")
+            key(
+                &format!(
+                    "{{model: m, data: d, epochs: 1, adapter: {{lora: {{rank: {rank}, alpha: 8, targets: all-linear}}}}}}"
+                ),
+                "train",
+            )
         };
         let difference = lora(16).differences(&lora(8));
         assert_eq!(

@@ -115,7 +115,9 @@ fn attempt_once(
     let job = shared.state.job(id, keyed, records, attempt, cores, shared.options.device)?;
     let log = attempt.observed().join("log.txt");
     let program = match node.settings.as_ref() {
-        Stage::Command(command) => named_program(shared, command, id, &job, attempt, log).map_err(|e| failure_of(&e))?,
+        Stage::Command(command) => {
+            named_program(shared, command, id, &job, attempt, log).map_err(|e| failure_of(&e))?
+        }
         other => {
             let path = attempt.folder().join("job.json");
             write_job(&job, &path).map_err(|error| failure_of(&error))?;
