@@ -166,7 +166,8 @@ fn syntax(source: &Arc<Source>, error: &serde_yaml::Error) -> Diagnostic {
             hint.to_owned(),
             Some(source.span(offset, offset + found.len())),
         )
-    } else if let Some(number) = message.split("invalid type: integer `").nth(1).and_then(|rest| rest.split('`').next()) {
+    } else if let Some(number) = message.split("invalid type: integer `").nth(1).and_then(|rest| rest.split('`').next())
+    {
         let message = format!("the number {number} is too large");
         let place = text[start..].starts_with(number).then(|| source.span(start, start + number.len()));
         (message, "give a smaller one, or put it in quotes to make it text".to_owned(), place)
@@ -179,7 +180,12 @@ fn syntax(source: &Arc<Source>, error: &serde_yaml::Error) -> Diagnostic {
         (message, "give each pipeline a file of its own".to_owned(), second.map(|at| source.span(at, at + 3)))
     } else if message.contains("mapping values are not allowed") {
         let message = "a second `: ` on one line".to_owned();
-        (message, "put each key on a line of its own, indented like its neighbours, and a text that holds `: ` in quotes".to_owned(), None)
+        (
+            message,
+            "put each key on a line of its own, indented like its neighbours, and a text that holds `: ` in quotes"
+                .to_owned(),
+            None,
+        )
     } else if let Some((opened, what)) = opened_above(text, &full, line_start) {
         (
             format!("this {what} is not closed"),
