@@ -51,9 +51,36 @@ fn what_is_said_of_finished_stages_and_of_changes() {
     ]);
     project.engine(&["status", FILE]).exit(0).says(&["stale    adapter.lora.rank: 2 → 16"]);
     project.pipeline(&format!("{DATA}{TRAINING}")).file("data/train.jsonl", &tiny::rows(0..41));
-    project.engine(&["plan", FILE]).exit(0).says(&["runs     raw  from.path: ", " → "]);
-    project.engine(&["status", FILE]).exit(0).says(&["raw", "stale    from.path: ", "stale    depends on raw"]);
+    project.engine(&["plan", FILE]).exit(0).says(&["runs     raw  from.path: file changed (", " → "]);
+    project.engine(&["status", FILE]).exit(0).says(&[
+        "raw",
+        "stale    from.path: file changed (",
+        "stale    depends on raw",
+    ]);
     assert_eq!(project.text("pipelines/p.lock.yaml"), before, "a look changes no lock");
+}
+
+#[test]
+fn plan_tells_each_difference_with_old_and_new_value() {
+    let project = tiny::data();
+    project.run(&[]).exit(0);
+    project.file("templates/ask.jinja", &tiny::TEMPLATE.replace(" is{", " was{"));
+    project.pipeline(&DATA.replace("max_length: 96", "max_length: 48\n    eos: none"));
+    let plan = project.engine(&["plan", FILE]);
+    plan.exit(0).says(&["runs     rows  template: file changed (", "depends  tokens  on rows"]);
+    project.run(&["--until", "rows"]).exit(0).did(&["rows"]);
+    let plan = project.engine(&["plan", FILE]);
+    plan.exit(0).says(&[
+        "runs     tokens\n",
+        "eos: \"auto\" → \"none\"",
+        "max_length: 96 → 48",
+        "input: other contents (",
+    ]);
+    let json = project.engine(&["plan", FILE, "--json"]);
+    let last = json.exit(0).out.lines().last().unwrap();
+    let last: serde_json::Value = serde_json::from_str(last).unwrap();
+    assert_eq!((&last["member"], &last["state"]), (&"tokens".into(), &"stale".into()));
+    assert_eq!(last["why"][0]["part"], "setting");
 }
 
 #[test]
@@ -89,7 +116,7 @@ fn previews() {
     project
         .engine(&["preview", FILE, "rows", "--split", "train", "--rows", "1"])
         .exit(0)
-        .says(&["── train · row 1 · row-0", "thing 0 is▸ red"]);
+        .says(&["── train · row 0 · row-0", "thing 0 is▸ red"]);
     let tokens = project.engine(&["preview", FILE, "tokens", "--split", "test"]);
     tokens.exit(0).says(&["── test · row-40", "with loss", "⟦", "⟧"]);
     project.engine(&["preview", FILE, "raw"]).exit(1).warns(&["it leaves no rows"]);
@@ -101,7 +128,15 @@ fn doctor_looks_and_finds_damage() {
     worker();
     let project = tiny::data();
     project.run(&[]).exit(0);
-    project.engine(&["doctor"]).exit(0).says(&["engine ", "worker ", "libtorch", "cores", "3 results", "0 damaged"]);
+    project.engine(&["doctor"]).exit(0).says(&[
+        "engine ",
+        "worker ",
+        "libtorch 2.",
+        "devices cpu",
+        "cores",
+        "3 results",
+        "0 damaged",
+    ]);
     let file = std::fs::canonicalize(project.path("outputs/p/rows/train.parquet")).unwrap();
     let mut bytes = std::fs::read(&file).unwrap();
     bytes[10] ^= 1;
@@ -134,7 +169,7 @@ fn check_and_mistakes_on_the_command_line() {
     let project = tiny::training();
     project.engine(&["check", FILE]).exit(0).says(&["pipelines/p.yaml: fine, 7 stages, 10 to run in all"]);
     project.engine(&["run", "pipelines/q.yaml"]).exit(2).warns(&["cannot read pipelines/q.yaml", "pipelines/p.yaml"]);
-    project.engine(&["rnu", FILE]).exit(2).warns(&["run"]);
+    project.engine(&["rnu", FILE]).exit(2).warns(&["unrecognized subcommand 'rnu'"]);
     project.engine(&["show", FILE, "tuned[method=dora,seed=1]"]).exit(2).warns(&["is no member of `tuned`"]);
     project.engine(&["run", FILE, "--profile", "short"]).exit(2).warns(&["short"]);
     project.engine(&["run", FILE, "--set", "stages.tuned.stpes=3"]).exit(2).warns(&["stpes", "steps"]);

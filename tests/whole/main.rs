@@ -6,6 +6,7 @@ mod arguments;
 mod cache;
 mod commands;
 mod data;
+mod disks;
 mod interrupts;
 mod mistakes;
 mod project;

@@ -100,3 +100,25 @@ stages:
     project.run(&[]).exit(0).did(&["copy"]);
     assert_eq!(project.text("outputs/p/copy/text"), "later\n");
 }
+
+#[test]
+fn a_file_in_the_place_of_outputs() {
+    let project = Project::new("stages:\n  one: {kind: command, run: [touch, '${out.text}'], out: {text: text}}\n");
+    project.file("outputs", "mine");
+    project.run(&[]).fails_with(&["outputs"]);
+    assert_eq!(project.text("outputs"), "mine");
+}
+
+#[test]
+fn a_file_in_the_place_of_a_stages_folder_is_a_warning() {
+    let project = Project::new("stages:\n  one: {kind: command, run: [touch, '${out.text}'], out: {text: text}}\n");
+    project.file("outputs/p/one/notes.txt", "mine");
+    project.run(&[]).exit(0).did(&["one"]);
+    let again = project.engine(&["run", FILE]);
+    again.exit(0).says(&["0 done, 1 up to date"]).warns(&[
+        "notes.txt is in the way",
+        "its files are in",
+        "move it elsewhere",
+    ]);
+    assert_eq!(project.text("outputs/p/one/notes.txt"), "mine");
+}

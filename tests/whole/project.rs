@@ -193,8 +193,14 @@ pub struct Ran {
 
 impl From<Output> for Ran {
     fn from(output: Output) -> Self {
-        let said = Said::from(output);
-        let parse = |line: &str| serde_json::from_str(line).unwrap_or_else(|_| panic!("no event: {line}"));
+        Self::from(Said::from(output))
+    }
+}
+
+impl From<Said> for Ran {
+    fn from(said: Said) -> Self {
+        let parse =
+            |line: &str| serde_json::from_str(line).unwrap_or_else(|_| panic!("no event: {line}\n{}", said.err));
         let events = said.out.lines().map(parse).collect();
         Self { said, events }
     }

@@ -33,7 +33,9 @@ fn from_rows_to_a_report_and_another_rank() {
         assert_eq!(names, ["adapter_config.json", "adapter_model.safetensors", "history.jsonl", "summary.json"]);
     }
     let report = project.text("outputs/p/report/report.md");
-    ["lora", "dora", "squad_v2"].iter().for_each(|word| assert!(report.contains(word), "{report}"));
+    ["| lora |", "| dora |", "Exact match", "256 (1.74 %)"]
+        .iter()
+        .for_each(|word| assert!(report.contains(word), "{report}"));
     project.run(&[]).exit(0).did(&[]);
     assert!(project.unfinished().is_empty(), "{:?}", project.unfinished());
 
@@ -51,7 +53,7 @@ fn training_again_gives_the_same_bytes() {
     let project = tiny::training();
     project.run(&["--until", "tuned"]).exit(0);
     let left = [project.left("tuned/method=lora"), project.left("tuned/method=dora")];
-    project.run(&["--force", "tuned"]).exit(0).did(&["tuned[method=dora]", "tuned[method=lora]"]);
+    project.run(&["--until", "tuned", "--force", "tuned"]).exit(0).did(&["tuned[method=dora]", "tuned[method=lora]"]);
     assert_eq!([project.left("tuned/method=lora"), project.left("tuned/method=dora")], left);
 }
 
@@ -66,15 +68,17 @@ fn targets_that_match_nothing() {
 #[test]
 fn a_loss_that_is_not_finite() {
     worker();
-    let project = tiny::with_rows(&all(&TRAINING.replace("learning_rate: 1e-2", "learning_rate: 1e30")));
-    let ran = project.run(&["--until", "tuned[method=lora]"]);
-    ran.failed(&["tuned[method=lora]"]).fails_with(&["not finite", "step 2", "row-", "learning rate"]);
-    assert!(!project.path("outputs/p/tuned/method=lora").exists());
+    let absurd = TRAINING.replace("    steps: 3\n", "    steps: 3\n    optimizer: {adamw: {learning_rate: 1e30}}\n");
+    let project = tiny::with_rows(&all(&absurd));
+    let ran = project.run(&["--until", "base"]);
+    ran.did(&["raw", "rows", "tokens"]).failed(&["base"]);
+    ran.fails_with(&["not finite", "step 2", "row-", "there is no checkpoint yet"]);
+    assert!(!project.path("outputs/p/base").exists());
 }
 
 /// Long enough to be killed in the middle, saved every five steps.
 fn long() -> String {
-    let stages = TRAINING.replace("steps: 4", "steps: 400\n    checkpoint: {steps: 5}");
+    let stages = TRAINING.replace("steps: 4", "steps: 200\n    checkpoint: {steps: 5}");
     stages[..stages.find("  scores:").unwrap()].to_owned()
 }
 
@@ -90,7 +94,7 @@ fn a_killed_training_goes_on_and_ends_in_the_same_bytes() {
     let project = tiny::with_rows(&all(&long()));
     project.run(&["--until", "base"]).exit(0);
     let run = project.start(&["--until", KILLED]);
-    until("a checkpoint", || project.unfinished().iter().any(|path| path.contains("/step-")));
+    until("a checkpoint", || project.unfinished().iter().any(|path| is_checkpoint(path)));
     run.signal("KILL");
     run.gone();
     for id in users(&project.path("")) {
@@ -104,6 +108,27 @@ fn a_killed_training_goes_on_and_ends_in_the_same_bytes() {
     assert!(project.unfinished().is_empty(), "{:?}", project.unfinished());
 }
 
+#[test]
+fn an_interrupted_training_goes_on() {
+    worker();
+    let project =
+        tiny::with_rows(&all(&long().replace("steps: 200", "steps: 2000").replace("{steps: 5}", "{steps: 1000}")));
+    project.run(&["--until", "base"]).exit(0);
+    let run = project.start(&["--until", KILLED]);
+    until("the training to begin", || project.unfinished().iter().any(|path| path.ends_with("state/history.jsonl")));
+    run.signal("INT");
+    let ran = run.wait();
+    ran.exit(130);
+    assert!(!ran.members("finished").iter().any(|name| name == KILLED), "it was stopped too late: make it longer");
+    assert!(project.unfinished().iter().any(|path| is_checkpoint(path)), "it saved what it had");
+    assert!(!is_used(&project.path("")));
+}
+
+/// Whether this file completes a checkpoint.
+fn is_checkpoint(path: &str) -> bool {
+    path.contains("/step-") && path.ends_with(".blake3")
+}
+
 impl Project {
     /// The step that the killed training went on from.
     fn resumed_from(&self) -> Option<u64> {
@@ -114,7 +139,7 @@ impl Project {
     /// The files of attempts that are not over.
     fn unfinished(&self) -> Vec<String> {
         let mut files = Vec::new();
-        let mut open = vec![self.path("outputs/.store/work")];
+        let mut open = vec![self.path("outputs/.store/v1/work")];
         while let Some(folder) = open.pop() {
             for item in fs::read_dir(&folder).into_iter().flatten().flatten() {
                 let is_folder = item.file_type().is_ok_and(|kind| kind.is_dir());

@@ -11,7 +11,7 @@ use std::{
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use plan::{
     graph::{Graph, NodeId},
-    key::Difference,
+    key::{Difference, Part},
     run::Happened,
 };
 use serde_json::json;
@@ -198,9 +198,13 @@ pub fn because(differences: &[Difference]) -> String {
 
 /// One part in which two keys differ.
 pub fn difference(difference: &Difference) -> String {
-    let Difference { what, old, new } = difference;
+    let Difference { part, what, old, new } = difference;
     match (old, new) {
-        (Some(old), Some(new)) => format!("{what}: {old} → {new}"),
+        (Some(old), Some(new)) => match part {
+            Part::Code | Part::Setting => format!("{what}: {old} → {new}"),
+            Part::Input => format!("{what}: other contents ({old} → {new})"),
+            Part::File => format!("{what}: file changed ({old} → {new})"),
+        },
         (None, Some(new)) => format!("{what}: {new} is new"),
         (Some(old), None) => format!("{what}: {old} is gone"),
         (None, None) => what.clone(),

@@ -27,6 +27,8 @@ pub struct PipelineArgs {
 pub struct Project {
     /// The folder that paths of the file are relative to.
     pub root: PathBuf,
+    /// The file as written, overrides done.
+    pub pipeline: Pipeline,
     /// Its members and edges.
     pub graph: Graph,
     /// The name that results and lock are kept under: the pipeline's, with the profile or variant.
@@ -67,7 +69,7 @@ impl Project {
         let has_lock = args.set.is_empty() || args.variant.is_some();
         let folder = args.file.parent().map(Path::to_path_buf).unwrap_or_default();
         let lock = has_lock.then(|| folder.join(format!("{variant}.lock.yaml")));
-        Ok(Self { root, graph, variant, lock })
+        Ok(Self { root, pipeline, graph, variant, lock })
     }
 }
 

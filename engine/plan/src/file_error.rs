@@ -96,8 +96,7 @@ impl FileError {
 fn io_hint(source: &io::Error, path: &Path) -> String {
     match source.kind() {
         io::ErrorKind::StorageFull => format!(
-            "the disk that holds {} is full: free some space (`engine gc` drops what is no longer needed) and run \
-             again; finished stages are kept",
+            "the disk that holds {} is full: free some space and run again; finished stages are kept",
             path.display()
         ),
         io::ErrorKind::QuotaExceeded => {

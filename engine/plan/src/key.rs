@@ -28,9 +28,25 @@ pub struct Key {
     pub files: BTreeMap<String, Digest>,
 }
 
+/// What kind of part of a key differs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Part {
+    /// The version of the code of the stage's kind.
+    Code,
+    /// A setting; its values are JSON.
+    Setting,
+    /// What another stage left; its values are the beginnings of digests.
+    Input,
+    /// A file or folder of the project; its values are the beginnings of digests.
+    File,
+}
+
 /// One part in which two keys differ.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Difference {
+    /// What kind of part it is.
+    pub part: Part,
     /// Which part: a setting's path, an input's or a file's role.
     pub what: String,
     /// What it was; nothing where it is new.
@@ -85,24 +101,37 @@ impl Key {
     pub fn differences(&self, old: &Self) -> Vec<Difference> {
         let mut differences = Vec::new();
         let version = |key: &Self| format!("{} {}", key.kind, key.version);
-        push(&mut differences, "code", Some(version(old)), Some(version(self)));
+        push(&mut differences, Part::Code, "code", Some(version(old)), Some(version(self)));
         let settings: BTreeSet<&String> = self.settings.keys().chain(old.settings.keys()).collect();
         for path in settings {
-            push(&mut differences, path, old.settings.get(path).cloned(), self.settings.get(path).cloned());
+            push(
+                &mut differences,
+                Part::Setting,
+                path,
+                old.settings.get(path).cloned(),
+                self.settings.get(path).cloned(),
+            );
         }
-        for (now, before) in [(&self.inputs, &old.inputs), (&self.files, &old.files)] {
+        let digests = [(Part::Input, &self.inputs, &old.inputs), (Part::File, &self.files, &old.files)];
+        for (part, now, before) in digests {
             let roles: BTreeSet<&String> = now.keys().chain(before.keys()).collect();
             for role in roles {
-                push(&mut differences, role, before.get(role).map(Digest::short), now.get(role).map(Digest::short));
+                push(
+                    &mut differences,
+                    part,
+                    role,
+                    before.get(role).map(Digest::short),
+                    now.get(role).map(Digest::short),
+                );
             }
         }
         differences
     }
 }
 
-fn push(differences: &mut Vec<Difference>, what: &str, old: Option<String>, new: Option<String>) {
+fn push(differences: &mut Vec<Difference>, part: Part, what: &str, old: Option<String>, new: Option<String>) {
     if old != new {
-        differences.push(Difference { what: what.to_owned(), old, new });
+        differences.push(Difference { part, what: what.to_owned(), old, new });
     }
 }
 
@@ -188,7 +217,12 @@ mod tests {
         let difference = lora(16).differences(&lora(8));
         assert_eq!(
             difference,
-            [Difference { what: "adapter.lora.rank".into(), old: Some("8".into()), new: Some("16".into()) }]
+            [Difference {
+                part: Part::Setting,
+                what: "adapter.lora.rank".into(),
+                old: Some("8".into()),
+                new: Some("16".into())
+            }]
         );
     }
 }

@@ -14,7 +14,7 @@ fn main() -> ExitCode {
         }
         [option] if option == "--describe" => {
             learn::worker::open_cuda();
-            print!("{}", learn::worker::describe());
+            learn::worker::describe().iter().for_each(|line| println!("{line}"));
             ExitCode::SUCCESS
         }
         [job] => {

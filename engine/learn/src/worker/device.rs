@@ -1,6 +1,6 @@
 //! The device a job computes on, and how CUDA comes in where it is there. Knows no stage.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use spec::job::Device as Wanted;
 use tch::{Cuda, Device};
@@ -28,6 +28,34 @@ pub fn open_cuda() {
 #[cfg(not(target_os = "linux"))]
 pub fn open_cuda() {}
 
+/// Which libtorch is in use and what it can compute on, a line each, for `engine doctor`.
+pub fn describe() -> Vec<String> {
+    let folder = libtorch_folder();
+    let version = folder.as_deref().and_then(libtorch_version).unwrap_or_else(|| "of an unknown version".into());
+    let place = folder.map(|folder| format!(" in {}", folder.display())).unwrap_or_default();
+    let count = if Cuda::is_available() { Cuda::device_count() } else { 0 };
+    let devices: Vec<String> =
+        std::iter::once("cpu".to_owned()).chain((0..count).map(|number| format!("cuda:{number}"))).collect();
+    vec![format!("libtorch {version}{place}"), format!("devices {}", devices.join(", "))]
+}
+
+/// What libtorch's own folder says: `version.py` of a wheel, `build-version` of the C++ archive.
+fn libtorch_version(folder: &Path) -> Option<String> {
+    let root = folder.parent()?;
+    if let Ok(text) = std::fs::read_to_string(root.join("build-version")) {
+        return Some(text.trim().to_owned());
+    }
+    let text = std::fs::read_to_string(root.join("version.py")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("__version__ = "))?;
+    Some(line.trim_matches(['\'', '"']).to_owned())
+}
+
+/// Elsewhere it is not looked for.
+#[cfg(not(target_os = "linux"))]
+fn libtorch_folder() -> Option<PathBuf> {
+    None
+}
+
 /// The folder of the `libtorch_cpu.so` that is in use.
 #[cfg(target_os = "linux")]
 fn libtorch_folder() -> Option<PathBuf> {
@@ -35,12 +63,6 @@ fn libtorch_folder() -> Option<PathBuf> {
     let line = maps.lines().find(|line| line.ends_with("/libtorch_cpu.so"))?;
     let path = PathBuf::from(line.get(line.find('/')?..)?);
     path.parent().map(PathBuf::from)
-}
-
-/// What this program computes with, a line each: for `engine doctor`.
-pub fn describe() -> String {
-    let devices = if Cuda::is_available() { Cuda::device_count() } else { 0 };
-    format!("libtorch {}\nCUDA devices: {devices}\n", env!("LIBTORCH_VERSION"))
 }
 
 /// The device that a job wants.

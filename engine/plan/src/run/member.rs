@@ -20,7 +20,7 @@ use crate::{
     graph::NodeId,
     process::{Environment, Output, Program},
     state::{Keyed, Records, failure_of},
-    store::{Attempt, Begun, Durability, Made, Record},
+    store::{Attempt, Begun, Durability, Made, Owner, Record},
 };
 
 impl From<FileError> for Failed {
@@ -40,12 +40,18 @@ pub fn make(
     let node = shared.state.graph.node(id);
     verify_inputs(shared, id, records)?;
     let mut said = false;
-    let begun = shared.state.store.begin(&keyed.digest, &node.name(), |_| {
+    let waiting = |_: Option<&Owner>| {
         if !std::mem::replace(&mut said, true) {
             (shared.observe)(Happened::Waiting(id));
         }
         if shared.stop.asked() > 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    })?;
+    };
+    let (store, name) = (&shared.state.store, node.name());
+    let begun = if shared.options.forced.contains(&id) {
+        store.begin_again(&keyed.digest, &name, waiting)?
+    } else {
+        store.begin(&keyed.digest, &name, waiting)?
+    };
     let record = match begun {
         Begun::Done(record) => *record,
         Begun::Busy(_) => {
@@ -65,7 +71,7 @@ pub fn make(
             }
         },
     };
-    shared.show(id, &record)?;
+    shared.show(id, &record);
     Ok(Arc::new(record))
 }
 

@@ -275,24 +275,25 @@ fn look_up(shared: &Shared<'_>, id: NodeId, records: &Records) -> Result<Looked,
     match shared.state.store.lookup(&keyed.digest) {
         Err(error) => Err(failure_of(&error).into()),
         Ok(None) => Ok(Looked::Absent(keyed)),
-        Ok(Some(_)) if shared.options.forced.contains(&id) => match shared.state.store.forget(&keyed.digest) {
-            Ok(()) => Ok(Looked::Absent(keyed)),
-            Err(error) => Err(failure_of(&error).into()),
-        },
+        Ok(Some(_)) if shared.options.forced.contains(&id) => Ok(Looked::Absent(keyed)),
         Ok(Some(record)) => {
-            shared.show(id, &record)?;
+            shared.show(id, &record);
             Ok(Looked::There(Arc::new(record)))
         }
     }
 }
 
 impl Shared<'_> {
-    /// Lets a person find what a member left.
-    fn show(&self, id: NodeId, record: &Record) -> Result<(), Failed> {
+    /// Lets a person find what a member left. Where links cannot be made, says where the files are: they are stored, and
+    /// the run goes on.
+    fn show(&self, id: NodeId, record: &Record) {
         let node = self.state.graph.node(id);
         let tree = self.state.store.tree_folder(record);
         let observed = self.state.store.observed_folder(&record.key);
-        self.views.show(&node.stage, &node.labels(), &tree, &observed).map_err(|error| failure_of(&error).into())
+        if let Err(error) = self.views.show(&node.stage, &node.labels(), &tree, &observed) {
+            let message = format!("{error}; its files are in {} ({})", tree.display(), error.hint());
+            (self.observe)(Happened::Said(id, &Event::Warning { message }));
+        }
     }
 
     fn pass_on_stop(&self) {

@@ -85,6 +85,44 @@ impl Store {
     /// # Errors
     /// When the work folder cannot be prepared, or an orphan cannot be ended.
     pub fn try_begin(&self, key: &Digest, name: &str) -> Result<Begun, FileError> {
+        self.try_unless(key, name, |store| store.lookup(key))
+    }
+
+    /// Asks for the right to do the stage of a key, as long as it is not done: while another run is doing it, waits.
+    /// `waiting` is called again and again meanwhile, and may break off.
+    ///
+    /// # Errors
+    /// As [`Store::try_begin`]; also when the waiting was broken off.
+    pub fn begin(
+        &self,
+        key: &Digest,
+        name: &str,
+        waiting: impl FnMut(Option<&Owner>) -> ControlFlow<()>,
+    ) -> Result<Begun, FileError> {
+        wait_for(name, waiting, || self.try_begin(key, name))
+    }
+
+    /// Asks for the right to do the stage of a key though it is done; what it left stays recorded until it is done
+    /// again. Waits as [`Store::begin`] does.
+    ///
+    /// # Errors
+    /// As [`Store::begin`].
+    pub fn begin_again(
+        &self,
+        key: &Digest,
+        name: &str,
+        waiting: impl FnMut(Option<&Owner>) -> ControlFlow<()>,
+    ) -> Result<Begun, FileError> {
+        wait_for(name, waiting, || self.try_unless(key, name, |_| Ok(None)))
+    }
+
+    /// The right to do the stage, unless somebody has it or `done` gives a record.
+    fn try_unless(
+        &self,
+        key: &Digest,
+        name: &str,
+        done: impl Fn(&Self) -> Result<Option<Record>, FileError>,
+    ) -> Result<Begun, FileError> {
         let folder = self.layout.work().join(key.hex());
         let lock_path = folder.with_extension("lock");
         let owner_path = folder.with_extension("owner");
@@ -111,35 +149,31 @@ impl Store {
             owner_file,
             open: true,
         };
-        if let Some(record) = self.lookup(key)? {
+        if let Some(record) = done(self)? {
+            attempt.close(Keep::Nothing);
             return Ok(Begun::Done(Box::new(record)));
         }
         attempt.write_owner()?;
         attempt.prepare()?;
         Ok(Begun::Attempt(attempt))
     }
+}
 
-    /// Asks for the right to do the stage of a key; while another run is doing it, waits. `waiting` is called again
-    /// and again meanwhile, and may break off.
-    ///
-    /// # Errors
-    /// As [`Store::try_begin`]; also when the waiting was broken off.
-    pub fn begin(
-        &self,
-        key: &Digest,
-        name: &str,
-        mut waiting: impl FnMut(Option<&Owner>) -> ControlFlow<()>,
-    ) -> Result<Begun, FileError> {
-        loop {
-            match self.try_begin(key, name)? {
-                Begun::Busy(owner) => {
-                    if waiting(owner.as_ref()).is_break() {
-                        return Err(FileError::Interrupted(name.to_owned()));
-                    }
-                    std::thread::sleep(POLL);
+/// Tries until nobody else has the right.
+fn wait_for(
+    name: &str,
+    mut waiting: impl FnMut(Option<&Owner>) -> ControlFlow<()>,
+    ask: impl Fn() -> Result<Begun, FileError>,
+) -> Result<Begun, FileError> {
+    loop {
+        match ask()? {
+            Begun::Busy(owner) => {
+                if waiting(owner.as_ref()).is_break() {
+                    return Err(FileError::Interrupted(name.to_owned()));
                 }
-                begun => return Ok(begun),
+                std::thread::sleep(POLL);
             }
+            begun => return Ok(begun),
         }
     }
 }
@@ -305,6 +339,7 @@ impl Attempt {
             return;
         }
         let cleared = match keep {
+            Keep::Nothing if !self.folder.exists() => Ok(()),
             Keep::Nothing => self.store.layout.spares.give(&self.folder, &self.store.layout.scratch()),
             Keep::StateAndLog if self.folder.exists() => {
                 make_empty(&self.result()).and_then(|()| make_empty(&self.tmp()))

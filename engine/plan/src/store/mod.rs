@@ -186,15 +186,6 @@ impl Store {
         Ok(self.lookup(&record.key)?.is_some())
     }
 
-    /// Takes a key's record out of the store, so that its stage is done again; what it left stays as blobs.
-    ///
-    /// # Errors
-    /// When the record cannot be removed.
-    pub fn forget(&self, key: &Digest) -> Result<(), FileError> {
-        let path = self.layout.record(key);
-        absent_is_fine(fs::remove_file(&path)).map_err(at("remove", &path))
-    }
-
     /// What became of a key's stage that is not recorded: another run is doing it, or it failed. Reads no contents.
     pub fn unfinished(&self, key: &Digest) -> Option<Unfinished> {
         let folder = self.layout.work().join(key.hex());

@@ -233,12 +233,22 @@ fn a_stage_that_links_a_foreign_file_into_its_result_does_not_seal_that_file() {
 }
 
 #[test]
-fn a_forgotten_key_is_done_again() {
+fn a_key_is_done_again_and_keeps_its_record_until_then() {
     let space = Space::new();
     let record = space.make(&key("k"), FILES);
-    space.store.forget(&key("k")).unwrap();
-    assert_eq!(space.store.lookup(&key("k")).unwrap(), None);
-    assert_eq!(space.make(&key("k"), FILES).tree, record.tree);
+    let again = || match space.store.begin_again(&key("k"), "stage", |_| panic!("nobody else is here")).unwrap() {
+        Begun::Attempt(attempt) => attempt,
+        Begun::Done(_) | Begun::Busy(_) => panic!("it is to be done again"),
+    };
+    let attempt = again();
+    assert_eq!(space.store.lookup(&key("k")).unwrap().as_ref(), Some(&record));
+    attempt.abandon();
+    assert_eq!(space.store.lookup(&key("k")).unwrap().as_ref(), Some(&record));
+    let attempt = again();
+    write_files(&attempt.result(), &[("other.txt", "new")]);
+    let newer = attempt.commit(made(), Durability::Grouped).unwrap();
+    assert_eq!(space.store.lookup(&key("k")).unwrap().as_ref(), Some(&newer));
+    assert_eq!(space.read(&newer, "other.txt"), "new");
 }
 
 #[test]

@@ -5,4 +5,3 @@ mod damage;
 mod faults;
 mod help;
 mod runs;
-mod speed;
