@@ -231,3 +231,19 @@ fn arguments_are_shown_where_they_are_wrong() {
         assert!(word(&mistake, "hint").contains(hint), "{mistake}");
     }
 }
+
+#[test]
+fn no_cut_of_a_file_makes_the_program_panic() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = std::fs::read_to_string(self::folder("tests/pipelines/valid").join("study.yaml")).unwrap();
+    let mut files = Vec::new();
+    for end in (0..text.len()).step_by(29).filter(|end| text.is_char_boundary(*end)) {
+        let file = folder.path().join(format!("cut{end}.yaml"));
+        std::fs::write(&file, &text[..end]).unwrap();
+        files.push(file);
+    }
+    let output = Command::new(env!("CARGO_BIN_EXE_engine")).arg("check").args(&files).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(!said.contains("panicked"), "{said}");
+}
