@@ -1,5 +1,6 @@
 //! What holds for the sources and the built programs as a whole: imports point one way, `engine` links no libtorch,
 //! nothing is left half done, every file says what it owns. Knows no behaviour.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use std::{
     collections::BTreeSet,

@@ -15,6 +15,7 @@
 //! ```text
 //! # member: tuned[seed=0]
 //! ```
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use std::{
     path::{Path, PathBuf},
