@@ -248,3 +248,15 @@ fn no_cut_of_a_file_makes_the_program_panic() {
     assert_eq!(output.status.code(), Some(2), "{said}");
     assert!(!said.contains("panicked"), "{said}");
 }
+
+#[test]
+fn an_unclosed_quote_is_shown_where_it_opens() {
+    // Not a file of the folder: the quote in its expectation would close it.
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("quote.yaml");
+    std::fs::write(&file, "stages:\n  raw:\n    kind: download\n    from: {path: \"rows}\n  b:\n    kind: x\n")
+        .unwrap();
+    let found = mistakes(&file);
+    assert_eq!((found[0].line, found[0].column, found[0].text.as_str()), (4, 18, "\""));
+    assert_eq!(found[0].message, "this quote is not closed");
+}
