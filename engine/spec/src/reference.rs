@@ -129,23 +129,39 @@ impl Serialize for Reference {
 }
 
 /// A label as YAML may write it: `seed: 0` and `seed: "0"` are the same label.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Label {
-    Text(String),
-    Integer(i64),
-    Float(f64),
-    Bool(bool),
-}
+struct Label(String);
 
-impl fmt::Display for Label {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Text(text) => f.write_str(text),
-            Self::Integer(number) => write!(f, "{number}"),
-            Self::Float(number) => write!(f, "{}", serde_yaml::Number::from(*number)),
-            Self::Bool(value) => write!(f, "{value}"),
+impl<'de> Deserialize<'de> for Label {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl de::Visitor<'_> for Visitor {
+            type Value = Label;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a label: a word or a number")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Label, E> {
+                Ok(Label(text.to_owned()))
+            }
+
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Label, E> {
+                Ok(Label(number.to_string()))
+            }
+
+            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Label, E> {
+                Ok(Label(number.to_string()))
+            }
+
+            fn visit_f64<E: de::Error>(self, number: f64) -> Result<Label, E> {
+                Ok(Label(serde_yaml::Number::from(number).to_string()))
+            }
+
+            fn visit_bool<E: de::Error>(self, value: bool) -> Result<Label, E> {
+                Ok(Label(value.to_string()))
+            }
         }
+        deserializer.deserialize_any(Visitor)
     }
 }
 
@@ -167,7 +183,7 @@ impl<'de> Deserialize<'de> for Reference {
                 let long = ReadLongForm::deserialize(de::value::MapAccessDeserializer::new(map))?;
                 Ok(Reference {
                     stage: long.stage,
-                    selector: long.selector.into_iter().map(|(axis, label)| (axis, label.to_string())).collect(),
+                    selector: long.selector.into_iter().map(|(axis, label)| (axis, label.0)).collect(),
                     part: long.part,
                 })
             }
