@@ -163,7 +163,13 @@ fn write_lock(path: &Path, project: &Project, session: &Session, outcome: &Outco
             lock.pins.extend(session.lock.pins.get(&name).map(|pin| (name.clone(), pin.clone())));
             continue;
         };
-        let result = LockedResult { key: record.key, result: record.tree.digest(), headline: record.headline.clone() };
+        let digest = record.tree.digest();
+        let shows_times = matches!(*node.settings, spec::stage::Stage::Report(_));
+        let result = LockedResult {
+            key: record.key,
+            result: (!shows_times).then_some(digest),
+            headline: record.headline.clone(),
+        };
         if let Some(before) = before.filter(|before| before.key == result.key && before.headline != result.headline) {
             eprintln!("{name}: the lock says {}; this time {}", figures(before), figures(&result));
         }
@@ -172,7 +178,7 @@ fn write_lock(path: &Path, project: &Project, session: &Session, outcome: &Outco
                 spec::stage::Source::Path(path) => path.clone(),
                 spec::stage::Source::Url(url) => url.address.clone(),
             };
-            lock.pins.insert(name.clone(), Pin { source, revision: None, digest: result.result });
+            lock.pins.insert(name.clone(), Pin { source, revision: None, digest });
         }
         lock.results.insert(name, result);
     }
