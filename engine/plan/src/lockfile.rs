@@ -14,7 +14,10 @@
 //!     result: 9a2b…
 //!     headline:
 //!       loss: 1.25
+//! ...
 //! ```
+//!
+//! The last line, YAML's own mark for the end of a document, tells a whole file from one that was cut between entries.
 
 use std::{
     collections::BTreeMap,
@@ -31,6 +34,7 @@ use crate::{
 
 const FORMAT: u32 = 1;
 const HEAD: &str = "# Written by `engine run`. Commit it: pins say what was downloaded, results what came of it.\n";
+const END: &str = "...\n";
 
 /// What a lock file says.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -148,7 +152,11 @@ impl LockFile {
         if head.format != FORMAT {
             return Err(LockError::Format { path: path.to_owned(), format: head.format });
         }
-        serde_yaml::from_str(&text).map_err(|error| damaged(error.to_string()))
+        let read = serde_yaml::from_str(&text).map_err(|error| damaged(error.to_string()))?;
+        if !text.lines().any(|line| line.trim_end() == END.trim_end()) {
+            return Err(damaged(format!("its last line, `{}`, is missing: the end was cut", END.trim_end())));
+        }
+        Ok(read)
     }
 
     /// Writes the lock file, whole or not at all, unless it already says the same. Returns whether it was written.
@@ -158,7 +166,7 @@ impl LockFile {
     pub fn write(&self, path: &Path) -> Result<bool, LockError> {
         let body = serde_yaml::to_string(self)
             .map_err(|error| LockError::Damaged { path: path.to_owned(), why: error.to_string() })?;
-        let text = [HEAD, &body].concat();
+        let text = [HEAD, &body, END].concat();
         if fs::read(path).is_ok_and(|found| found == text.as_bytes()) {
             return Ok(false);
         }
@@ -221,20 +229,18 @@ mod tests {
     }
 
     #[test]
-    fn every_cut_is_noticed_or_harmless_and_nothing_panics() {
+    fn every_cut_is_noticed() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.lock.yaml");
         lock().write(&path).unwrap();
         let whole = fs::read(&path).unwrap();
-        for length in 0..whole.len() {
+        let needed = whole.len() - "\n".len();
+        for length in 0..needed {
             fs::write(&path, &whole[..length]).unwrap();
-            if let Ok(read) = LockFile::read(&path) {
-                assert!(read.pins.iter().all(|(name, pin)| lock().pins[name].digest == pin.digest), "{length}");
-                assert!(read.results.iter().all(|(name, found)| lock().results[name].key == found.key), "{length}");
-            }
+            assert!(matches!(LockFile::read(&path), Err(LockError::Damaged { .. })), "cut at {length}");
         }
-        fs::write(&path, &whole[..whole.len() / 2]).unwrap();
-        assert!(matches!(LockFile::read(&path), Err(LockError::Damaged { .. })));
+        fs::write(&path, &whole[..needed]).unwrap();
+        assert_eq!(LockFile::read(&path).unwrap(), lock(), "an editor took the last line break");
         fs::write(&path, [&b"\xff"[..], &whole].concat()).unwrap();
         assert!(matches!(LockFile::read(&path), Err(LockError::Damaged { .. })));
     }
