@@ -7,6 +7,8 @@ mod cache;
 mod commands;
 mod data;
 mod disks;
+mod gc;
+mod history;
 mod interrupts;
 mod mistakes;
 mod project;

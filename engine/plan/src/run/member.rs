@@ -1,7 +1,7 @@
 //! Doing one member: the right to do it, its process, and the commit of what it left. Knows one member, no order.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     ffi::OsString,
     fs,
     ops::ControlFlow,
@@ -16,6 +16,7 @@ use spec::{
 
 use super::{Failed, Happened, Shared};
 use crate::{
+    digest::Digest,
     file_error::{FileError, at},
     graph::NodeId,
     process::{Environment, Output, Program},
@@ -168,6 +169,7 @@ fn attempt_once(
     Ok(Made {
         kind: node.settings.kind().to_owned(),
         parts,
+        inputs: read_keys(shared, id, records),
         seconds: ended.seconds,
         engine: shared.options.version.clone(),
         machine: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
@@ -178,6 +180,12 @@ fn attempt_once(
             "threads": cores,
         }),
     })
+}
+
+/// The keys of all that a member reads, each once.
+fn read_keys(shared: &Shared<'_>, id: NodeId, records: &Records) -> Vec<Digest> {
+    let keys: BTreeSet<Digest> = shared.state.read_by(id, records).iter().map(|record| record.key).collect();
+    keys.into_iter().collect()
 }
 
 fn write_job(job: &Job, path: &Path) -> Result<(), FileError> {
