@@ -4,13 +4,16 @@
 
 mod arguments;
 mod cache;
+mod clones;
 mod commands;
 mod data;
+mod diff;
 mod disks;
 mod gc;
 mod history;
 mod interrupts;
 mod mistakes;
+mod pins;
 mod project;
 mod tiny;
 mod training;

@@ -33,6 +33,8 @@ pub struct Project {
     pub graph: Graph,
     /// The name that results and lock are kept under: the pipeline's, with the profile or variant.
     pub variant: String,
+    /// The folder of the pipeline file, where its locks are.
+    pub folder: PathBuf,
     /// Where the lock is; nothing where this run is to leave none.
     pub lock: Option<PathBuf>,
 }
@@ -44,18 +46,8 @@ impl Project {
     /// Every mistake found.
     pub fn open(args: &PipelineArgs) -> Result<Self, Vec<Diagnostic>> {
         let shown = args.file.display().to_string();
-        let text = std::fs::read(&args.file).map_err(|error| {
-            vec![Diagnostic::new(format!("cannot read {shown}: {error}"), unreadable_hint(&args.file))]
-        })?;
-        let text = String::from_utf8(text).map_err(|error| {
-            let line =
-                error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1;
-            vec![Diagnostic::new(format!("{shown}: line {line} is not UTF-8"), "save the file as UTF-8")]
-        })?;
-        let text = text.strip_prefix('\u{feff}').map_or(text.clone(), str::to_owned);
-        let source = Source::new(shown, text);
-        let pipeline = Pipeline::read(source, args.profile.as_deref(), &args.set)?;
         let root = root_of(&args.file);
+        let pipeline = read_pipeline(&args.file, &shown, &root, args.profile.as_deref(), &args.set)?;
         let graph = Graph::expand(&pipeline)?;
         let faults = plan::sources::absent_paths(&pipeline, &root);
         if !faults.is_empty() {
@@ -69,8 +61,30 @@ impl Project {
         let has_lock = args.set.is_empty() || args.variant.is_some();
         let folder = args.file.parent().map(Path::to_path_buf).unwrap_or_default();
         let lock = has_lock.then(|| folder.join(format!("{variant}.lock.yaml")));
-        Ok(Self { root, pipeline, graph, variant, lock })
+        Ok(Self { root, pipeline, graph, variant, folder, lock })
     }
+}
+
+/// Reads a pipeline file of a project, which messages call `shown`.
+///
+/// # Errors
+/// Every mistake that can be found without looking at how stages depend on each other.
+pub fn read_pipeline(
+    file: &Path,
+    shown: &str,
+    _root: &Path,
+    profile: Option<&str>,
+    sets: &[String],
+) -> Result<Pipeline, Vec<Diagnostic>> {
+    let text = std::fs::read(file)
+        .map_err(|error| vec![Diagnostic::new(format!("cannot read {shown}: {error}"), unreadable_hint(file))])?;
+    let text = String::from_utf8(text).map_err(|error| {
+        let line =
+            error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1;
+        vec![Diagnostic::new(format!("{shown}: line {line} is not UTF-8"), "save the file as UTF-8")]
+    })?;
+    let text = text.strip_prefix('\u{feff}').map_or(text.clone(), str::to_owned);
+    Pipeline::read(Source::new(shown, text), profile, sets)
 }
 
 fn unreadable_hint(file: &Path) -> String {

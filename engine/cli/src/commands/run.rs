@@ -10,14 +10,13 @@ use clap::Args;
 use plan::{
     graph::NodeId,
     history::{Asked, Journal},
-    lockfile::{LockFile, LockedResult, Pin},
     run::{Options, Outcome, Stop},
 };
 use spec::job::{Device, Failure};
 
 use crate::{
-    Exit,
-    progress::{Progress, duration, figure},
+    Exit, lock,
+    progress::{Progress, duration},
     project::{PipelineArgs, Project},
     render, revision,
     session::{Session, members, programs},
@@ -34,6 +33,9 @@ pub struct Run {
     /// Do this stage (or member) again, though it is there.
     #[arg(long, value_name = "STAGE")]
     force: Vec<String>,
+    /// Download this stage (or member) again and pin what the address holds now.
+    #[arg(long, value_name = "STAGE")]
+    update: Vec<String>,
     /// Go on with members that do not depend on a failed one.
     #[arg(long)]
     keep_going: bool,
@@ -93,7 +95,11 @@ fn run_project(run: &Run, project: &Project) -> Result<Exit, Failure> {
         }
     }
     let wanted = if run.until.is_some() { chosen.remove(0) } else { graph.ids().collect() };
-    let session = Session::open(project)?;
+    let mut session = Session::open(project)?;
+    if let Err(fault) = lock::unpin(&mut session, graph, &run.update) {
+        render::diagnostics(&[fault]);
+        return Ok(Exit::Mistake);
+    }
     let _hold = session.store.hold(|| eprintln!("another engine takes results out of the store; waiting"));
     if let Some(error) = &session.damaged_lock {
         eprintln!("{error}; it is written anew");
@@ -113,18 +119,12 @@ fn run_project(run: &Run, project: &Project) -> Result<Exit, Failure> {
     let ask_git = move || revision::current(&root);
     let journal =
         Journal::new(&session.store, graph, &project.variant, asked(run, project), build_id::BUILD_ID, ask_git);
-    let outcome = plan::run::run(
-        &session.state(project),
-        &programs()?,
-        &options,
-        &session.views,
-        &session.last_keys(),
-        &stop,
-        &|happened| {
+    let last = session.last_keys();
+    let outcome =
+        plan::run::run(&session.state(project), &programs()?, &options, &session.views, &last, &stop, &|happened| {
             journal.note(&happened);
             progress.show(&happened);
-        },
-    );
+        });
     if let Err(error) = journal.end(&outcome)
         && outcome.done + outcome.failed.len() > 0
     {
@@ -135,7 +135,7 @@ fn run_project(run: &Run, project: &Project) -> Result<Exit, Failure> {
         eprintln!("{error}: {}", error.hint());
     }
     if let Some(path) = &project.lock {
-        write_lock(path, project, &session, &outcome)?;
+        lock::write(path, project, &session, &outcome, &last)?;
     }
     if !run.json {
         summary(project, &session, &options, &outcome, begun);
@@ -156,6 +156,7 @@ fn asked(run: &Run, project: &Project) -> Asked {
     let mut options: Vec<String> = Vec::new();
     options.extend(run.pipeline.variant.iter().map(|name| format!("--variant {name}")));
     options.extend(run.until.iter().map(|name| format!("--until {name}")));
+    options.extend(run.update.iter().map(|name| format!("--update {name}")));
     options.extend(run.force.iter().map(|name| format!("--force {name}")));
     Asked { file, profile: run.pipeline.profile.clone(), set: run.pipeline.set.clone(), options }
 }
@@ -175,47 +176,6 @@ fn listen(stop: &Arc<Stop>) {
             stop.ask();
         }
     });
-}
-
-/// Brings the lock up to what is there now. Members that this run did not reach keep what it said.
-fn write_lock(path: &Path, project: &Project, session: &Session, outcome: &Outcome) -> Result<(), Failure> {
-    let mut lock = LockFile::default();
-    for (node, record) in project.graph.nodes.iter().zip(&outcome.records) {
-        let name = node.name();
-        let before = session.lock.results.get(&name);
-        let Some(record) = record else {
-            lock.results.extend(before.map(|result| (name.clone(), result.clone())));
-            lock.pins.extend(session.lock.pins.get(&name).map(|pin| (name.clone(), pin.clone())));
-            continue;
-        };
-        let digest = record.tree.digest();
-        let shows_times = matches!(*node.settings, spec::stage::Stage::Report(_));
-        let result = LockedResult {
-            key: record.key,
-            result: (!shows_times).then_some(digest),
-            headline: record.headline.clone(),
-        };
-        if let Some(before) = before.filter(|before| before.key == result.key && before.headline != result.headline) {
-            eprintln!("{name}: the lock says {}; this time {}", figures(before), figures(&result));
-        }
-        if let spec::stage::Stage::Download(download) = node.settings.as_ref() {
-            let source = match &download.from {
-                spec::stage::Source::Path(path) => path.clone(),
-                spec::stage::Source::Url(url) => url.address.clone(),
-            };
-            lock.pins.insert(name.clone(), Pin { source, revision: None, digest });
-        }
-        lock.results.insert(name, result);
-    }
-    lock.write(path).map(drop).map_err(|error| Failure {
-        message: error.to_string(),
-        place: None,
-        hint: Some(error.hint()),
-    })
-}
-
-fn figures(result: &LockedResult) -> String {
-    result.headline.iter().map(|(name, value)| format!("{name} {}", figure(*value))).collect::<Vec<_>>().join(", ")
 }
 
 fn summary(project: &Project, session: &Session, options: &Options, outcome: &Outcome, begun: Instant) {

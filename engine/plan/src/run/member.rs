@@ -19,6 +19,7 @@ use crate::{
     digest::Digest,
     file_error::{FileError, at},
     graph::NodeId,
+    pins,
     process::{Environment, Output, Program},
     state::{Keyed, Records, failure_of},
     store::{Attempt, Begun, Durability, Made, Owner, Record},
@@ -64,7 +65,7 @@ pub fn make(
                     Does::Worker => Durability::AtOnce,
                     Does::Engine | Does::Named => Durability::Grouped,
                 };
-                attempt.commit(made, durability)?
+                pins::commit(node, keyed, attempt, made, durability)?
             }
             Err(failure) => {
                 let log = attempt.abandon();
@@ -161,11 +162,7 @@ fn attempt_once(
     if let Stage::Command(command) = node.settings.as_ref() {
         collect(command, attempt)?;
     }
-    let parts = serde_json::to_value(&keyed.key).map_err(|error| Failure {
-        message: format!("the key has no JSON form: {error}"),
-        place: None,
-        hint: None,
-    })?;
+    let parts = keyed.key.as_json()?;
     Ok(Made {
         kind: node.settings.kind().to_owned(),
         parts,

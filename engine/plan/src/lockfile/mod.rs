@@ -19,6 +19,8 @@
 //!
 //! The last line, YAML's own mark for the end of a document, tells a whole file from one that was cut between entries.
 
+mod salvage;
+
 use std::{
     collections::BTreeMap,
     fs, io,
@@ -27,6 +29,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+pub use self::salvage::{Salvaged, salvage};
 use crate::{
     digest::Digest,
     file_error::{FileError, at},

@@ -1,0 +1,238 @@
+//! Two versions of a pipeline side by side: settings that differ beside figures that differ. Knows pipelines as members
+//! with settings, and locks; knows neither git nor the store.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use crate::{
+    digest::Digest,
+    graph::{Graph, Node},
+    key,
+    lockfile::{LockFile, LockedResult},
+};
+
+/// One version of a pipeline: what it says, and what came of it.
+#[derive(Debug, Default)]
+pub struct Version {
+    members: BTreeMap<String, Member>,
+    /// Stages in the order of the file.
+    stages: Vec<String>,
+    /// Whether the settings are known: the text could be read.
+    has_settings: bool,
+}
+
+#[derive(Debug, Default)]
+struct Member {
+    stage: String,
+    /// Settings by path as JSON, and digests of files by path.
+    settings: BTreeMap<String, String>,
+    files: BTreeMap<String, Digest>,
+    result: Option<LockedResult>,
+}
+
+impl Version {
+    /// A version by its graph, where its text can be read, and its lock. `files` gives the digests of the files whose text
+    /// belongs to a member's settings: templates.
+    ///
+    /// # Errors
+    /// A setting that has no JSON form.
+    pub fn new(
+        graph: Option<&Graph>,
+        lock: &LockFile,
+        files: impl Fn(&Node) -> BTreeMap<String, Digest>,
+    ) -> Result<Self, serde_json::Error> {
+        let mut version = Self { has_settings: graph.is_some(), ..Self::default() };
+        if let Some(graph) = graph {
+            version.stages = graph.stages.iter().map(|stage| stage.name.clone()).collect();
+            for node in &graph.nodes {
+                let name = node.name();
+                let settings = key::leaves(&node.settings.settings()?);
+                let result = lock.results.get(&name).cloned();
+                version
+                    .members
+                    .insert(name, Member { stage: node.stage.clone(), settings, files: files(node), result });
+            }
+            return Ok(version);
+        }
+        for (name, result) in &lock.results {
+            let stage = name.split('[').next().unwrap_or(name).to_owned();
+            version.stages.push(stage.clone());
+            let member = Member { stage, result: Some(result.clone()), ..Member::default() };
+            version.members.insert(name.clone(), member);
+        }
+        version.stages.dedup();
+        Ok(version)
+    }
+}
+
+/// How two versions differ.
+#[derive(Debug, Serialize)]
+pub struct Comparison {
+    /// Stages in which something differs, in the order of the newer file.
+    pub stages: Vec<StageChanges>,
+    /// Members that are the same on both sides.
+    pub same: usize,
+    /// Members with the same settings and figures that left other bytes.
+    pub other_contents: Vec<String>,
+}
+
+/// What differs in one stage.
+#[derive(Debug, Default, Serialize)]
+pub struct StageChanges {
+    /// The stage.
+    pub stage: String,
+    /// How many of its members are on both sides.
+    pub members: usize,
+    /// What differs in all of them alike.
+    pub common: Vec<Change>,
+    /// What else differs in single members.
+    pub changed: Vec<MemberChanges>,
+    /// Members that only the older version has.
+    pub only_old: Vec<String>,
+    /// Members that only the newer version has.
+    pub only_new: Vec<String>,
+}
+
+/// What differs in one member.
+#[derive(Debug, Serialize)]
+pub struct MemberChanges {
+    /// The member.
+    pub member: String,
+    /// Settings that differ, and are not among those of all members.
+    pub settings: Vec<Change>,
+    /// Figures that differ.
+    pub figures: Vec<Figure>,
+    /// Whether its settings differ and the newer lock still tells of a run with the older ones.
+    pub not_run: bool,
+}
+
+/// A setting or a file that differs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Change {
+    /// The setting's path, or the file's.
+    pub what: String,
+    /// Whether it is a file, whose values are digests.
+    pub file: bool,
+    /// What it was, as JSON; nothing where it was not there.
+    pub old: Option<String>,
+    /// What it is, as JSON; nothing where it is not there.
+    pub new: Option<String>,
+}
+
+/// A figure that differs.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Figure {
+    /// Its name.
+    pub name: String,
+    /// What it was.
+    pub old: Option<f64>,
+    /// What it is.
+    pub new: Option<f64>,
+}
+
+impl Figure {
+    /// How much was gained.
+    pub fn difference(&self) -> Option<f64> {
+        Some(self.new? - self.old?)
+    }
+}
+
+impl Comparison {
+    /// Compares an older version with a newer one, members by their names.
+    pub fn of(old: &Version, new: &Version) -> Self {
+        let mut comparison = Self { stages: Vec::new(), same: 0, other_contents: Vec::new() };
+        let mut stages: Vec<&String> = new.stages.iter().collect();
+        stages.extend(old.stages.iter().filter(|stage| !new.stages.contains(stage)));
+        for stage in stages {
+            let changes = comparison.stage(stage, old, new);
+            let StageChanges { common, changed, only_old, only_new, .. } = &changes;
+            if !(common.is_empty() && changed.is_empty() && only_old.is_empty() && only_new.is_empty()) {
+                comparison.stages.push(changes);
+            }
+        }
+        comparison
+    }
+
+    /// Whether anything differs.
+    pub fn is_empty(&self) -> bool {
+        self.stages.is_empty() && self.other_contents.is_empty()
+    }
+
+    fn stage(&mut self, stage: &str, old: &Version, new: &Version) -> StageChanges {
+        let of = |version: &Version| -> BTreeSet<String> {
+            let own = version.members.iter().filter(|(_, member)| member.stage == stage);
+            own.map(|(name, _)| name.clone()).collect()
+        };
+        let (before, now) = (of(old), of(new));
+        let mut changes = StageChanges {
+            stage: stage.to_owned(),
+            only_old: before.difference(&now).cloned().collect(),
+            only_new: now.difference(&before).cloned().collect(),
+            ..StageChanges::default()
+        };
+        let both: Vec<(&String, &Member, &Member)> = before
+            .intersection(&now)
+            .filter_map(|name| Some((name, old.members.get(name)?, new.members.get(name)?)))
+            .collect();
+        changes.members = both.len();
+        let compare = old.has_settings && new.has_settings;
+        let settings: Vec<Vec<Change>> =
+            both.iter().map(|(_, old, new)| if compare { differing(old, new) } else { Vec::new() }).collect();
+        if settings.len() > 1 {
+            let (first, rest) = settings.split_first().map_or((&[][..], &[][..]), |(first, rest)| (first, rest));
+            changes.common =
+                first.iter().filter(|change| rest.iter().all(|all| all.contains(change))).cloned().collect();
+        }
+        for ((name, old, new), mut settings) in both.into_iter().zip(settings) {
+            let any = !settings.is_empty();
+            settings.retain(|change| !changes.common.contains(change));
+            let figures = figures(old, new);
+            let (before, now) = (old.result.as_ref(), new.result.as_ref());
+            let key = |result: Option<&LockedResult>| result.map(|result| result.key);
+            let not_run = any && key(now).is_some() && key(now) == key(before);
+            let other =
+                before.and_then(|r| r.result) != now.and_then(|r| r.result) && before.is_some() && now.is_some();
+            if !settings.is_empty() || !figures.is_empty() || not_run {
+                changes.changed.push(MemberChanges { member: name.clone(), settings, figures, not_run });
+            } else if other && !any {
+                self.other_contents.push(name.clone());
+            } else if !any {
+                self.same += 1;
+            }
+        }
+        changes
+    }
+}
+
+fn differing(old: &Member, new: &Member) -> Vec<Change> {
+    let mut changes = Vec::new();
+    let paths: BTreeSet<&String> = old.settings.keys().chain(new.settings.keys()).collect();
+    for path in paths {
+        let (before, now) = (old.settings.get(path), new.settings.get(path));
+        if before != now {
+            changes.push(Change { what: path.clone(), file: false, old: before.cloned(), new: now.cloned() });
+        }
+    }
+    let paths: BTreeSet<&String> = old.files.keys().chain(new.files.keys()).collect();
+    for path in paths {
+        let (before, now) = (old.files.get(path), new.files.get(path));
+        if before != now {
+            let hex = |digest: Option<&Digest>| digest.map(Digest::hex);
+            changes.push(Change { what: path.clone(), file: true, old: hex(before), new: hex(now) });
+        }
+    }
+    changes
+}
+
+fn figures(old: &Member, new: &Member) -> Vec<Figure> {
+    let of = |member: &Member| member.result.as_ref().map(|result| result.headline.clone()).unwrap_or_default();
+    let (before, now) = (of(old), of(new));
+    let names: BTreeSet<&String> = before.keys().chain(now.keys()).collect();
+    let figures = names.into_iter().map(|name| Figure {
+        name: name.clone(),
+        old: before.get(name).copied(),
+        new: now.get(name).copied(),
+    });
+    figures.filter(|figure| figure.old != figure.new).collect()
+}
