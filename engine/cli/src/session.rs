@@ -59,7 +59,7 @@ impl Session {
                 return Err(Failure { message: error.to_string(), place: None, hint: Some(error.hint()) });
             }
         };
-        let (pins, conflicts) = pins(project)?;
+        let Salvaged { pins, conflicts } = pins(project, &lock, damaged_lock.is_some())?;
         let views = Views::new(&outputs, &project.variant);
         Ok(Self { store, remembered, lock, damaged_lock, pins, conflicts, views })
     }
@@ -86,15 +86,20 @@ impl Session {
     }
 }
 
-/// The pins of a project's locks. A try that writes no lock of its own reads them too. Of a damaged lock the pins that
-/// are whole are used: no store can give them again.
-fn pins(project: &Project) -> Result<(Pins, BTreeMap<String, [Digest; 2]>), Failure> {
+/// The pins of a project's locks: `own` is the variant's, if it has one. A try that writes no lock of its own reads them,
+/// too. Of a damaged lock the pins that are whole are used: no store can give them again.
+fn pins(project: &Project, own: &LockFile, is_damaged: bool) -> Result<Salvaged, Failure> {
     let mut all = Salvaged::default();
+    if !project.graph.nodes.iter().any(|node| node.settings.moving_source().is_some()) {
+        return Ok(all);
+    }
     let mut names = vec![&project.pipeline.name];
     names.extend((project.variant != project.pipeline.name).then_some(&project.variant));
     for name in names {
         let path = project.folder.join(format!("{name}.lock.yaml"));
-        let found = match LockFile::read(&path) {
+        let is_own = project.lock.as_ref() == Some(&path);
+        let read = if is_own && !is_damaged { Ok(own.clone()) } else { LockFile::read(&path) };
+        let found = match read {
             Ok(lock) => Salvaged { pins: lock.pins, conflicts: BTreeMap::new() },
             Err(LockError::Merged { .. } | LockError::Damaged { .. }) => {
                 salvage(&String::from_utf8_lossy(&std::fs::read(&path).unwrap_or_default()))
@@ -109,7 +114,7 @@ fn pins(project: &Project) -> Result<(Pins, BTreeMap<String, [Digest; 2]>), Fail
         all.pins.extend(found.pins);
         all.conflicts.extend(found.conflicts);
     }
-    Ok((all.pins, all.conflicts))
+    Ok(all)
 }
 
 /// The templates that a template names, itself first; `path` is relative to the root and begins with `templates/`.

@@ -147,13 +147,9 @@ impl LockFile {
         if let Some(line) = text.lines().position(is_merge_mark) {
             return Err(LockError::Merged { path: path.to_owned(), line: line + 1 });
         }
-        #[derive(Deserialize)]
-        struct Head {
-            format: u32,
-        }
-        let head: Head = serde_yaml::from_str(&text).map_err(|error| damaged(error.to_string()))?;
-        if head.format != FORMAT {
-            return Err(LockError::Format { path: path.to_owned(), format: head.format });
+        let format = text.lines().find_map(|line| line.strip_prefix("format:")?.trim().parse::<u32>().ok());
+        if let Some(format) = format.filter(|format| *format != FORMAT) {
+            return Err(LockError::Format { path: path.to_owned(), format });
         }
         let read = serde_yaml::from_str(&text).map_err(|error| damaged(error.to_string()))?;
         if !text.lines().any(|line| line.trim_end() == END.trim_end()) {
