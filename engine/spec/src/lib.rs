@@ -4,6 +4,7 @@
 pub mod adapter;
 pub mod diagnostic;
 pub mod docs;
+pub mod execution;
 pub mod files;
 pub mod job;
 pub mod matrix;

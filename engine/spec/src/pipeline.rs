@@ -3,34 +3,22 @@
 
 use std::{collections::BTreeSet, path::Path, sync::Arc};
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use serde_yaml::Value;
 
 use crate::{
     diagnostic::{Diagnostic, Place},
+    execution::Execution,
     matrix::Matrix,
     names,
     stage::Stage,
     suggest,
-    text::{
-        Document, Misfit, Scope, Side, Source, Substituted, YamlPath, decode, decode_as, get, kind_of, substitute, uses,
-    },
+    text::{Document, Misfit, Scope, Side, Source, Substituted, YamlPath, decode, get, kind_of, substitute, uses},
 };
 
 /// The keys of a pipeline file.
 pub const TOP_KEYS: &[&str] = &["name", "vars", "profiles", "stages"];
 /// The keys that a stage of any kind may have.
-pub const STAGE_KEYS: &[&str] = &["kind", "matrix", "resources"];
-
-/// How a stage runs, never what it makes: not part of its key.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Resources {
-    /// Processor cores. Without it, all of them for training and evaluation, one for the rest.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cpu: Option<u64>,
-}
+pub const STAGE_KEYS: &[&str] = &["kind", "matrix", "resources", "timeout", "retry"];
 
 /// A pipeline file.
 #[derive(Debug, Clone)]
@@ -52,9 +40,7 @@ pub struct StageText {
     pub kind: String,
     /// Its own axes.
     pub matrix: Matrix,
-    /// How it runs.
-    pub resources: Resources,
-    /// The settings that belong to the kind, variables in place.
+    /// The settings that belong to the kind and those of [`Execution`], variables in place.
     settings: Value,
 }
 
@@ -65,6 +51,8 @@ pub struct Variant {
     pub coordinates: Vec<(String, String)>,
     /// The settings.
     pub stage: Stage,
+    /// How it runs.
+    pub execution: Execution,
     substituted: Substituted,
 }
 
@@ -180,14 +168,23 @@ impl Pipeline {
             let entries =
                 combination.iter().map(|(axis, entry)| (axis.name.as_str(), &entry.value, entry.path.clone()));
             let scopes = [vars_of(&self.document), Scope { name: "matrix", entries: entries.collect() }];
-            let substituted = match substitute(&stage.settings, &base, &scopes) {
+            let mut substituted = match substitute(&stage.settings, &base, &scopes) {
                 Ok(substituted) => substituted,
                 Err(fault) => {
                     faults.push(self.document.fault(&fault.path, Side::Value, fault.message, fault.hint));
                     continue;
                 }
             };
+            let execution = Execution::take(&mut substituted.value);
             let at = |path: &YamlPath, side| self.document.place(&written(&substituted, &base, path, side), side);
+            let execution = execution.unwrap_or_else(|misfits| {
+                faults.extend(
+                    misfits
+                        .into_iter()
+                        .map(|misfit| Diagnostic::new(misfit.message, misfit.hint).at(at(&misfit.path, misfit.side))),
+                );
+                Execution::default()
+            });
             let typed =
                 decode(&substituted.value, |deserializer| match Stage::deserialize(&stage.kind, deserializer) {
                     Some(outcome) => outcome,
@@ -203,13 +200,17 @@ impl Pipeline {
                     let coordinates =
                         combination.iter().map(|(axis, entry)| (axis.name.clone(), entry.label.clone())).collect();
                     if own.is_empty() {
-                        variants.push(Variant { coordinates, stage: typed, substituted });
+                        variants.push(Variant { coordinates, stage: typed, execution, substituted });
                     }
                 }
                 Err(misfit) => {
                     let Misfit { path, side, message, mut hint } = misfit;
                     if path.0.len() == 1 && message.starts_with("unknown key") && hint.starts_with("known:") {
-                        hint.push_str(&format!(", {}", crate::one_of::listed(STAGE_KEYS)));
+                        let word = path.to_string();
+                        hint = match suggest::did_you_mean(&word, STAGE_KEYS.iter().copied()) {
+                            better if !better.starts_with("known:") => better,
+                            _ => format!("{hint}, {}", crate::one_of::listed(STAGE_KEYS)),
+                        };
                     }
                     faults.push(Diagnostic::new(message, hint).at(at(&path, side)));
                 }
@@ -341,25 +342,13 @@ impl StageText {
             faults.append(&mut more);
             Matrix::default()
         });
-        let resources = match map.get("resources").map(decode_as::<Resources>) {
-            None => Resources::default(),
-            Some(Ok(resources)) => {
-                if resources.cpu == Some(0) {
-                    let at = base.key("resources").key("cpu");
-                    faults.push(document.fault(&at, Side::Value, "no core", "give a number above zero"));
-                }
-                resources
-            }
-            Some(Err(misfit)) => {
-                let at = base.key("resources").join(&misfit.path.0);
-                faults.push(document.fault(&at, misfit.side, misfit.message, misfit.hint));
-                Resources::default()
-            }
-        };
         let mut settings = map.clone();
-        settings.retain(|key, _| !key.as_str().is_some_and(|key| STAGE_KEYS.contains(&key)));
-        let settings = Value::Mapping(settings);
-        let used = axes_used(document, &settings, &matrix);
+        settings.retain(|key, _| !key.as_str().is_some_and(|key| ["kind", "matrix"].contains(&key)));
+        // An axis that only decides how a stage runs would have members that make the same.
+        let mut made = settings.clone();
+        made.retain(|key, _| !key.as_str().is_some_and(|key| Execution::KEYS.contains(&key)));
+        let (settings, made) = (Value::Mapping(settings), Value::Mapping(made));
+        let used = axes_used(document, &made, &matrix);
         for axis in &matrix.axes {
             if !used.contains(&axis.name) {
                 let at = base.key("matrix").key(&axis.name);
@@ -373,10 +362,6 @@ impl StageText {
                 ));
             }
         }
-        if faults.is_empty() {
-            Ok(Self { name: name.to_owned(), kind, matrix, resources, settings })
-        } else {
-            Err(faults)
-        }
+        if faults.is_empty() { Ok(Self { name: name.to_owned(), kind, matrix, settings }) } else { Err(faults) }
     }
 }

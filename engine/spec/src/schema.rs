@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::{pipeline::Resources, stage::Stage};
+use crate::{execution::Execution, stage::Stage};
 
 /// What `${vars.NAME}` or `${matrix.AXIS}` looks like where another type stands.
 const VARIABLE: &str = r"^\$\{[^}]+\}$";
@@ -14,7 +14,7 @@ const NAME: &str = r"^[\p{L}_][\p{L}\p{N}_-]*$";
 pub fn pipeline_schema() -> Value {
     let mut generator = schemars::SchemaGenerator::default();
     let kinds = Stage::schemas(&mut generator);
-    let resources = generator.subschema_for::<Resources>();
+    let execution = <Execution as schemars::JsonSchema>::json_schema(&mut generator).to_value();
     let mut definitions = generator.take_definitions(true);
     for definition in definitions.values_mut() {
         allow_variables(definition);
@@ -23,12 +23,17 @@ pub fn pipeline_schema() -> Value {
         .into_iter()
         .map(|(kind, schema)| {
             let mut schema = schema.to_value();
+            if let (Some(own), Some(shared)) = (
+                schema.get_mut("properties").and_then(Value::as_object_mut),
+                execution.get("properties").and_then(Value::as_object),
+            ) {
+                own.extend(shared.clone());
+            }
             allow_variables(&mut schema);
             if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
                 let own = std::mem::take(properties);
                 properties.insert("kind".into(), json!({ "description": "What the stage does.", "const": kind }));
                 properties.insert("matrix".into(), json!({ "$ref": "#/$defs/Matrix" }));
-                properties.insert("resources".into(), resources.clone().to_value());
                 properties.extend(own);
             }
             if let Some(object) = schema.as_object_mut() {
@@ -142,7 +147,8 @@ fn allow_variables(schema: &mut Value) {
 
 /// The schema, or a variable; a schema that takes any text takes a variable already.
 fn or_variable(schema: &mut Value) {
-    let takes_text = schema.get("type").is_some_and(|kind| kind == "string") && schema.get("enum").is_none();
+    let is_text = schema.get("type").is_some_and(|kind| kind == "string");
+    let takes_text = is_text && schema.get("enum").is_none() && schema.get("pattern").is_none();
     let Some(object) = schema.as_object_mut().filter(|_| !takes_text) else { return };
     let mut outer = serde_json::Map::new();
     for key in ["description", "default"] {

@@ -227,7 +227,7 @@ impl<'p> Growing<'p> {
                     inputs: inputs.collect(),
                     local_paths: settings.local_paths(),
                     settings: settings.clone(),
-                    resources: stage.resources.clone(),
+                    execution: variant.execution.clone(),
                 }
             })
             .collect())

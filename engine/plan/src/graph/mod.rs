@@ -9,8 +9,9 @@ use std::sync::Arc;
 
 use spec::{
     diagnostic::Diagnostic,
+    execution::Execution,
     job::member_name,
-    pipeline::{Pipeline, Resources},
+    pipeline::Pipeline,
     stage::{LocalPath, Stage},
 };
 
@@ -61,7 +62,7 @@ pub struct Node {
     /// Its settings.
     pub settings: Arc<Stage>,
     /// How it runs.
-    pub resources: Resources,
+    pub execution: Execution,
     /// What it reads.
     pub inputs: Vec<NodeInput>,
     /// Files of the project that it reads.

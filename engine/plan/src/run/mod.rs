@@ -315,7 +315,7 @@ fn cores_of(graph: &Graph, id: NodeId, all: usize) -> usize {
         Program::Worker => all,
         Program::Engine | Program::Named => 1,
     };
-    let wanted = node.resources.cpu.and_then(|cores| usize::try_from(cores).ok()).unwrap_or(default);
+    let wanted = node.execution.resources.cpu.and_then(|cores| usize::try_from(cores).ok()).unwrap_or(default);
     wanted.clamp(1, all.max(1))
 }
 
