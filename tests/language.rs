@@ -180,7 +180,10 @@ fn valid_files_have_the_members_they_name() {
         for (profile, members) in expected {
             let (_, graph) = read(file, profile);
             let ids = graph.stages.iter().flat_map(|stage| &stage.members);
-            let names: Vec<String> = ids.map(|id| graph.node(*id).name()).collect();
+            let mut names: Vec<String> = ids.map(|id| graph.node(*id).name()).collect();
+            // Of members that differ only in what is chosen, one is done.
+            let mut seen = std::collections::BTreeSet::new();
+            names.retain(|name| seen.insert(name.clone()));
             assert_eq!(names, members, "{} with profile {profile:?}", file.display());
         }
     }

@@ -57,7 +57,7 @@ impl Project {
         let pipeline = Pipeline::read(source, args.profile.as_deref(), &args.set)?;
         let root = root_of(&args.file);
         let graph = Graph::expand(&pipeline)?;
-        let faults = plan::sources::absent_paths(&pipeline, &root);
+        let faults = plan::sources::absent_paths(&pipeline, &graph.yields, &root);
         if !faults.is_empty() {
             return Err(faults);
         }
