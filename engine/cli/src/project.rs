@@ -27,8 +27,8 @@ pub struct PipelineArgs {
 pub struct Project {
     /// The folder that paths of the file are relative to.
     pub root: PathBuf,
-    /// The file as written, overrides done.
-    pub pipeline: Pipeline,
+    /// The names of the file's profiles.
+    pub profiles: Vec<String>,
     /// Its members and edges.
     pub graph: Graph,
     /// The name that results and lock are kept under: the pipeline's, with the profile or variant.
@@ -57,7 +57,7 @@ impl Project {
         let pipeline = Pipeline::read(source, args.profile.as_deref(), &args.set)?;
         let root = root_of(&args.file);
         let graph = Graph::expand(&pipeline)?;
-        let faults = plan::sources::absent_paths(&pipeline, &graph.yields, &root);
+        let faults = plan::sources::absent_paths(&pipeline, &graph, &root);
         if !faults.is_empty() {
             return Err(faults);
         }
@@ -69,7 +69,8 @@ impl Project {
         let has_lock = args.set.is_empty() || args.variant.is_some();
         let folder = args.file.parent().map(Path::to_path_buf).unwrap_or_default();
         let lock = has_lock.then(|| folder.join(format!("{variant}.lock.yaml")));
-        Ok(Self { root, pipeline, graph, variant, lock })
+        let profiles = pipeline.profiles().map(str::to_owned).collect();
+        Ok(Self { root, profiles, graph, variant, lock })
     }
 }
 

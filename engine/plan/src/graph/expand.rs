@@ -53,7 +53,7 @@ pub fn expand(pipeline: &Pipeline) -> Result<Graph, Vec<Diagnostic>> {
         faults,
     };
     for index in sorted {
-        growing.stage(&pipeline.stages[index], &variants[index]);
+        growing.stage(&pipeline.stages[index], std::mem::take(&mut variants[index]));
     }
     let Growing { nodes, mut members, yields, faults, .. } = growing;
     if !faults.is_empty() {
@@ -146,19 +146,15 @@ struct Growing<'p> {
 }
 
 impl<'p> Growing<'p> {
-    fn stage(&mut self, stage: &'p StageText, variants: &[Variant]) {
+    fn stage(&mut self, stage: &'p StageText, mut variants: Vec<Variant>) {
         let mut members = Vec::new();
-        let resolved;
-        let variants = if self.pipeline.choices_used(stage).is_empty() {
-            variants
-        } else {
-            resolved = self.pipeline.variants(stage, &self.yields).unwrap_or_else(|faults| {
+        if !self.pipeline.choices_used(stage).is_empty() {
+            variants = self.pipeline.variants(stage, &self.yields).unwrap_or_else(|faults| {
                 faults.into_iter().for_each(|fault| self.fault(fault));
                 Vec::new()
             });
-            &resolved
-        };
-        for variant in variants {
+        }
+        for variant in &variants {
             match self.variant(stage, variant) {
                 Ok(nodes) => {
                     for node in nodes {
@@ -175,7 +171,7 @@ impl<'p> Growing<'p> {
             let hint = "look at the `exclude` of what it reads, and at the axes of its `select` stages";
             self.fault(Diagnostic::new(message, hint).at(place));
         }
-        if self.pipeline.selects().any(|select| select == stage.name) {
+        if self.pipeline.selects().contains(&stage.name) {
             self.note_yields(stage, &members);
         }
         self.members.insert(&stage.name, members);

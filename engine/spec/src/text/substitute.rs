@@ -125,8 +125,11 @@ fn pieces(text: &str) -> Option<Vec<Piece<'_>>> {
 impl Work<'_> {
     /// `document` is where the value was written, `result` where it will stand.
     fn replace(&mut self, value: &Value, document: &YamlPath, result: &YamlPath) -> Result<Value, SubstitutionFault> {
+        if !has_variable(value) {
+            return Ok(value.clone());
+        }
         Ok(match value {
-            Value::String(text) if text.contains("${") => return self.replace_text(text, document, result),
+            Value::String(text) => return self.replace_text(text, document, result),
             Value::Sequence(list) => Value::Sequence(
                 list.iter()
                     .enumerate()
@@ -270,6 +273,16 @@ impl Work<'_> {
             written = written.join(&[segment]);
         }
         Ok(Some((value, written)))
+    }
+}
+
+/// Whether a `${` stands anywhere in a value.
+fn has_variable(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains("${"),
+        Value::Sequence(list) => list.iter().any(has_variable),
+        Value::Mapping(map) => map.values().any(has_variable),
+        _ => false,
     }
 }
 
