@@ -6,6 +6,7 @@ pub mod diagnostic;
 pub mod docs;
 pub mod execution;
 pub mod files;
+pub mod include;
 pub mod job;
 pub mod matrix;
 pub mod metric;

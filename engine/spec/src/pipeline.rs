@@ -8,6 +8,7 @@ use serde_yaml::Value;
 use crate::{
     diagnostic::{Diagnostic, Place},
     execution::Execution,
+    include::{self, Load, Unreadable},
     matrix::{AxisEntry, Matrix},
     names,
     stage::Stage,
@@ -17,7 +18,7 @@ use crate::{
 };
 
 /// The keys of a pipeline file.
-pub const TOP_KEYS: &[&str] = &["name", "vars", "profiles", "stages"];
+pub const TOP_KEYS: &[&str] = &["name", "include", "vars", "profiles", "stages"];
 /// The keys that a stage of any kind may have.
 pub const STAGE_KEYS: &[&str] = &["kind", "matrix", "resources", "timeout", "retry"];
 
@@ -74,55 +75,38 @@ impl Variant {
 }
 
 impl Pipeline {
-    /// Reads a pipeline file and applies a profile and `--set` arguments.
+    /// Reads a pipeline file that includes no other; see [`Self::read_including`].
+    ///
+    /// # Errors
+    /// Those of [`Self::read_including`], and any `include`.
+    pub fn read(source: Arc<Source>, profile: Option<&str>, sets: &[String]) -> Result<Self, Vec<Diagnostic>> {
+        let refuse = |name: &str| {
+            Err(Unreadable {
+                message: format!("`{name}` cannot be read here"),
+                hint: "write what it says into this file".into(),
+            })
+        };
+        Self::read_including(source, &refuse, profile, sets)
+    }
+
+    /// Reads a pipeline file with the files that it includes, which `load` reads, and applies a profile and `--set`
+    /// arguments.
     ///
     /// # Errors
     /// Every mistake that can be found without looking at how stages depend on each other.
-    pub fn read(source: Arc<Source>, profile: Option<&str>, sets: &[String]) -> Result<Self, Vec<Diagnostic>> {
-        let mut document = Document::read(source.clone()).map_err(|fault| vec![fault])?;
-        let root = YamlPath::root();
-        let Value::Mapping(top) = &document.value else {
-            let message = match &document.value {
-                Value::Null => "the file holds nothing".to_owned(),
-                other => format!("a pipeline file is a map, not a {}", kind_of(other)),
-            };
-            return Err(vec![document.fault(&root, Side::Value, message, "begin with `stages:`")]);
-        };
-        let mut faults: Vec<Diagnostic> = Vec::new();
-        for key in top.keys().filter_map(Value::as_str).filter(|key| !TOP_KEYS.contains(key)) {
-            faults.push(document.fault(
-                &root.key(key),
-                Side::Key,
-                format!("unknown key `{key}`"),
-                suggest::did_you_mean(key, TOP_KEYS.iter().copied()),
-            ));
-        }
-        for key in ["vars", "profiles", "stages"] {
-            if let Some(value) = top.get(key).filter(|value| !value.is_mapping()) {
-                let message = match value {
-                    Value::Null => format!("`{key}` holds nothing"),
-                    other => format!("`{key}` is a {}, not a map", kind_of(other)),
-                };
-                faults.push(document.fault(
-                    &root.key(key),
-                    Side::Value,
-                    message,
-                    format!("write `{key}: {{name: …}}`"),
-                ));
-            }
-        }
-        for key in ["vars", "profiles"] {
-            let names = top.get(key).and_then(Value::as_mapping).into_iter().flat_map(serde_yaml::Mapping::keys);
-            for name in names.filter_map(Value::as_str).filter(|name| !names::is_name(name)) {
-                let what = if key == "vars" { "variable" } else { "profile" };
-                let message = format!("`{name}` is no name for a {what}");
-                faults.push(document.fault(&root.key(key).key(name), Side::Key, message, names::RULE));
-            }
-        }
+    pub fn read_including(
+        source: Arc<Source>,
+        load: &Load<'_>,
+        profile: Option<&str>,
+        sets: &[String],
+    ) -> Result<Self, Vec<Diagnostic>> {
+        let mut document = Document::read(source).map_err(|fault| vec![fault])?;
+        let mut faults = faults_of_top(&document);
         let misspelt = |key: &Value| key.as_str().and_then(|key| suggest::nearest(key, TOP_KEYS.iter().copied()));
-        if !top.keys().any(|key| misspelt(key) == Some("stages")) {
+        let mut top = document.value.as_mapping().into_iter().flat_map(serde_yaml::Mapping::keys);
+        if document.value.is_mapping() && !top.any(|key| ["stages", "include"].map(Some).contains(&misspelt(key))) {
             faults.push(document.fault(
-                &root,
+                &YamlPath::root(),
                 Side::Value,
                 "`stages` is missing",
                 "a pipeline has at least one stage: `stages: {NAME: {kind: …}}`",
@@ -131,6 +115,7 @@ impl Pipeline {
         if !faults.is_empty() {
             return Err(faults);
         }
+        include::join(&mut document, load, &faults_of_top)?;
         if let Some(profile) = profile {
             document.apply_profile(profile)?;
         }
@@ -141,7 +126,7 @@ impl Pipeline {
             faults.push(fault);
             String::new()
         });
-        let mut stages = Vec::new();
+        let (mut stages, mut origins) = (Vec::new(), Vec::new());
         let all = document.get(&YamlPath::keys(["stages"])).and_then(Value::as_mapping);
         if all.is_none_or(serde_yaml::Mapping::is_empty) {
             faults.push(document.fault(
@@ -153,9 +138,16 @@ impl Pipeline {
         }
         for (stage, value) in all.into_iter().flatten() {
             match StageText::read(&document, stage.as_str().unwrap_or_default(), value) {
-                Ok(stage) => stages.push(stage),
+                Ok(stage) => {
+                    origins.extend(stage.matrix.origins());
+                    stages.push(stage);
+                }
                 Err(mut more) => faults.append(&mut more),
             }
+        }
+        for (path, written) in origins {
+            let (source, written) = document.written(&written);
+            document.origins.note(path, source, written);
         }
         let selects = stages.iter().filter(|stage| stage.kind == SELECT).map(|stage| stage.name.clone()).collect();
         if faults.is_empty() { Ok(Self { name, document, stages, selects }) } else { Err(faults) }
@@ -177,7 +169,8 @@ impl Pipeline {
         if self.selects.is_empty() {
             return BTreeSet::new();
         }
-        let mut used = variables_used(&self.document, &stage.settings, &stage.matrix);
+        let variables = uses(&stage.settings).into_iter().chain(stage.matrix.with_variables(|_| true));
+        let mut used = variables_used(&self.document, variables, &stage.matrix);
         used.retain(|(scope, _)| self.selects.contains(scope));
         used
     }
@@ -234,6 +227,10 @@ impl Pipeline {
                     continue;
                 }
             };
+            if let Err(unset) = stage.matrix.apply_with(&combination, &mut substituted, &scopes) {
+                faults.extend(unset.into_iter().map(|f| self.document.fault(&f.written, f.side, f.message, f.hint)));
+                continue;
+            }
             let execution = Execution::take(&mut substituted.value);
             let at = |path: &YamlPath, side| self.document.place(&written(&substituted, &base, path, side), side);
             let execution = execution.unwrap_or_else(|misfits| {
@@ -303,13 +300,51 @@ impl Pipeline {
     }
 }
 
-/// The document's path of a setting. A key stands where its map was written, though its value may come from elsewhere.
-fn written(substituted: &Substituted, base: &YamlPath, path: &YamlPath, side: Side) -> YamlPath {
-    match (side, path.0.split_last()) {
-        (Side::Key, Some((key, map))) => {
-            substituted.document_path(base, &YamlPath(map.to_vec())).join(std::slice::from_ref(key))
+/// The mistakes at the top of a file, be it a pipeline or one that is included.
+fn faults_of_top(document: &Document) -> Vec<Diagnostic> {
+    let root = YamlPath::root();
+    let Value::Mapping(top) = &document.value else {
+        let message = match &document.value {
+            Value::Null => "the file holds nothing".to_owned(),
+            other => format!("a pipeline file is a map, not a {}", kind_of(other)),
+        };
+        return vec![document.fault(&root, Side::Value, message, "begin with `stages:`")];
+    };
+    let mut faults = Vec::new();
+    for key in top.keys().filter_map(Value::as_str).filter(|key| !TOP_KEYS.contains(key)) {
+        faults.push(document.fault(
+            &root.key(key),
+            Side::Key,
+            format!("unknown key `{key}`"),
+            suggest::did_you_mean(key, TOP_KEYS.iter().copied()),
+        ));
+    }
+    for key in ["vars", "profiles", "stages"] {
+        if let Some(value) = top.get(key).filter(|value| !value.is_mapping()) {
+            let message = match value {
+                Value::Null => format!("`{key}` holds nothing"),
+                other => format!("`{key}` is a {}, not a map", kind_of(other)),
+            };
+            let hint = format!("write `{key}: {{name: …}}`");
+            faults.push(document.fault(&root.key(key), Side::Value, message, hint));
         }
-        _ => substituted.document_path(base, path),
+    }
+    for key in ["vars", "profiles"] {
+        let names = top.get(key).and_then(Value::as_mapping).into_iter().flat_map(serde_yaml::Mapping::keys);
+        for name in names.filter_map(Value::as_str).filter(|name| !names::is_name(name)) {
+            let what = if key == "vars" { "variable" } else { "profile" };
+            let message = format!("`{name}` is no name for a {what}");
+            faults.push(document.fault(&root.key(key).key(name), Side::Key, message, names::RULE));
+        }
+    }
+    faults
+}
+
+/// The document's path of a setting.
+fn written(substituted: &Substituted, base: &YamlPath, path: &YamlPath, side: Side) -> YamlPath {
+    match side {
+        Side::Key => substituted.key_path(base, path),
+        Side::Value | Side::Holder => substituted.document_path(base, path),
     }
 }
 
@@ -349,10 +384,14 @@ fn name_of(document: &Document) -> Result<String, Diagnostic> {
     }
 }
 
-/// The `${scope.name}` that settings use, be it through variables or through the values of axes.
-fn variables_used(document: &Document, settings: &Value, matrix: &Matrix) -> BTreeSet<(String, String)> {
+/// The `${scope.name}` that settings with these variables use, be it through variables or through the values of axes.
+fn variables_used(
+    document: &Document,
+    variables: impl Iterator<Item = (String, String)>,
+    matrix: &Matrix,
+) -> BTreeSet<(String, String)> {
     let mut seen = BTreeSet::new();
-    let mut open = uses(settings);
+    let mut open: Vec<(String, String)> = variables.collect();
     while let Some((scope, name)) = open.pop() {
         if !seen.insert((scope.clone(), name.clone())) {
             continue;
@@ -429,9 +468,10 @@ impl StageText {
         let mut made = settings.clone();
         made.retain(|key, _| !key.as_str().is_some_and(|key| Execution::KEYS.contains(&key)));
         let (settings, made) = (Value::Mapping(settings), Value::Mapping(made));
-        let used = variables_used(document, &made, &matrix);
+        let counts = |path: &YamlPath| !Execution::KEYS.contains(&YamlPath(path.0[..1].to_vec()).to_string().as_str());
+        let used = variables_used(document, uses(&made).into_iter().chain(matrix.with_variables(counts)), &matrix);
         for axis in &matrix.axes {
-            if !used.contains(&("matrix".to_owned(), axis.name.clone())) {
+            if !used.contains(&("matrix".to_owned(), axis.name.clone())) && !matrix.with_uses(&axis.name, counts) {
                 let at = base.key("matrix").key(&axis.name);
                 let message =
                     format!("the axis `{}` is used nowhere in `{name}`: all its members would be the same", axis.name);

@@ -15,19 +15,16 @@ use crate::diagnostic::{Diagnostic, Place};
 pub struct Origins(Vec<(YamlPath, Arc<Source>, YamlPath)>);
 
 impl Origins {
-    /// Notes that what stands at `path` was written at `written` of `source`.
+    /// Notes that what stands at `path` was written at `written` of `source`, and no longer where it was before.
     pub fn note(&mut self, path: YamlPath, source: Arc<Source>, written: YamlPath) {
+        self.0.retain(|(noted, ..)| !noted.0.starts_with(&path.0));
         self.0.push((path, source, written));
     }
 
-    /// Where what stands at `path` was written: by the longest noted path above it, the latest note first.
+    /// Where what stands at `path` was written: by the longest noted path above it.
     pub fn find(&self, path: &YamlPath) -> Option<(Arc<Source>, YamlPath)> {
-        let (noted, source, written) = self
-            .0
-            .iter()
-            .rev()
-            .filter(|(noted, ..)| path.0.starts_with(&noted.0))
-            .max_by_key(|(noted, ..)| noted.0.len())?;
+        let (noted, source, written) =
+            self.0.iter().filter(|(noted, ..)| path.0.starts_with(&noted.0)).max_by_key(|(noted, ..)| noted.0.len())?;
         Some((source.clone(), written.join(&path.0[noted.0.len()..])))
     }
 }

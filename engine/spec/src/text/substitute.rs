@@ -32,6 +32,8 @@ pub struct Substituted {
     pub value: Value,
     /// Paths of the result that came from elsewhere in the document.
     pub moved: Vec<(YamlPath, YamlPath)>,
+    /// Those of them that were set by their path: key and value stand elsewhere.
+    set: Vec<(YamlPath, YamlPath)>,
 }
 
 impl Substituted {
@@ -42,6 +44,27 @@ impl Substituted {
             .filter(|(moved, _)| path.0.starts_with(&moved.0))
             .max_by_key(|(moved, _)| moved.0.len())
             .map_or_else(|| base.join(&path.0), |(moved, document)| document.join(&path.0[moved.0.len()..]))
+    }
+
+    /// The document's path of the key at `path`: a key stands where its map was written, though its value may come from
+    /// elsewhere.
+    pub fn key_path(&self, base: &YamlPath, path: &YamlPath) -> YamlPath {
+        if let Some((_, written)) = self.set.iter().rev().find(|(set, _)| set == path) {
+            return written.clone();
+        }
+        match path.0.split_last() {
+            Some((key, map)) => self.document_path(base, &YamlPath(map.to_vec())).join(std::slice::from_ref(key)),
+            None => self.document_path(base, path),
+        }
+    }
+
+    /// Notes that the value at `path` was replaced by one whose key was written at `written`.
+    pub fn note_set(&mut self, path: &YamlPath, written: &YamlPath, value: Substituted) {
+        self.moved.retain(|(moved, _)| !moved.0.starts_with(&path.0));
+        self.set.retain(|(set, _)| !set.0.starts_with(&path.0));
+        self.set.push((path.clone(), written.clone()));
+        self.moved.push((path.clone(), written.clone()));
+        self.moved.extend(value.moved.into_iter().map(|(moved, document)| (path.join(&moved.0), document)));
     }
 }
 
@@ -66,7 +89,7 @@ const LATER: [&str; 2] = ["in", "out"];
 pub fn substitute(value: &Value, base: &YamlPath, scopes: &[Scope<'_>]) -> Result<Substituted, SubstitutionFault> {
     let mut work = Work { scopes, moved: Vec::new(), within: Vec::new() };
     let value = work.replace(value, base, &YamlPath::root())?;
-    Ok(Substituted { value, moved: work.moved })
+    Ok(Substituted { value, moved: work.moved, set: Vec::new() })
 }
 
 /// The `${scope.name…}` that stand anywhere in a value, as (scope, name).
