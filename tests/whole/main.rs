@@ -8,6 +8,8 @@ mod commands;
 mod data;
 mod disks;
 mod execution;
+mod gc;
+mod history;
 mod interrupts;
 mod mistakes;
 mod project;

@@ -134,7 +134,11 @@ fn folder_of(file: &Path) -> &Path {
 
 /// The nearest folder at or above the file that holds `pipelines/` or `outputs/`, else the file's own folder.
 fn root_of(file: &Path) -> PathBuf {
-    let own = folder_of(file);
+    root_above(folder_of(file))
+}
+
+/// The nearest folder at or above this one that holds `pipelines/` or `outputs/`, else this one.
+pub fn root_above(own: &Path) -> PathBuf {
     let own = std::fs::canonicalize(own).unwrap_or_else(|_| own.to_path_buf());
     let is_root = |folder: &&Path| folder.join("pipelines").is_dir() || folder.join("outputs").is_dir();
     own.ancestors().find(is_root).unwrap_or(&own).to_path_buf()

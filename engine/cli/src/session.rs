@@ -77,7 +77,7 @@ impl Session {
 }
 
 /// The templates that a template names, itself first; `path` is relative to the root and begins with `templates/`.
-fn template_files(root: &Path, path: &str) -> Result<Vec<PathBuf>, Failure> {
+pub fn template_files(root: &Path, path: &str) -> Result<Vec<PathBuf>, Failure> {
     let name = path.strip_prefix("templates/").unwrap_or(path);
     data::template::template_files(&root.join("templates"), name).map_err(Failure::from)
 }

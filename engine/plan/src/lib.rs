@@ -4,6 +4,7 @@
 pub mod digest;
 pub mod file_error;
 pub mod graph;
+pub mod history;
 pub mod key;
 pub mod lockfile;
 pub mod process;

@@ -10,6 +10,7 @@ use std::{
 use clap::Args;
 use plan::{
     graph::{Graph, NodeId},
+    history::{Asked, Journal},
     lockfile::{LockFile, LockedResult, Pin},
     run::{Machine, Options, Outcome, Stop},
 };
@@ -22,7 +23,7 @@ use crate::{
     Exit,
     progress::{Progress, duration, figure},
     project::{PipelineArgs, Project},
-    render,
+    render, revision,
     session::{Session, members, programs},
 };
 
@@ -101,6 +102,7 @@ fn run_project(run: &Run, project: &Project) -> Result<Exit, Failure> {
     };
     let wanted = until.or_else(|| only.clone()).unwrap_or_else(|| graph.ids().collect());
     let session = Session::open(project)?;
+    let _hold = session.store.hold(|| eprintln!("another engine takes results out of the store; waiting"));
     if let Some(error) = &session.damaged_lock {
         eprintln!("{error}; it is written anew");
     }
@@ -116,6 +118,10 @@ fn run_project(run: &Run, project: &Project) -> Result<Exit, Failure> {
     let stop = Arc::new(Stop::default());
     listen(&stop);
     let progress = Progress::new(graph, run.json);
+    let root = project.root.clone();
+    let ask_git = move || revision::current(&root);
+    let journal =
+        Journal::new(&session.store, graph, &project.variant, asked(run, project), build_id::BUILD_ID, ask_git);
     let outcome = plan::run::run(
         &session.state(project),
         &programs()?,
@@ -123,8 +129,16 @@ fn run_project(run: &Run, project: &Project) -> Result<Exit, Failure> {
         &session.views,
         &|name| session.last_key(name),
         &stop,
-        &|happened| progress.show(&happened),
+        &|happened| {
+            journal.note(&happened);
+            progress.show(&happened);
+        },
     )?;
+    if let Err(error) = journal.end(&outcome)
+        && outcome.done + outcome.failed.len() > 0
+    {
+        eprintln!("this run is not in the history: {error} ({})", error.hint());
+    }
     let current = graph.nodes.iter().map(|node| (node.stage.clone(), node.labels())).collect();
     if let Err(error) = session.views.keep_only(&current) {
         eprintln!("{error}: {}", error.hint());
@@ -151,6 +165,18 @@ fn all_members(graph: &Graph, names: &[String]) -> Result<HashSet<NodeId>, Diagn
         all.extend(members(graph, name)?);
     }
     Ok(all)
+}
+
+/// What was asked, for the history.
+fn asked(run: &Run, project: &Project) -> Asked {
+    let file = std::fs::canonicalize(&run.pipeline.file).unwrap_or_else(|_| run.pipeline.file.clone());
+    let file = file.strip_prefix(&project.root).unwrap_or(&file).display().to_string();
+    let mut options: Vec<String> = Vec::new();
+    options.extend(run.pipeline.variant.iter().map(|name| format!("--variant {name}")));
+    options.extend(run.until.iter().map(|name| format!("--until {name}")));
+    options.extend(run.only.iter().map(|name| format!("--only {name}")));
+    options.extend(run.force.iter().map(|name| format!("--force {name}")));
+    Asked { file, profile: run.pipeline.profile.clone(), set: run.pipeline.set.clone(), options }
 }
 
 /// Ctrl-C and SIGTERM ask the run to stop; a second one ends it at once.

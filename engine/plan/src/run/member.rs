@@ -1,7 +1,7 @@
 //! Doing one member: the right to do it, its process, and the commit of what it left. Knows one member, no order.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     ffi::OsString,
     fs,
     ops::ControlFlow,
@@ -18,6 +18,7 @@ use spec::{
 
 use super::{Failed, Happened, Running, Shared, slots::Share};
 use crate::{
+    digest::Digest,
     file_error::{FileError, at},
     graph::NodeId,
     process::{Environment, Output, Program},
@@ -200,6 +201,7 @@ fn attempt_once(
     Ok(Made {
         kind: node.settings.kind().to_owned(),
         parts,
+        inputs: read_keys(shared, id, records),
         seconds: ended.seconds,
         engine: shared.options.version.clone(),
         machine: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
@@ -211,6 +213,12 @@ fn attempt_once(
             "cuda_devices": share.gpus,
         }),
     })
+}
+
+/// The keys of all that a member reads, each once.
+fn read_keys(shared: &Shared<'_>, id: NodeId, records: &Records) -> Vec<Digest> {
+    let keys: BTreeSet<Digest> = shared.state.read_by(id, records).iter().map(|record| record.key).collect();
+    keys.into_iter().collect()
 }
 
 fn write_job(job: &Job, path: &Path) -> Result<(), FileError> {
