@@ -1,6 +1,6 @@
 //! Keeping the lock: what a run read of it and what it writes. Knows locks and outcomes; runs nothing.
 
-use std::{collections::HashMap, path::Path, sync::Arc};
+use std::path::Path;
 
 use plan::{
     graph::Graph,
@@ -55,22 +55,19 @@ pub fn unpin(session: &mut Session, graph: &Graph, stages: &[String]) -> Result<
 ///
 /// # Errors
 /// When the lock cannot be written.
-pub fn write(
-    path: &Path,
-    project: &Project,
-    session: &Session,
-    outcome: &Outcome,
-    last: &HashMap<String, Key>,
-) -> Result<(), Failure> {
+pub fn write(path: &Path, project: &Project, session: &Session, outcome: &Outcome) -> Result<(), Failure> {
     let mut lock = LockFile::default();
-    let mut records: Records = outcome.records.clone();
+    let records = &outcome.records;
     if session.damaged_lock.is_some() {
-        fill_from_store(&mut records, project, session);
+        fill_from_store(records, project, session);
     }
-    for (node, record) in project.graph.nodes.iter().zip(&records) {
+    for (id, node) in project.graph.ids().zip(&project.graph.nodes) {
+        if records.is_dropped(id) {
+            continue;
+        }
         let name = node.name();
         let before = session.lock.results.get(&name);
-        let Some(record) = record else {
+        let Some(record) = records.get(id) else {
             lock.results.extend(before.map(|result| (name.clone(), result.clone())));
             // A pin that was let go and not moved stays where it was.
             let salvaged = session.pins.get(&name).filter(|_| session.damaged_lock.is_some());
@@ -86,7 +83,7 @@ pub fn write(
             headline: record.headline.clone(),
         };
         if let Some(before) = before
-            && is_unexplained(before, &result, record, last.get(&name))
+            && is_unexplained(session, &name, before, &result, record)
         {
             eprintln!("{name}: {}", both(before, &result));
         }
@@ -106,24 +103,27 @@ pub fn write(
     })
 }
 
-fn fill_from_store(records: &mut Records, project: &Project, session: &Session) {
-    for (record, freshness) in records.iter_mut().zip(session.state(project).survey()) {
-        if let (None, Freshness::Fresh(found)) = (&record, freshness) {
-            *record = Some(Arc::clone(&found));
+/// Notes what the store holds of members that the run did not reach.
+fn fill_from_store(records: &Records, project: &Project, session: &Session) {
+    for (id, freshness) in project.graph.ids().zip(session.state(project).survey()) {
+        match freshness {
+            Freshness::Fresh(record) => records.left(id, record),
+            Freshness::NotChosen => records.drop(id),
+            _ => {}
         }
     }
 }
 
 /// Whether the same settings gave something else than is recorded, as far as is known: of a record that the store has
 /// lost, only the digest of its key is.
-fn is_unexplained(before: &LockedResult, now: &LockedResult, record: &Record, last: Option<&Key>) -> bool {
+fn is_unexplained(session: &Session, name: &str, before: &LockedResult, now: &LockedResult, record: &Record) -> bool {
     if before.headline == now.headline && (before.key != now.key || before.result == now.result) {
         return false;
     }
     let own = |part: Part| matches!(part, Part::Code | Part::Setting | Part::File);
     let key: Option<Key> = serde_json::from_value(record.parts.clone()).ok();
-    match (key, last) {
-        (Some(key), Some(last)) => !key.differences(last).iter().any(|difference| own(difference.part)),
+    match (key, session.last_key(name)) {
+        (Some(key), Some(last)) => !key.differences(&last).iter().any(|difference| own(difference.part)),
         _ => true,
     }
 }

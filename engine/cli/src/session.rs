@@ -1,7 +1,7 @@
 //! What a command needs beside the project: the store, the memory of digests, the lock, the programs. Knows no output.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashSet},
     path::{Path, PathBuf},
     process::Command,
 };
@@ -14,7 +14,7 @@ use plan::{
     pins::Pins,
     remembered::Remembered,
     run::Programs,
-    state::State,
+    state::{Freshness, State},
     store::Store,
     views::Views,
 };
@@ -76,13 +76,11 @@ impl Session {
         }
     }
 
-    /// The keys that the lock names, as far as the store still knows them.
-    pub fn last_keys(&self) -> HashMap<String, Key> {
-        let key = |digest| {
-            let record = self.store.record(digest).ok().flatten()?;
-            serde_json::from_value(record.parts).ok()
-        };
-        self.lock.results.iter().filter_map(|(name, result)| Some((name.clone(), key(&result.key)?))).collect()
+    /// The key that the lock names for a member, if the store still knows it.
+    pub fn last_key(&self, member: &str) -> Option<Key> {
+        let result = self.lock.results.get(member)?;
+        let record = self.store.record(&result.key).ok().flatten()?;
+        serde_json::from_value(record.parts).ok()
     }
 }
 
@@ -93,8 +91,8 @@ fn pins(project: &Project, own: &LockFile, is_damaged: bool) -> Result<Salvaged,
     if !project.graph.nodes.iter().any(|node| node.settings.moving_source().is_some()) {
         return Ok(all);
     }
-    let mut names = vec![&project.pipeline.name];
-    names.extend((project.variant != project.pipeline.name).then_some(&project.variant));
+    let mut names = vec![&project.graph.pipeline];
+    names.extend((project.variant != project.graph.pipeline).then_some(&project.variant));
     for name in names {
         let path = project.folder.join(format!("{name}.lock.yaml"));
         let is_own = project.lock.as_ref() == Some(&path);
@@ -189,4 +187,12 @@ pub fn members(graph: &Graph, text: &str) -> Result<Vec<NodeId>, Diagnostic> {
         ));
     }
     Ok(members)
+}
+
+/// Members to be shown to people: without those for which something else was chosen, and of those that differ only in a
+/// choice that is yet to be made, one.
+pub fn shown(graph: &Graph, survey: &[Freshness], ids: impl IntoIterator<Item = NodeId>) -> Vec<NodeId> {
+    let mut seen = HashSet::new();
+    let may_be = ids.into_iter().filter(|id| !matches!(survey[id.0], Freshness::NotChosen));
+    may_be.filter(|id| seen.insert(graph.node(*id).name())).collect()
 }

@@ -1,7 +1,7 @@
 //! Two versions of a pipeline side by side: settings that differ beside figures that differ. Knows pipelines as members
 //! with settings, and locks; knows neither git nor the store.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
 use serde::Serialize;
 
@@ -11,6 +11,9 @@ use crate::{
     key,
     lockfile::{LockFile, LockedResult},
 };
+
+/// Between values of a setting that depends on a choice.
+const OR: &str = " or ";
 
 /// One version of a pipeline: what it says, and what came of it.
 #[derive(Debug, Default)]
@@ -29,6 +32,20 @@ struct Member {
     settings: BTreeMap<String, String>,
     files: BTreeMap<String, Digest>,
     result: Option<LockedResult>,
+}
+
+impl Member {
+    /// Joins another member of the same name: which of them is done depends on what a `select` stage chooses.
+    fn or(&mut self, other: Self) {
+        for (path, value) in other.settings {
+            let known = self.settings.entry(path).or_insert_with(|| value.clone());
+            if *known != value && !known.split(OR).any(|one| one == value) {
+                known.push_str(OR);
+                known.push_str(&value);
+            }
+        }
+        self.files.extend(other.files);
+    }
 }
 
 impl Version {

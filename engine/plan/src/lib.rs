@@ -12,6 +12,7 @@ pub mod pins;
 pub mod process;
 pub mod remembered;
 pub mod run;
+pub mod selected;
 pub mod sources;
 pub mod state;
 pub mod store;

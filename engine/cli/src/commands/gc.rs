@@ -210,7 +210,7 @@ impl Found {
         let args = PipelineArgs { file: file.to_owned(), profile: None, set: Vec::new(), variant: None };
         let project = Project::open(&args)?;
         self.add(&project)?;
-        for profile in project.pipeline.profiles() {
+        for profile in &project.profiles {
             let args = PipelineArgs { profile: Some(profile.to_owned()), ..args.clone() };
             self.add(&Project::open(&args)?)?;
         }

@@ -52,7 +52,7 @@ pub fn run(asked: &History) -> Exit {
     let is_own = |kept: &Kept| {
         asked.pipeline.profile.is_none()
             && asked.pipeline.variant.is_none()
-            && kept.run.variant.split('.').next() == Some(project.pipeline.name.as_str())
+            && kept.run.variant.split('.').next() == Some(project.graph.pipeline.as_str())
     };
     let runs: Vec<Kept> = all.into_iter().filter(|kept| kept.run.variant == project.variant || is_own(kept)).collect();
     let Some(wanted) = &asked.run else {

@@ -1,6 +1,7 @@
 //! `engine run`: does what changed, keeps the lock, and prints the comparison.
 
 use std::{
+    collections::HashSet,
     path::{Path, PathBuf},
     sync::Arc,
     time::Instant,
@@ -8,11 +9,14 @@ use std::{
 
 use clap::Args;
 use plan::{
-    graph::NodeId,
+    graph::{Graph, NodeId},
     history::{Asked, Journal},
-    run::{Options, Outcome, Stop},
+    run::{Machine, Options, Outcome, Stop},
 };
-use spec::job::{Device, Failure};
+use spec::{
+    diagnostic::Diagnostic,
+    job::{Device, Failure},
+};
 
 use crate::{
     Exit, lock,
@@ -30,6 +34,9 @@ pub struct Run {
     /// Only this stage (or member) and what it reads.
     #[arg(long, value_name = "STAGE")]
     until: Option<String>,
+    /// This stage (or member) alone: what it reads must be there.
+    #[arg(long, value_name = "STAGE", conflicts_with = "until")]
+    only: Option<String>,
     /// Do this stage (or member) again, though it is there.
     #[arg(long, value_name = "STAGE")]
     force: Vec<String>,
@@ -84,17 +91,18 @@ pub fn run(run: &Run) -> Exit {
 fn run_project(run: &Run, project: &Project) -> Result<Exit, Failure> {
     let begun = Instant::now();
     let graph = &project.graph;
-    let mut chosen: Vec<Vec<NodeId>> = Vec::new();
-    for name in run.until.iter().chain(&run.force) {
-        match members(graph, name) {
-            Ok(ids) => chosen.push(ids),
-            Err(fault) => {
-                render::diagnostics(&[fault]);
-                return Ok(Exit::Mistake);
-            }
+    let named = |name: Option<&String>| name.map(|name| members(graph, name)).transpose();
+    let chosen = named(run.until.as_ref())
+        .and_then(|until| Ok((until, named(run.only.as_ref())?)))
+        .and_then(|(until, only)| Ok((until, only, all_members(graph, &run.force)?)));
+    let (until, only, forced) = match chosen {
+        Ok(chosen) => chosen,
+        Err(fault) => {
+            render::diagnostics(&[fault]);
+            return Ok(Exit::Mistake);
         }
-    }
-    let wanted = if run.until.is_some() { chosen.remove(0) } else { graph.ids().collect() };
+    };
+    let wanted = until.or_else(|| only.clone()).unwrap_or_else(|| graph.ids().collect());
     let mut session = Session::open(project)?;
     if let Err(fault) = lock::unpin(&mut session, graph, &run.update) {
         render::diagnostics(&[fault]);
@@ -106,9 +114,10 @@ fn run_project(run: &Run, project: &Project) -> Result<Exit, Failure> {
     }
     let options = Options {
         wanted,
-        forced: chosen.into_iter().flatten().collect(),
+        only: only.into_iter().flatten().collect(),
+        forced,
         keep_going: run.keep_going,
-        cores: run.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, Into::into)),
+        machine: Machine::here(run.jobs, run.device),
         device: run.device,
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
@@ -119,12 +128,18 @@ fn run_project(run: &Run, project: &Project) -> Result<Exit, Failure> {
     let ask_git = move || revision::current(&root);
     let journal =
         Journal::new(&session.store, graph, &project.variant, asked(run, project), build_id::BUILD_ID, ask_git);
-    let last = session.last_keys();
-    let outcome =
-        plan::run::run(&session.state(project), &programs()?, &options, &session.views, &last, &stop, &|happened| {
+    let outcome = plan::run::run(
+        &session.state(project),
+        &programs()?,
+        &options,
+        &session.views,
+        &|name| session.last_key(name),
+        &stop,
+        &|happened| {
             journal.note(&happened);
             progress.show(&happened);
-        });
+        },
+    )?;
     if let Err(error) = journal.end(&outcome)
         && outcome.done + outcome.failed.len() > 0
     {
@@ -135,10 +150,10 @@ fn run_project(run: &Run, project: &Project) -> Result<Exit, Failure> {
         eprintln!("{error}: {}", error.hint());
     }
     if let Some(path) = &project.lock {
-        lock::write(path, project, &session, &outcome, &last)?;
+        lock::write(path, project, &session, &outcome)?;
     }
     if !run.json {
-        summary(project, &session, &options, &outcome, begun);
+        summary(project, &session, &outcome, begun);
     }
     Ok(if outcome.interrupted {
         Exit::Interrupted
@@ -149,6 +164,15 @@ fn run_project(run: &Run, project: &Project) -> Result<Exit, Failure> {
     })
 }
 
+/// The members that any of these names means.
+fn all_members(graph: &Graph, names: &[String]) -> Result<HashSet<NodeId>, Diagnostic> {
+    let mut all = HashSet::new();
+    for name in names {
+        all.extend(members(graph, name)?);
+    }
+    Ok(all)
+}
+
 /// What was asked, for the history.
 fn asked(run: &Run, project: &Project) -> Asked {
     let file = std::fs::canonicalize(&run.pipeline.file).unwrap_or_else(|_| run.pipeline.file.clone());
@@ -156,6 +180,7 @@ fn asked(run: &Run, project: &Project) -> Asked {
     let mut options: Vec<String> = Vec::new();
     options.extend(run.pipeline.variant.iter().map(|name| format!("--variant {name}")));
     options.extend(run.until.iter().map(|name| format!("--until {name}")));
+    options.extend(run.only.iter().map(|name| format!("--only {name}")));
     options.extend(run.update.iter().map(|name| format!("--update {name}")));
     options.extend(run.force.iter().map(|name| format!("--force {name}")));
     Asked { file, profile: run.pipeline.profile.clone(), set: run.pipeline.set.clone(), options }
@@ -178,21 +203,19 @@ fn listen(stop: &Arc<Stop>) {
     });
 }
 
-fn summary(project: &Project, session: &Session, options: &Options, outcome: &Outcome, begun: Instant) {
+fn summary(project: &Project, session: &Session, outcome: &Outcome, begun: Instant) {
     let mut parts = vec![format!("{} done", outcome.done), format!("{} up to date", outcome.cached)];
     if !outcome.failed.is_empty() {
         parts.push(format!("{} failed", outcome.failed.len()));
     }
-    let wanted = project.graph.with_inputs(options.wanted.iter().copied()).into_iter().filter(|wanted| *wanted).count();
-    let missing = wanted.saturating_sub(outcome.done + outcome.cached + outcome.failed.len());
-    if missing > 0 {
-        parts.push(format!("{missing} not tried"));
+    if outcome.untried > 0 {
+        parts.push(format!("{} not tried", outcome.untried));
     }
     let reports: Vec<PathBuf> = project
         .graph
         .nodes
         .iter()
-        .zip(&outcome.records)
+        .zip(outcome.records.iter())
         .filter(|(node, record)| matches!(*node.settings, spec::stage::Stage::Report(_)) && record.is_some())
         .map(|(node, _)| session.views.place(&node.stage, &node.labels()))
         .collect();

@@ -73,7 +73,7 @@ impl Files {
         let folder = revision::files(root, &commit)?;
         Ok(Self {
             label: revision.to_owned(),
-            root: folder.path().to_owned(),
+            root: std::fs::canonicalize(folder.path()).unwrap_or_else(|_| folder.path().to_owned()),
             prefix: format!("{revision}:"),
             _folder: Some(Rc::new(folder)),
         })
@@ -216,7 +216,8 @@ impl Side {
 
 impl Files {
     fn pipeline(&self, file: &str, profile: Option<&str>) -> Result<Pipeline, Vec<Diagnostic>> {
-        read_pipeline(&self.root.join(file), &format!("{}{file}", self.prefix), &self.root, profile, &[])
+        let place = |name: &str| self.root.join(name.strip_prefix(&self.prefix).unwrap_or(name));
+        read_pipeline(&self.root, &format!("{}{file}", self.prefix), &place, profile, &[])
     }
 
     /// The templates that a member reads, each with the digest of its text.
