@@ -7,6 +7,7 @@ mod cache;
 mod commands;
 mod data;
 mod disks;
+mod failures;
 mod faults;
 mod interrupts;
 mod mistakes;
