@@ -10,10 +10,14 @@
 //! # hint: did you mean `rank`?      a part of what to do
 //! ```
 //!
-//! Of a valid file, its members in order, and with `# profile: NAME` those under a profile:
+//! A mistake in a file that is included has that file before its line: `# included/stages.yaml:7:12 rnak`.
+//!
+//! Of a valid file, its members in order, each with settings that are looked at, and with `# profile: NAME` those under
+//! a profile:
 //!
 //! ```text
 //! # member: tuned[seed=0]
+//! # value: optimizer.adamw.learning_rate: 1e-4
 //! ```
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
@@ -22,13 +26,14 @@ use std::{
     process::{Command, Output},
 };
 
-use plan::graph::Graph;
+use plan::graph::{Graph, Node};
 use serde_json::Value;
 use spec::{pipeline::Pipeline, stage::Stage, text::Source};
 
 /// A mistake as `engine check --json` prints it, or as a file expects it.
 #[derive(Debug, PartialEq)]
 struct Mistake {
+    file: String,
     line: u64,
     column: u64,
     text: String,
@@ -79,8 +84,8 @@ fn mistakes(file: &Path) -> Vec<Mistake> {
         .lines()
         .map(|line| {
             let mistake: Value = serde_json::from_str(line).unwrap();
-            assert_eq!(mistake["file"], file.file_name().unwrap().to_str().unwrap());
             Mistake {
+                file: word(&mistake, "file"),
                 line: mistake["line"].as_u64().unwrap_or_default(),
                 column: mistake["column"].as_u64().unwrap_or_default(),
                 text: word(&mistake, "text"),
@@ -102,8 +107,11 @@ fn expected(file: &Path) -> Mistake {
     };
     let place = read(place, "# ");
     let (position, shown) = place.split_once(' ').unwrap();
-    let (line, column) = position.split_once(':').unwrap();
+    let (before, column) = position.rsplit_once(':').unwrap();
+    let own = file.file_name().unwrap().to_str().unwrap();
+    let (name, line) = before.rsplit_once(':').unwrap_or((own, before));
     Mistake {
+        file: name.to_owned(),
         line: line.parse().unwrap(),
         column: column.parse().unwrap(),
         text: shown.to_owned(),
@@ -122,7 +130,8 @@ fn invalid_files_are_refused_where_and_why_they_say() {
         let found = mistakes(file);
         let fits = match found.as_slice() {
             [one] => {
-                (one.line, one.column, &one.text) == (expected.line, expected.column, &expected.text)
+                (&one.file, one.line, one.column, &one.text)
+                    == (&expected.file, expected.line, expected.column, &expected.text)
                     && one.message.contains(&expected.message)
                     && one.hint.contains(&expected.hint)
             }
@@ -144,7 +153,7 @@ fn people_see_the_place_the_message_and_the_hint() {
         assert!(output.stdout.is_empty(), "{}", file.display());
         let shown = String::from_utf8(output.stderr).unwrap();
         let expected = expected(&file);
-        let place = format!("{}:{}:{}]", file.file_name().unwrap().to_string_lossy(), expected.line, expected.column);
+        let place = format!("{}:{}:{}]", expected.file, expected.line, expected.column);
         assert!(shown.contains(&place), "{place} is not in\n{shown}");
         for part in [&expected.message, &expected.hint] {
             assert!(words(&shown).contains(&words(part)), "`{part}` is not in\n{shown}");
@@ -155,7 +164,8 @@ fn people_see_the_place_the_message_and_the_hint() {
 
 fn read(file: &Path, profile: Option<&str>) -> (Pipeline, Graph) {
     let source = Source::new(file.display().to_string(), std::fs::read_to_string(file).unwrap());
-    let pipeline = Pipeline::read(source, profile, &[]).unwrap_or_else(|faults| panic!("{faults:?}"));
+    let load = |name: &str| Ok(std::fs::read_to_string(name).unwrap());
+    let pipeline = Pipeline::read_including(source, &load, profile, &[]).unwrap_or_else(|faults| panic!("{faults:?}"));
     let graph = Graph::expand(&pipeline).unwrap_or_else(|faults| panic!("{faults:?}"));
     (pipeline, graph)
 }
@@ -169,21 +179,46 @@ fn valid_files_have_the_members_they_name() {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(0), "{}: {said}", file.display());
         let text = std::fs::read_to_string(file).unwrap();
-        let mut expected: Vec<(Option<&str>, Vec<&str>)> = vec![(None, Vec::new())];
+        let mut expected: Vec<(Option<&str>, Vec<Member>)> = vec![(None, Vec::new())];
         for line in text.lines() {
             if let Some(profile) = line.strip_prefix("# profile: ") {
                 expected.push((Some(profile), Vec::new()));
             } else if let Some(member) = line.strip_prefix("# member: ") {
-                expected.last_mut().unwrap().1.push(member);
+                expected.last_mut().unwrap().1.push((member, Vec::new()));
+            } else if let Some(value) = line.strip_prefix("# value: ") {
+                expected.last_mut().unwrap().1.last_mut().unwrap().1.push(value.split_once(": ").unwrap());
             }
         }
         for (profile, members) in expected {
             let (_, graph) = read(file, profile);
-            let ids = graph.stages.iter().flat_map(|stage| &stage.members);
-            let names: Vec<String> = ids.map(|id| graph.node(*id).name()).collect();
-            assert_eq!(names, members, "{} with profile {profile:?}", file.display());
+            let mut nodes: Vec<&Node> =
+                graph.stages.iter().flat_map(|stage| &stage.members).map(|id| graph.node(*id)).collect();
+            // Of members that differ only in what is chosen, one is done.
+            let mut seen = std::collections::BTreeSet::new();
+            nodes.retain(|node| seen.insert(node.name()));
+            let names: Vec<String> = nodes.iter().map(|node| node.name()).collect();
+            let wanted: Vec<&str> = members.iter().map(|(name, _)| *name).collect();
+            assert_eq!(names, wanted, "{} with profile {profile:?}", file.display());
+            for (node, (name, values)) in nodes.iter().zip(members) {
+                for (path, value) in values {
+                    let expected: Value = serde_yaml::from_str(value).unwrap();
+                    let at = format!("{} with profile {profile:?}: {name}: {path}", file.display());
+                    assert_eq!(setting(node, path), expected, "{at}");
+                }
+            }
         }
     }
+}
+
+/// A member's name, and settings by path with their values as YAML.
+type Member<'t> = (&'t str, Vec<(&'t str, &'t str)>);
+
+/// A setting of a member by its path, defaults filled in.
+fn setting(node: &Node, path: &str) -> Value {
+    let mut settings = node.settings.settings().unwrap();
+    let execution = serde_json::to_value(&node.execution).unwrap();
+    settings.as_object_mut().unwrap().extend(execution.as_object().unwrap().clone());
+    path.split('.').fold(settings, |value, step| value[step].clone())
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod commands;
 mod progress;
 mod project;
 mod render;
+mod revision;
 mod session;
 
 use clap::{Parser, Subcommand};
@@ -25,6 +26,8 @@ enum Command {
     Show(commands::show::Show),
     Graph(commands::graph::GraphCommand),
     Preview(commands::preview::Preview),
+    History(commands::history::History),
+    Gc(commands::gc::Gc),
     Doctor(commands::doctor::Doctor),
     Schema(commands::schema::Schema),
     Completions(commands::completions::Completions),
@@ -54,6 +57,8 @@ fn main() -> std::process::ExitCode {
         Command::Show(show) => commands::show::run(&show),
         Command::Graph(graph) => commands::graph::run(&graph),
         Command::Preview(preview) => commands::preview::run(&preview),
+        Command::History(history) => commands::history::run(&history),
+        Command::Gc(gc) => commands::gc::run(&gc),
         Command::Doctor(doctor) => commands::doctor::run(&doctor),
         Command::Schema(schema) => commands::schema::run(&schema),
         Command::Completions(completions) => commands::completions::run(&completions),

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use plan::graph::Graph;
-use spec::{diagnostic::Diagnostic, pipeline::Pipeline, text::Source};
+use spec::{diagnostic::Diagnostic, include::Unreadable, pipeline::Pipeline, text::Source};
 
 /// The pipeline file and what is changed in it for this run.
 #[derive(Debug, Clone, Args)]
@@ -27,8 +27,8 @@ pub struct PipelineArgs {
 pub struct Project {
     /// The folder that paths of the file are relative to.
     pub root: PathBuf,
-    /// The file as written, overrides done.
-    pub pipeline: Pipeline,
+    /// The names of the file's profiles.
+    pub profiles: Vec<String>,
     /// Its members and edges.
     pub graph: Graph,
     /// The name that results and lock are kept under: the pipeline's, with the profile or variant.
@@ -44,20 +44,15 @@ impl Project {
     /// Every mistake found.
     pub fn open(args: &PipelineArgs) -> Result<Self, Vec<Diagnostic>> {
         let shown = args.file.display().to_string();
-        let text = std::fs::read(&args.file).map_err(|error| {
+        let bytes = std::fs::read(&args.file).map_err(|error| {
             vec![Diagnostic::new(format!("cannot read {shown}: {error}"), unreadable_hint(&args.file))]
         })?;
-        let text = String::from_utf8(text).map_err(|error| {
-            let line =
-                error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1;
-            vec![Diagnostic::new(format!("{shown}: line {line} is not UTF-8"), "save the file as UTF-8")]
-        })?;
-        let text = text.strip_prefix('\u{feff}').map_or(text.clone(), str::to_owned);
-        let source = Source::new(shown, text);
-        let pipeline = Pipeline::read(source, args.profile.as_deref(), &args.set)?;
+        let text = text_of(&shown, bytes).map_err(|fault| vec![Diagnostic::new(fault.message, fault.hint)])?;
         let root = root_of(&args.file);
+        let load = |name: &str| included(&root, name);
+        let pipeline = Pipeline::read_including(Source::new(shown, text), &load, args.profile.as_deref(), &args.set)?;
         let graph = Graph::expand(&pipeline)?;
-        let faults = plan::sources::absent_paths(&pipeline, &root);
+        let faults = plan::sources::absent_paths(&pipeline, &graph, &root);
         if !faults.is_empty() {
             return Err(faults);
         }
@@ -69,28 +64,81 @@ impl Project {
         let has_lock = args.set.is_empty() || args.variant.is_some();
         let folder = args.file.parent().map(Path::to_path_buf).unwrap_or_default();
         let lock = has_lock.then(|| folder.join(format!("{variant}.lock.yaml")));
-        Ok(Self { root, pipeline, graph, variant, lock })
+        let profiles = pipeline.profiles().map(str::to_owned).collect();
+        Ok(Self { root, profiles, graph, variant, lock })
     }
 }
 
+/// The text of a file that a pipeline file includes: a file of the project, links followed.
+fn included(root: &Path, name: &str) -> Result<String, Unreadable> {
+    const RELATIVE: &str = "paths in `include` are relative to the file that they stand in";
+    let file = Path::new(name);
+    let unreadable = |message: String, hint: &str| Unreadable { message, hint: hint.into() };
+    // The folder first: of what is outside the project nothing is told, not even whether it is there.
+    let folder = std::fs::canonicalize(folder_of(file))
+        .map_err(|_| unreadable(format!("cannot read {name}: there is no such folder"), RELATIVE))?;
+    let outside = || {
+        let hint = format!("copy it to somewhere under {}", root.display());
+        unreadable(format!("{name} is not in the project"), &hint)
+    };
+    if !folder.starts_with(root) {
+        return Err(outside());
+    }
+    let real = std::fs::canonicalize(file).map_err(|error| {
+        let hint = nearest_beside(file).map(|near| format!("did you mean `{near}`, in the same folder?"));
+        unreadable(format!("cannot read {name}: {error}"), hint.as_deref().unwrap_or(RELATIVE))
+    })?;
+    if !real.starts_with(root) {
+        return Err(outside());
+    }
+    if !real.is_file() {
+        return Err(unreadable(format!("{name} is no file"), "name one YAML file"));
+    }
+    let bytes = std::fs::read(&real)
+        .map_err(|error| unreadable(format!("cannot read {name}: {error}"), "look at the file's permissions"))?;
+    text_of(name, bytes)
+}
+
+/// A file's text, without the mark that some editors put first.
+pub fn text_of(name: &str, bytes: Vec<u8>) -> Result<String, Unreadable> {
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = valid.iter().filter(|byte| **byte == b'\n').count() + 1;
+        Unreadable { message: format!("{name}: line {line} is not UTF-8"), hint: "save the file as UTF-8".into() }
+    })?;
+    Ok(text.strip_prefix('\u{feff}').map_or_else(|| text.clone(), str::to_owned))
+}
+
 fn unreadable_hint(file: &Path) -> String {
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
-    let names: Vec<String> = std::fs::read_dir(folder)
+    match nearest_beside(file) {
+        Some(near) => format!("did you mean `{}`?", folder_of(file).join(near).display()),
+        None => "name a pipeline file, such as `pipelines/quickstart.yaml`".into(),
+    }
+}
+
+/// The name of the pipeline file in the same folder whose name is nearest.
+fn nearest_beside(file: &Path) -> Option<String> {
+    let names: Vec<String> = std::fs::read_dir(folder_of(file))
         .into_iter()
         .flatten()
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
         .filter(|name| name.ends_with(".yaml") && !name.ends_with(".lock.yaml"))
         .collect();
     let word = file.file_name().unwrap_or_default().to_string_lossy();
-    match spec::suggest::nearest(&word, &names) {
-        Some(near) => format!("did you mean `{}`?", folder.join(near).display()),
-        None => "name a pipeline file, such as `pipelines/quickstart.yaml`".into(),
-    }
+    spec::suggest::nearest(&word, &names).map(str::to_owned)
+}
+
+fn folder_of(file: &Path) -> &Path {
+    file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."))
 }
 
 /// The nearest folder at or above the file that holds `pipelines/` or `outputs/`, else the file's own folder.
 fn root_of(file: &Path) -> PathBuf {
-    let own = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    root_above(folder_of(file))
+}
+
+/// The nearest folder at or above this one that holds `pipelines/` or `outputs/`, else this one.
+pub fn root_above(own: &Path) -> PathBuf {
     let own = std::fs::canonicalize(own).unwrap_or_else(|_| own.to_path_buf());
     let is_root = |folder: &&Path| folder.join("pipelines").is_dir() || folder.join("outputs").is_dir();
     own.ancestors().find(is_root).unwrap_or(&own).to_path_buf()

@@ -29,7 +29,7 @@ pub struct Key {
 }
 
 /// What kind of part of a key differs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Part {
     /// The version of the code of the stage's kind.
@@ -43,7 +43,8 @@ pub enum Part {
 }
 
 /// One part in which two keys differ.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Difference {
     /// What kind of part it is.
     pub part: Part,

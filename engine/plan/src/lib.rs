@@ -4,11 +4,13 @@
 pub mod digest;
 pub mod file_error;
 pub mod graph;
+pub mod history;
 pub mod key;
 pub mod lockfile;
 pub mod process;
 pub mod remembered;
 pub mod run;
+pub mod selected;
 pub mod sources;
 pub mod state;
 pub mod store;

@@ -35,6 +35,12 @@ impl Place {
         (line, column)
     }
 
+    /// `file:line:column`.
+    pub fn position(&self) -> String {
+        let (line, column) = self.line_and_column();
+        format!("{}:{line}:{column}", self.source.name)
+    }
+
     /// The stretch itself.
     pub fn text(&self) -> &str {
         self.source.text.get(self.start..self.start + self.length).unwrap_or_default()
@@ -55,10 +61,7 @@ impl Diagnostic {
 
     /// `file:line:column`, where the place is known.
     pub fn position(&self) -> Option<String> {
-        self.place.as_ref().map(|place| {
-            let (line, column) = place.line_and_column();
-            format!("{}:{line}:{column}", place.source.name)
-        })
+        self.place.as_ref().map(Place::position)
     }
 }
 

@@ -5,12 +5,19 @@ use std::{collections::BTreeMap, fmt::Write};
 
 use serde_json::{Map, Value};
 
-use crate::{pipeline::Resources, stage::Stage};
+use crate::{execution::Execution, stage::Stage};
 
 /// The introduction: what is true of the whole file.
 const LANGUAGE: &str = include_str!("docs/language.md");
 /// A pipeline that uses every key once.
 const EXAMPLE: &str = include_str!("docs/example.yaml");
+
+/// What the settings that no kind has to itself are remembered under.
+const EXECUTION: &str = "Execution";
+const HOW_IT_RUNS: &str = "\
+These keys say how a stage runs, never what it makes: to change them reruns nothing. Variables may stand in them, and
+`${matrix.AXIS}` where members need different things.
+";
 
 /// The reference of the pipeline file, as Markdown.
 ///
@@ -19,7 +26,7 @@ const EXAMPLE: &str = include_str!("docs/example.yaml");
 pub fn reference() -> Result<String, serde_yaml::Error> {
     let mut generator = schemars::SchemaGenerator::default();
     let kinds = Stage::schemas(&mut generator);
-    let resources = <Resources as schemars::JsonSchema>::json_schema(&mut generator);
+    let execution = <Execution as schemars::JsonSchema>::json_schema(&mut generator);
     let definitions = generator.take_definitions(true);
     let example: Value = serde_yaml::from_str(EXAMPLE)?;
     let stages = example.get("stages").and_then(Value::as_object).cloned().unwrap_or_default();
@@ -46,12 +53,14 @@ pub fn reference() -> Result<String, serde_yaml::Error> {
                 }
             }
         }
-        if let Some(value) = stage.get("resources") {
-            reference.gather("resources", resources.as_value(), value);
-        }
+        reference.gather(EXECUTION, execution.as_value(), stage);
     }
-    reference.text.push_str("\n### Resources\n\n");
-    reference.keys("resources", resources.as_value());
+    let _ = write!(reference.text, "\n### How a stage runs\n\n{HOW_IT_RUNS}\n");
+    if let Some(property) = execution.get("properties").and_then(|properties| properties.get("resources")) {
+        reference.find_sections("resources", property);
+    }
+    reference.keys(EXECUTION, execution.as_value());
+    reference.write_sections("resources");
     reference.text.push_str("\n## The kinds\n\n| kind | what it does |\n|---|---|\n");
     for (kind, schema) in &kinds {
         let summary = first_paragraph(description(schema.as_value()));
@@ -418,7 +427,9 @@ mod tests {
     fn the_example_is_a_valid_pipeline() {
         let pipeline = Pipeline::read(Source::new("example.yaml", EXAMPLE), None, &[]).unwrap();
         for stage in &pipeline.stages {
-            pipeline.variants(stage).unwrap_or_else(|faults| panic!("{}: {faults:?}", stage.name));
+            pipeline
+                .variants(stage, &pipeline.yields_by_name())
+                .unwrap_or_else(|faults| panic!("{}: {faults:?}", stage.name));
         }
     }
 

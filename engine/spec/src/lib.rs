@@ -4,7 +4,9 @@
 pub mod adapter;
 pub mod diagnostic;
 pub mod docs;
+pub mod execution;
 pub mod files;
+pub mod include;
 pub mod job;
 pub mod matrix;
 pub mod metric;
@@ -21,3 +23,4 @@ pub mod stage;
 pub mod stage_or;
 pub mod suggest;
 pub mod text;
+pub mod yields;

@@ -3,34 +3,29 @@
 
 use std::{collections::BTreeSet, path::Path, sync::Arc};
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use serde_yaml::Value;
 
 use crate::{
     diagnostic::{Diagnostic, Place},
-    matrix::Matrix,
+    execution::Execution,
+    include::{self, Load, Unreadable},
+    matrix::{AxisEntry, Matrix},
     names,
     stage::Stage,
     suggest,
-    text::{
-        Document, Misfit, Scope, Side, Source, Substituted, YamlPath, decode, decode_as, get, kind_of, substitute, uses,
-    },
+    text::{Document, Misfit, Scope, Side, Source, Substituted, YamlPath, decode, get, kind_of, substitute, uses},
+    yields::{Choice, Yield, Yields},
 };
 
 /// The keys of a pipeline file.
-pub const TOP_KEYS: &[&str] = &["name", "vars", "profiles", "stages"];
+pub const TOP_KEYS: &[&str] = &["name", "include", "vars", "profiles", "stages"];
 /// The keys that a stage of any kind may have.
-pub const STAGE_KEYS: &[&str] = &["kind", "matrix", "resources"];
+pub const STAGE_KEYS: &[&str] = &["kind", "matrix", "resources", "timeout", "retry"];
 
-/// How a stage runs, never what it makes: not part of its key.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Resources {
-    /// Processor cores. Without it, all of them for training and evaluation, one for the rest.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cpu: Option<u64>,
-}
+/// The kind whose stages other stages name as variables.
+const SELECT: &str = "select";
+/// Words before the dot of a variable that mean something else than a `select` stage.
+const SCOPES: &[&str] = &["vars", "matrix", "in", "out"];
 
 /// A pipeline file.
 #[derive(Debug, Clone)]
@@ -41,6 +36,8 @@ pub struct Pipeline {
     pub document: Document,
     /// The stages in the order of the file.
     pub stages: Vec<StageText>,
+    /// The names of the `select` stages.
+    selects: BTreeSet<String>,
 }
 
 /// A stage as it was written.
@@ -52,9 +49,7 @@ pub struct StageText {
     pub kind: String,
     /// Its own axes.
     pub matrix: Matrix,
-    /// How it runs.
-    pub resources: Resources,
-    /// The settings that belong to the kind, variables in place.
+    /// The settings that belong to the kind and those of [`Execution`], variables in place.
     settings: Value,
 }
 
@@ -63,8 +58,12 @@ pub struct StageText {
 pub struct Variant {
     /// Own axes and labels, in the order of the file.
     pub coordinates: Vec<(String, String)>,
+    /// What `select` stages must have chosen for these settings to hold.
+    pub choices: Vec<Choice>,
     /// The settings.
     pub stage: Stage,
+    /// How it runs.
+    pub execution: Execution,
     substituted: Substituted,
 }
 
@@ -76,55 +75,38 @@ impl Variant {
 }
 
 impl Pipeline {
-    /// Reads a pipeline file and applies a profile and `--set` arguments.
+    /// Reads a pipeline file that includes no other; see [`Self::read_including`].
+    ///
+    /// # Errors
+    /// Those of [`Self::read_including`], and any `include`.
+    pub fn read(source: Arc<Source>, profile: Option<&str>, sets: &[String]) -> Result<Self, Vec<Diagnostic>> {
+        let refuse = |name: &str| {
+            Err(Unreadable {
+                message: format!("`{name}` cannot be read here"),
+                hint: "write what it says into this file".into(),
+            })
+        };
+        Self::read_including(source, &refuse, profile, sets)
+    }
+
+    /// Reads a pipeline file with the files that it includes, which `load` reads, and applies a profile and `--set`
+    /// arguments.
     ///
     /// # Errors
     /// Every mistake that can be found without looking at how stages depend on each other.
-    pub fn read(source: Arc<Source>, profile: Option<&str>, sets: &[String]) -> Result<Self, Vec<Diagnostic>> {
-        let mut document = Document::read(source.clone()).map_err(|fault| vec![fault])?;
-        let root = YamlPath::root();
-        let Value::Mapping(top) = &document.value else {
-            let message = match &document.value {
-                Value::Null => "the file holds nothing".to_owned(),
-                other => format!("a pipeline file is a map, not a {}", kind_of(other)),
-            };
-            return Err(vec![document.fault(&root, Side::Value, message, "begin with `stages:`")]);
-        };
-        let mut faults: Vec<Diagnostic> = Vec::new();
-        for key in top.keys().filter_map(Value::as_str).filter(|key| !TOP_KEYS.contains(key)) {
-            faults.push(document.fault(
-                &root.key(key),
-                Side::Key,
-                format!("unknown key `{key}`"),
-                suggest::did_you_mean(key, TOP_KEYS.iter().copied()),
-            ));
-        }
-        for key in ["vars", "profiles", "stages"] {
-            if let Some(value) = top.get(key).filter(|value| !value.is_mapping()) {
-                let message = match value {
-                    Value::Null => format!("`{key}` holds nothing"),
-                    other => format!("`{key}` is a {}, not a map", kind_of(other)),
-                };
-                faults.push(document.fault(
-                    &root.key(key),
-                    Side::Value,
-                    message,
-                    format!("write `{key}: {{name: …}}`"),
-                ));
-            }
-        }
-        for key in ["vars", "profiles"] {
-            let names = top.get(key).and_then(Value::as_mapping).into_iter().flat_map(serde_yaml::Mapping::keys);
-            for name in names.filter_map(Value::as_str).filter(|name| !names::is_name(name)) {
-                let what = if key == "vars" { "variable" } else { "profile" };
-                let message = format!("`{name}` is no name for a {what}");
-                faults.push(document.fault(&root.key(key).key(name), Side::Key, message, names::RULE));
-            }
-        }
+    pub fn read_including(
+        source: Arc<Source>,
+        load: &Load<'_>,
+        profile: Option<&str>,
+        sets: &[String],
+    ) -> Result<Self, Vec<Diagnostic>> {
+        let mut document = Document::read(source).map_err(|fault| vec![fault])?;
+        let mut faults = faults_of_top(&document);
         let misspelt = |key: &Value| key.as_str().and_then(|key| suggest::nearest(key, TOP_KEYS.iter().copied()));
-        if !top.keys().any(|key| misspelt(key) == Some("stages")) {
+        let mut top = document.value.as_mapping().into_iter().flat_map(serde_yaml::Mapping::keys);
+        if document.value.is_mapping() && !top.any(|key| ["stages", "include"].map(Some).contains(&misspelt(key))) {
             faults.push(document.fault(
-                &root,
+                &YamlPath::root(),
                 Side::Value,
                 "`stages` is missing",
                 "a pipeline has at least one stage: `stages: {NAME: {kind: …}}`",
@@ -133,6 +115,7 @@ impl Pipeline {
         if !faults.is_empty() {
             return Err(faults);
         }
+        include::join(&mut document, load, &faults_of_top)?;
         if let Some(profile) = profile {
             document.apply_profile(profile)?;
         }
@@ -143,7 +126,7 @@ impl Pipeline {
             faults.push(fault);
             String::new()
         });
-        let mut stages = Vec::new();
+        let (mut stages, mut origins) = (Vec::new(), Vec::new());
         let all = document.get(&YamlPath::keys(["stages"])).and_then(Value::as_mapping);
         if all.is_none_or(serde_yaml::Mapping::is_empty) {
             faults.push(document.fault(
@@ -155,11 +138,19 @@ impl Pipeline {
         }
         for (stage, value) in all.into_iter().flatten() {
             match StageText::read(&document, stage.as_str().unwrap_or_default(), value) {
-                Ok(stage) => stages.push(stage),
+                Ok(stage) => {
+                    origins.extend(stage.matrix.origins());
+                    stages.push(stage);
+                }
                 Err(mut more) => faults.append(&mut more),
             }
         }
-        if faults.is_empty() { Ok(Self { name, document, stages }) } else { Err(faults) }
+        for (path, written) in origins {
+            let (source, written) = document.written(&written);
+            document.origins.note(path, source, written);
+        }
+        let selects = stages.iter().filter(|stage| stage.kind == SELECT).map(|stage| stage.name.clone()).collect();
+        if faults.is_empty() { Ok(Self { name, document, stages, selects }) } else { Err(faults) }
     }
 
     /// The names of the file's profiles.
@@ -168,26 +159,88 @@ impl Pipeline {
         profiles.into_iter().flat_map(serde_yaml::Mapping::keys).filter_map(Value::as_str)
     }
 
-    /// Every combination of a stage's own axes, typed and checked by itself.
+    /// The names of the `select` stages.
+    pub fn selects(&self) -> &BTreeSet<String> {
+        &self.selects
+    }
+
+    /// The axes of `select` stages that a stage's settings use, as (stage, axis).
+    pub fn choices_used(&self, stage: &StageText) -> BTreeSet<(String, String)> {
+        if self.selects.is_empty() {
+            return BTreeSet::new();
+        }
+        let variables = uses(&stage.settings).into_iter().chain(stage.matrix.with_variables(|_| true));
+        let mut used = variables_used(&self.document, variables, &stage.matrix);
+        used.retain(|(scope, _)| self.selects.contains(scope));
+        used
+    }
+
+    /// What `select` stages might yield as far as names tell: every entry of every axis of the file. Enough to see
+    /// which stages a stage reads, before it is known which axes a `select` stage has.
+    pub fn yields_by_name(&self) -> Yields {
+        if self.selects.is_empty() {
+            return Yields::default();
+        }
+        let mut axes: Vec<(String, Vec<AxisEntry>)> = Vec::new();
+        for stage in &self.stages {
+            axes.extend(stage.matrix.axes.iter().map(|axis| (axis.name.clone(), axis.entries.clone())));
+            axes.extend(stage.lists());
+        }
+        let longest = axes.iter().map(|(_, entries)| entries.len()).max().unwrap_or(0);
+        let row = |index: usize| -> Yield {
+            let nth = |(axis, entries): &(String, Vec<AxisEntry>)| {
+                entries.get(index).or(entries.last()).map(|entry| (axis.clone(), entry.clone()))
+            };
+            axes.iter().filter_map(nth).collect()
+        };
+        let rows: Vec<Yield> = (0..longest).map(row).collect();
+        let mut yields = Yields::default();
+        for select in &self.selects {
+            yields.insert(select, rows.clone());
+        }
+        yields
+    }
+
+    /// Every combination of a stage's own axes and of what the `select` stages it uses may yield, typed and checked by
+    /// itself.
     ///
     /// # Errors
     /// Variables that cannot be replaced, settings that do not fit, and what [`Stage::faults`] finds.
-    pub fn variants(&self, stage: &StageText) -> Result<Vec<Variant>, Vec<Diagnostic>> {
+    pub fn variants(&self, stage: &StageText, yields: &Yields) -> Result<Vec<Variant>, Vec<Diagnostic>> {
         let base = YamlPath::keys(["stages", &stage.name]);
         let mut variants = Vec::new();
         let mut faults: Vec<Diagnostic> = Vec::new();
-        for combination in stage.matrix.combinations() {
+        let used = self.choices_used(stage);
+        let ways = yields.ways(&used);
+        let combinations = stage.matrix.combinations();
+        for (combination, way) in
+            combinations.iter().flat_map(|combination| ways.iter().map(move |way| (combination, way)))
+        {
             let entries =
                 combination.iter().map(|(axis, entry)| (axis.name.as_str(), &entry.value, entry.path.clone()));
-            let scopes = [vars_of(&self.document), Scope { name: "matrix", entries: entries.collect() }];
-            let substituted = match substitute(&stage.settings, &base, &scopes) {
+            let mut scopes = vec![vars_of(&self.document), Scope::new("matrix", entries.collect())];
+            scopes.extend(self.selects.iter().map(|select| choice_scope(select, way)));
+            let mut substituted = match substitute(&stage.settings, &base, &scopes) {
                 Ok(substituted) => substituted,
                 Err(fault) => {
                     faults.push(self.document.fault(&fault.path, Side::Value, fault.message, fault.hint));
                     continue;
                 }
             };
+            if let Err(unset) = stage.matrix.apply_with(&combination, &mut substituted, &scopes) {
+                faults.extend(unset.into_iter().map(|f| self.document.fault(&f.written, f.side, f.message, f.hint)));
+                continue;
+            }
+            let execution = Execution::take(&mut substituted.value);
             let at = |path: &YamlPath, side| self.document.place(&written(&substituted, &base, path, side), side);
+            let execution = execution.unwrap_or_else(|misfits| {
+                faults.extend(
+                    misfits
+                        .into_iter()
+                        .map(|misfit| Diagnostic::new(misfit.message, misfit.hint).at(at(&misfit.path, misfit.side))),
+                );
+                Execution::default()
+            });
             let typed =
                 decode(&substituted.value, |deserializer| match Stage::deserialize(&stage.kind, deserializer) {
                     Some(outcome) => outcome,
@@ -202,14 +255,28 @@ impl Pipeline {
                     }));
                     let coordinates =
                         combination.iter().map(|(axis, entry)| (axis.name.clone(), entry.label.clone())).collect();
+                    let choices = way.iter().flat_map(|(select, row)| {
+                        let on_used =
+                            row.iter().filter(|(axis, _)| used.contains(&((*select).to_owned(), axis.clone())));
+                        on_used.map(|(axis, entry)| Choice {
+                            select: (*select).to_owned(),
+                            axis: axis.clone(),
+                            label: entry.label.clone(),
+                        })
+                    });
                     if own.is_empty() {
-                        variants.push(Variant { coordinates, stage: typed, substituted });
+                        let choices = choices.collect();
+                        variants.push(Variant { coordinates, choices, stage: typed, execution, substituted });
                     }
                 }
                 Err(misfit) => {
                     let Misfit { path, side, message, mut hint } = misfit;
                     if path.0.len() == 1 && message.starts_with("unknown key") && hint.starts_with("known:") {
-                        hint.push_str(&format!(", {}", crate::one_of::listed(STAGE_KEYS)));
+                        let word = path.to_string();
+                        hint = match suggest::did_you_mean(&word, STAGE_KEYS.iter().copied()) {
+                            better if !better.starts_with("known:") => better,
+                            _ => format!("{hint}, {}", crate::one_of::listed(STAGE_KEYS)),
+                        };
                     }
                     faults.push(Diagnostic::new(message, hint).at(at(&path, side)));
                 }
@@ -233,14 +300,60 @@ impl Pipeline {
     }
 }
 
-/// The document's path of a setting. A key stands where its map was written, though its value may come from elsewhere.
-fn written(substituted: &Substituted, base: &YamlPath, path: &YamlPath, side: Side) -> YamlPath {
-    match (side, path.0.split_last()) {
-        (Side::Key, Some((key, map))) => {
-            substituted.document_path(base, &YamlPath(map.to_vec())).join(std::slice::from_ref(key))
-        }
-        _ => substituted.document_path(base, path),
+/// The mistakes at the top of a file, be it a pipeline or one that is included.
+fn faults_of_top(document: &Document) -> Vec<Diagnostic> {
+    let root = YamlPath::root();
+    let Value::Mapping(top) = &document.value else {
+        let message = match &document.value {
+            Value::Null => "the file holds nothing".to_owned(),
+            other => format!("a pipeline file is a map, not a {}", kind_of(other)),
+        };
+        return vec![document.fault(&root, Side::Value, message, "begin with `stages:`")];
+    };
+    let mut faults = Vec::new();
+    for key in top.keys().filter_map(Value::as_str).filter(|key| !TOP_KEYS.contains(key)) {
+        faults.push(document.fault(
+            &root.key(key),
+            Side::Key,
+            format!("unknown key `{key}`"),
+            suggest::did_you_mean(key, TOP_KEYS.iter().copied()),
+        ));
     }
+    for key in ["vars", "profiles", "stages"] {
+        if let Some(value) = top.get(key).filter(|value| !value.is_mapping()) {
+            let message = match value {
+                Value::Null => format!("`{key}` holds nothing"),
+                other => format!("`{key}` is a {}, not a map", kind_of(other)),
+            };
+            let hint = format!("write `{key}: {{name: …}}`");
+            faults.push(document.fault(&root.key(key), Side::Value, message, hint));
+        }
+    }
+    for key in ["vars", "profiles"] {
+        let names = top.get(key).and_then(Value::as_mapping).into_iter().flat_map(serde_yaml::Mapping::keys);
+        for name in names.filter_map(Value::as_str).filter(|name| !names::is_name(name)) {
+            let what = if key == "vars" { "variable" } else { "profile" };
+            let message = format!("`{name}` is no name for a {what}");
+            faults.push(document.fault(&root.key(key).key(name), Side::Key, message, names::RULE));
+        }
+    }
+    faults
+}
+
+/// The document's path of a setting.
+fn written(substituted: &Substituted, base: &YamlPath, path: &YamlPath, side: Side) -> YamlPath {
+    match side {
+        Side::Key => substituted.key_path(base, path),
+        Side::Value | Side::Holder => substituted.document_path(base, path),
+    }
+}
+
+/// What a `select` stage yields in one way: inside a text its labels, as a whole value what these stand for.
+fn choice_scope<'a>(select: &'a str, way: &[(&'a str, &'a Yield)]) -> Scope<'a> {
+    let rows = || way.iter().filter(|(stage, _)| *stage == select).flat_map(|(_, row)| row.iter());
+    let entries = rows().map(|(axis, entry)| (axis.as_str(), &entry.value, entry.path.clone()));
+    let labels = rows().map(|(axis, entry)| (axis.as_str(), entry.label.as_str()));
+    Scope { labels: labels.collect(), ..Scope::new(select, entries.collect()) }
 }
 
 fn vars_of(document: &Document) -> Scope<'_> {
@@ -251,7 +364,7 @@ fn vars_of(document: &Document) -> Scope<'_> {
         .flatten()
         .filter_map(|(name, value)| name.as_str().map(|name| (name, value, base.key(name))))
         .collect();
-    Scope { name: "vars", entries }
+    Scope::new("vars", entries)
 }
 
 fn name_of(document: &Document) -> Result<String, Diagnostic> {
@@ -271,10 +384,14 @@ fn name_of(document: &Document) -> Result<String, Diagnostic> {
     }
 }
 
-/// The axes that settings use, be it through variables or through the values of other axes.
-fn axes_used(document: &Document, settings: &Value, matrix: &Matrix) -> BTreeSet<String> {
+/// The `${scope.name}` that settings with these variables use, be it through variables or through the values of axes.
+fn variables_used(
+    document: &Document,
+    variables: impl Iterator<Item = (String, String)>,
+    matrix: &Matrix,
+) -> BTreeSet<(String, String)> {
     let mut seen = BTreeSet::new();
-    let mut open = uses(settings);
+    let mut open: Vec<(String, String)> = variables.collect();
     while let Some((scope, name)) = open.pop() {
         if !seen.insert((scope.clone(), name.clone())) {
             continue;
@@ -288,7 +405,7 @@ fn axes_used(document: &Document, settings: &Value, matrix: &Matrix) -> BTreeSet
             _ => {}
         }
     }
-    seen.into_iter().filter(|(scope, _)| scope == "matrix").map(|(_, name)| name).collect()
+    seen
 }
 
 impl StageText {
@@ -337,31 +454,24 @@ impl StageText {
             }
         };
         let mut faults = Vec::new();
+        if kind == SELECT && SCOPES.contains(&name) {
+            let message = format!("`{name}` is no name for a `select` stage: `${{{name}.…}}` means something else");
+            faults.push(document.fault(&base, Side::Key, message, "give it another name, such as `winner`"));
+        }
         let matrix = Matrix::read(document, &base.key("matrix"), &[vars_of(document)]).unwrap_or_else(|mut more| {
             faults.append(&mut more);
             Matrix::default()
         });
-        let resources = match map.get("resources").map(decode_as::<Resources>) {
-            None => Resources::default(),
-            Some(Ok(resources)) => {
-                if resources.cpu == Some(0) {
-                    let at = base.key("resources").key("cpu");
-                    faults.push(document.fault(&at, Side::Value, "no core", "give a number above zero"));
-                }
-                resources
-            }
-            Some(Err(misfit)) => {
-                let at = base.key("resources").join(&misfit.path.0);
-                faults.push(document.fault(&at, misfit.side, misfit.message, misfit.hint));
-                Resources::default()
-            }
-        };
         let mut settings = map.clone();
-        settings.retain(|key, _| !key.as_str().is_some_and(|key| STAGE_KEYS.contains(&key)));
-        let settings = Value::Mapping(settings);
-        let used = axes_used(document, &settings, &matrix);
+        settings.retain(|key, _| !key.as_str().is_some_and(|key| ["kind", "matrix"].contains(&key)));
+        // An axis that only decides how a stage runs would have members that make the same.
+        let mut made = settings.clone();
+        made.retain(|key, _| !key.as_str().is_some_and(|key| Execution::KEYS.contains(&key)));
+        let (settings, made) = (Value::Mapping(settings), Value::Mapping(made));
+        let counts = |path: &YamlPath| !Execution::KEYS.contains(&YamlPath(path.0[..1].to_vec()).to_string().as_str());
+        let used = variables_used(document, uses(&made).into_iter().chain(matrix.with_variables(counts)), &matrix);
         for axis in &matrix.axes {
-            if !used.contains(&axis.name) {
+            if !used.contains(&("matrix".to_owned(), axis.name.clone())) && !matrix.with_uses(&axis.name, counts) {
                 let at = base.key("matrix").key(&axis.name);
                 let message =
                     format!("the axis `{}` is used nowhere in `{name}`: all its members would be the same", axis.name);
@@ -373,10 +483,21 @@ impl StageText {
                 ));
             }
         }
-        if faults.is_empty() {
-            Ok(Self { name: name.to_owned(), kind, matrix, resources, settings })
-        } else {
-            Err(faults)
-        }
+        if faults.is_empty() { Ok(Self { name: name.to_owned(), kind, matrix, settings }) } else { Err(faults) }
+    }
+
+    /// Settings that are a list of words, as axes: where one of several stages may stand, a list is an axis.
+    fn lists(&self) -> impl Iterator<Item = (String, Vec<AxisEntry>)> {
+        let settings = self.settings.as_mapping().into_iter().flatten();
+        settings.filter_map(|(key, value)| {
+            let key = key.as_str()?;
+            let path = YamlPath::keys(["stages", &self.name, key]);
+            let entry = |(index, item): (usize, &Value)| {
+                let label = item.as_str()?.to_owned();
+                Some(AxisEntry { label, value: item.clone(), path: path.index(index) })
+            };
+            let entries: Option<Vec<AxisEntry>> = value.as_sequence()?.iter().enumerate().map(entry).collect();
+            Some((key.to_owned(), entries?))
+        })
     }
 }

@@ -3,18 +3,20 @@
 
 use serde_json::{Value, json};
 
-use crate::{pipeline::Resources, stage::Stage};
+use crate::{execution::Execution, matrix::MOST_SUBSET_ITEMS, stage::Stage};
 
 /// What `${vars.NAME}` or `${matrix.AXIS}` looks like where another type stands.
 const VARIABLE: &str = r"^\$\{[^}]+\}$";
 /// What may name a stage, an axis or a variable; see [`crate::names::is_name`].
 const NAME: &str = r"^[\p{L}_][\p{L}\p{N}_-]*$";
+/// A relative path: no `/` first, no `${…}`, no `\\` and no `://`.
+const INCLUDED: &str = r"^(?!/)(?!.*(\$\{|\\|://)).+$";
 
 /// The JSON Schema (2020-12) of a pipeline file.
 pub fn pipeline_schema() -> Value {
     let mut generator = schemars::SchemaGenerator::default();
     let kinds = Stage::schemas(&mut generator);
-    let resources = generator.subschema_for::<Resources>();
+    let execution = <Execution as schemars::JsonSchema>::json_schema(&mut generator).to_value();
     let mut definitions = generator.take_definitions(true);
     for definition in definitions.values_mut() {
         allow_variables(definition);
@@ -23,12 +25,17 @@ pub fn pipeline_schema() -> Value {
         .into_iter()
         .map(|(kind, schema)| {
             let mut schema = schema.to_value();
+            if let (Some(own), Some(shared)) = (
+                schema.get_mut("properties").and_then(Value::as_object_mut),
+                execution.get("properties").and_then(Value::as_object),
+            ) {
+                own.extend(shared.clone());
+            }
             allow_variables(&mut schema);
             if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
                 let own = std::mem::take(properties);
                 properties.insert("kind".into(), json!({ "description": "What the stage does.", "const": kind }));
                 properties.insert("matrix".into(), json!({ "$ref": "#/$defs/Matrix" }));
-                properties.insert("resources".into(), resources.clone().to_value());
                 properties.extend(own);
             }
             if let Some(object) = schema.as_object_mut() {
@@ -62,6 +69,18 @@ pub fn pipeline_schema() -> Value {
                 "type": "string",
                 "pattern": NAME,
             },
+            "include": {
+                "description": "Files whose stages and variables are taken, by paths relative to this file.",
+                "anyOf": [
+                    { "type": "string", "pattern": INCLUDED },
+                    {
+                        "type": "array",
+                        "items": { "type": "string", "pattern": INCLUDED },
+                        "minItems": 1,
+                        "uniqueItems": true,
+                    },
+                ],
+            },
             "vars": {
                 "description": "Values by name, for `${vars.NAME}`.",
                 "type": "object",
@@ -83,13 +102,13 @@ pub fn pipeline_schema() -> Value {
                 "minProperties": 1,
             },
         },
-        "required": ["stages"],
+        "anyOf": [{ "required": ["stages"] }, { "required": ["include"] }],
         "additionalProperties": false,
         "$defs": definitions,
     })
 }
 
-/// Axes by name, and combinations that are left out.
+/// Axes by name, combinations that are left out, and settings for some.
 fn matrix() -> Value {
     let variable = json!({ "$ref": "#/$defs/Variable" });
     json!({
@@ -111,10 +130,62 @@ fn matrix() -> Value {
                             variable,
                         ],
                     },
+                    "with": {
+                        "description": "Settings for some members: maps of axes to labels, and `set` with paths to values.",
+                        "anyOf": [
+                            {
+                                "type": "array",
+                                "items": {
+                                    "type": "object",
+                                    "properties": {
+                                        "set": {
+                                            "description": "Paths of settings to values: `{epochs: 3, adapter.lora.rank: 4}`.",
+                                            "anyOf": [
+                                                {
+                                                    "type": "object",
+                                                    "minProperties": 1,
+                                                    "propertyNames": { "not": { "pattern": r"^(kind|matrix|stages|vars)(\.|$)" } },
+                                                },
+                                                variable,
+                                            ],
+                                        },
+                                    },
+                                    "required": ["set"],
+                                    "minProperties": 2,
+                                    "additionalProperties": { "type": ["string", "number", "boolean"] },
+                                },
+                            },
+                            variable,
+                        ],
+                    },
                 },
+                "propertyNames": { "pattern": NAME, "not": { "const": "set" } },
                 "additionalProperties": {
-                    "description": "An axis: a list of values, or a map of labels to values.",
-                    "anyOf": [{ "type": "array", "minItems": 1 }, { "type": "object", "minProperties": 1 }, variable],
+                    "description": "An axis: a list of values, a map of labels to values, or `{subsets: […]}`: every \
+                                    combination of a list's items.",
+                    "anyOf": [
+                        { "type": "array", "minItems": 1, "items": { "type": ["string", "number", "boolean"] } },
+                        {
+                            "type": "object",
+                            "properties": {
+                                "subsets": {
+                                    "anyOf": [
+                                        {
+                                            "type": "array",
+                                            "minItems": 1,
+                                            "maxItems": MOST_SUBSET_ITEMS,
+                                            "items": { "type": ["string", "number", "boolean"] },
+                                        },
+                                        variable,
+                                    ],
+                                },
+                            },
+                            "required": ["subsets"],
+                            "additionalProperties": false,
+                        },
+                        { "type": "object", "minProperties": 1, "propertyNames": { "not": { "const": "subsets" } } },
+                        variable,
+                    ],
                 },
             },
             variable,
@@ -142,7 +213,8 @@ fn allow_variables(schema: &mut Value) {
 
 /// The schema, or a variable; a schema that takes any text takes a variable already.
 fn or_variable(schema: &mut Value) {
-    let takes_text = schema.get("type").is_some_and(|kind| kind == "string") && schema.get("enum").is_none();
+    let is_text = schema.get("type").is_some_and(|kind| kind == "string");
+    let takes_text = is_text && schema.get("enum").is_none() && schema.get("pattern").is_none();
     let Some(object) = schema.as_object_mut().filter(|_| !takes_text) else { return };
     let mut outer = serde_json::Map::new();
     for key in ["description", "default"] {

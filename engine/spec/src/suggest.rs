@@ -64,6 +64,25 @@ const FOREIGN: &[(&str, &str)] = &[
     ("eval_steps", "every"),
     ("load_best_model_at_end", "keep"),
     ("early_stopping_patience", "patience"),
+    ("gpus", "gpu"),
+    ("num_gpus", "gpu"),
+    ("nvidia.com/gpu", "gpu"),
+    ("cpus", "cpu"),
+    ("num_cpus", "cpu"),
+    ("cores", "cpu"),
+    ("threads", "cpu"),
+    ("mem", "memory"),
+    ("mem_mb", "memory"),
+    ("mem_gb", "memory"),
+    ("ram", "memory"),
+    ("retries", "retry"),
+    ("max_retries", "retry"),
+    ("maxRetries", "retry"),
+    ("attempts", "retry"),
+    ("time", "timeout"),
+    ("runtime", "timeout"),
+    ("walltime", "timeout"),
+    ("time_limit", "timeout"),
 ];
 
 /// Where settings stand whose names other tools write at the top of their configuration.
@@ -83,6 +102,9 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("keep", "validate: {keep: {best: loss}}"),
     ("patience", "validate: {patience: …}"),
     ("use_dora", "adapter: {dora: {…}}"),
+    ("gpu", "resources: {gpu: …}"),
+    ("cpu", "resources: {cpu: …}"),
+    ("memory", "resources: {memory: …}"),
 ];
 
 /// The known word nearest to `word`: by another tool's name for it, else by spelling.

@@ -50,7 +50,9 @@ pub fn run(check: &Check) -> Exit {
         match open_with_profiles(&args) {
             Ok(_) if check.json => {}
             Ok(project) => {
-                let (stages, members) = (project.graph.stages.len(), project.graph.nodes.len());
+                let graph = &project.graph;
+                let members: usize = graph.stages.iter().map(|stage| graph.names(&stage.members).len()).sum();
+                let stages = graph.stages.len();
                 let plural = if stages == 1 { "stage" } else { "stages" };
                 println!("{}: fine, {stages} {plural}, {members} to run in all", file.display());
             }
@@ -74,8 +76,8 @@ fn open_with_profiles(args: &PipelineArgs) -> Result<Project, Vec<Diagnostic>> {
         return Ok(project);
     }
     let mut faults: Vec<Diagnostic> = Vec::new();
-    for profile in project.pipeline.profiles() {
-        let args = PipelineArgs { profile: Some(profile.to_owned()), ..args.clone() };
+    for profile in &project.profiles {
+        let args = PipelineArgs { profile: Some(profile.clone()), ..args.clone() };
         let found = Project::open(&args).err().unwrap_or_default();
         for fault in found {
             if !faults.iter().any(|known| known.to_string() == fault.to_string()) {

@@ -88,7 +88,7 @@ fn host() -> String {
 
 impl Owner {
     /// This process as the owner of an attempt.
-    pub(super) fn me(name: &str) -> Self {
+    pub(crate) fn me(name: &str) -> Self {
         use std::sync::OnceLock;
         static ME: OnceLock<Process> = OnceLock::new();
         let id = std::process::id();

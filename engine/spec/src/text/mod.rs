@@ -10,6 +10,7 @@ mod substitute;
 
 pub use decode::{Misfit, decode, decode_as};
 pub use document::{Document, Origins, get};
+pub(crate) use overrides::put;
 pub use path::{Segment, YamlPath};
 pub use source::{Side, Source};
 pub use substitute::{Scope, Substituted, SubstitutionFault, kind_of, scalar_text, substitute, uses};

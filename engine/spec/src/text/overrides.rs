@@ -86,39 +86,64 @@ impl Document {
         }
         // What is above the last step must exist: `vars.rowz` would else be set and never read.
         let must_exist = if path.0[0] == Segment::Key("vars".into()) { 2 } else { path.0.len() - 1 };
-        for length in 1..=must_exist {
-            let step = &path.0[..length];
-            if get(&self.value, step).is_none() {
-                let known = keys_of(get(&self.value, &step[..length - 1]));
-                let word = YamlPath(vec![step[length - 1].clone()]).to_string();
-                let step = YamlPath(step.to_vec());
-                let nowhere = if step == *path { String::new() } else { format!("`{path}` leads nowhere: ") };
-                return Err(Diagnostic::new(
-                    format!("{nowhere}there is no `{step}`"),
-                    suggest::did_you_mean(&word, &known),
-                ));
-            }
-        }
-        let mut place = &mut self.value;
-        for segment in &path.0 {
-            place = match (place, segment) {
-                (Value::Mapping(map), segment) => {
-                    let key = YamlPath(vec![segment.clone()]).to_string();
-                    map.entry(Value::String(key)).or_insert(Value::Null)
-                }
-                (Value::Sequence(list), Segment::Index(index)) if *index < list.len() => &mut list[*index],
-                _ => {
-                    return Err(Diagnostic::new(
-                        format!("`{path}` leads into a value that holds nothing"),
-                        "set the whole value one step above instead",
-                    ));
-                }
-            };
-        }
-        *place = value;
+        put(&mut self.value, path, must_exist, 2, value).map_err(|(message, hint)| Diagnostic::new(message, hint))?;
         self.origins.note(path.clone(), source, written);
         Ok(())
     }
+}
+
+/// Puts a value at a path below `root`, of which the first `must_exist` steps are there already; the first `names` are
+/// names that the author gave, which cannot be added.
+///
+/// # Errors
+/// What is wrong with the path, and what to do.
+pub(crate) fn put(
+    root: &mut Value,
+    path: &YamlPath,
+    must_exist: usize,
+    names: usize,
+    value: Value,
+) -> Result<(), (String, String)> {
+    for length in 1..=must_exist {
+        let step = &path.0[..length];
+        if get(root, step).is_none() {
+            let known = keys_of(get(root, &step[..length - 1]));
+            let word = YamlPath(vec![step[length - 1].clone()]).to_string();
+            let step = YamlPath(step.to_vec());
+            let nowhere = if step == *path { String::new() } else { format!("`{path}` leads nowhere: ") };
+            let hint = match suggest::nearest(&word, &known) {
+                None if length > names => nested(&step, path),
+                _ => suggest::did_you_mean(&word, &known),
+            };
+            return Err((format!("{nowhere}there is no `{step}`"), hint));
+        }
+    }
+    let mut place = root;
+    for segment in &path.0 {
+        place = match (place, segment) {
+            (Value::Mapping(map), segment) => {
+                let key = YamlPath(vec![segment.clone()]).to_string();
+                map.entry(Value::String(key)).or_insert(Value::Null)
+            }
+            (Value::Sequence(list), Segment::Index(index)) if *index < list.len() => &mut list[*index],
+            _ => {
+                return Err((
+                    format!("`{path}` leads into a value that holds nothing"),
+                    "set the whole value one step above instead".to_owned(),
+                ));
+            }
+        };
+    }
+    *place = value;
+    Ok(())
+}
+
+/// How to set what lies below a step that was not written: `optimizer: {adamw: {learning_rate: …}}`.
+fn nested(step: &YamlPath, path: &YamlPath) -> String {
+    let below = &path.0[step.0.len()..];
+    let word = |segment: &Segment| YamlPath(vec![segment.clone()]).to_string();
+    let inner = below.iter().rev().fold("…".to_owned(), |inner, segment| format!("{{{}: {inner}}}", word(segment)));
+    format!("write `{step}: {inner}`")
 }
 
 fn keys_of(value: Option<&Value>) -> Vec<String> {

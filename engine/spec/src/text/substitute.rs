@@ -1,17 +1,28 @@
 //! `${scope.name}`: replaces variables by their values, keeps the type where the variable is the whole value, and
 //! remembers where each value was written.
 
+use std::collections::BTreeMap;
+
 use serde_yaml::Value;
 
 use super::path::{Segment, YamlPath};
 use crate::suggest;
 
-/// Names of one scope (`vars`, `matrix`) with their values and where these stand in the document.
+/// Names of one scope (`vars`, `matrix`, a `select` stage) with their values and where these stand in the document.
 pub struct Scope<'a> {
     /// The word before the dot.
     pub name: &'a str,
     /// Names, values, and the values' paths in the document.
     pub entries: Vec<(&'a str, &'a Value, YamlPath)>,
+    /// What stands for a name inside a text, where it is not the value itself: labels.
+    pub labels: BTreeMap<&'a str, &'a str>,
+}
+
+impl<'a> Scope<'a> {
+    /// A scope whose values stand inside texts, too.
+    pub fn new(name: &'a str, entries: Vec<(&'a str, &'a Value, YamlPath)>) -> Self {
+        Self { name, entries, labels: BTreeMap::new() }
+    }
 }
 
 /// A value with every variable replaced.
@@ -21,6 +32,8 @@ pub struct Substituted {
     pub value: Value,
     /// Paths of the result that came from elsewhere in the document.
     pub moved: Vec<(YamlPath, YamlPath)>,
+    /// Those of them that were set by their path: key and value stand elsewhere.
+    set: Vec<(YamlPath, YamlPath)>,
 }
 
 impl Substituted {
@@ -31,6 +44,27 @@ impl Substituted {
             .filter(|(moved, _)| path.0.starts_with(&moved.0))
             .max_by_key(|(moved, _)| moved.0.len())
             .map_or_else(|| base.join(&path.0), |(moved, document)| document.join(&path.0[moved.0.len()..]))
+    }
+
+    /// The document's path of the key at `path`: a key stands where its map was written, though its value may come from
+    /// elsewhere.
+    pub fn key_path(&self, base: &YamlPath, path: &YamlPath) -> YamlPath {
+        if let Some((_, written)) = self.set.iter().rev().find(|(set, _)| set == path) {
+            return written.clone();
+        }
+        match path.0.split_last() {
+            Some((key, map)) => self.document_path(base, &YamlPath(map.to_vec())).join(std::slice::from_ref(key)),
+            None => self.document_path(base, path),
+        }
+    }
+
+    /// Notes that the value at `path` was replaced by one whose key was written at `written`.
+    pub fn note_set(&mut self, path: &YamlPath, written: &YamlPath, value: Substituted) {
+        self.moved.retain(|(moved, _)| !moved.0.starts_with(&path.0));
+        self.set.retain(|(set, _)| !set.0.starts_with(&path.0));
+        self.set.push((path.clone(), written.clone()));
+        self.moved.push((path.clone(), written.clone()));
+        self.moved.extend(value.moved.into_iter().map(|(moved, document)| (path.join(&moved.0), document)));
     }
 }
 
@@ -55,7 +89,7 @@ const LATER: [&str; 2] = ["in", "out"];
 pub fn substitute(value: &Value, base: &YamlPath, scopes: &[Scope<'_>]) -> Result<Substituted, SubstitutionFault> {
     let mut work = Work { scopes, moved: Vec::new(), within: Vec::new() };
     let value = work.replace(value, base, &YamlPath::root())?;
-    Ok(Substituted { value, moved: work.moved })
+    Ok(Substituted { value, moved: work.moved, set: Vec::new() })
 }
 
 /// The `${scope.name…}` that stand anywhere in a value, as (scope, name).
@@ -114,8 +148,11 @@ fn pieces(text: &str) -> Option<Vec<Piece<'_>>> {
 impl Work<'_> {
     /// `document` is where the value was written, `result` where it will stand.
     fn replace(&mut self, value: &Value, document: &YamlPath, result: &YamlPath) -> Result<Value, SubstitutionFault> {
+        if !has_variable(value) {
+            return Ok(value.clone());
+        }
         Ok(match value {
-            Value::String(text) if text.contains("${") => return self.replace_text(text, document, result),
+            Value::String(text) => return self.replace_text(text, document, result),
             Value::Sequence(list) => Value::Sequence(
                 list.iter()
                     .enumerate()
@@ -155,9 +192,10 @@ impl Work<'_> {
         for piece in pieces {
             match piece {
                 Piece::Text(plain) => joined.push_str(plain),
-                Piece::Variable(inner) => match self.look_up(inner, document)? {
-                    None => joined.push_str(&format!("${{{inner}}}")),
-                    Some((value, written)) => {
+                Piece::Variable(inner) => match (self.label(inner), self.look_up(inner, document)?) {
+                    (Some(label), _) => joined.push_str(label),
+                    (None, None) => joined.push_str(&format!("${{{inner}}}")),
+                    (None, Some((value, written))) => {
                         // Inside a text only the text remains, so where the parts came from is of no use.
                         let kept = self.moved.len();
                         let value = self.nested(inner, document, |work| work.replace(&value, &written, result))?;
@@ -194,6 +232,12 @@ impl Work<'_> {
         let outcome = then(self);
         self.within.pop();
         outcome
+    }
+
+    /// What stands for a variable inside a text, where that is a label.
+    fn label(&self, inner: &str) -> Option<&str> {
+        let (scope, name) = inner.trim().split_once('.')?;
+        self.scopes.iter().find(|known| known.name == scope)?.labels.get(name).copied()
     }
 
     /// The value of a variable and where it was written; nothing for those that are filled in later.
@@ -252,6 +296,16 @@ impl Work<'_> {
             written = written.join(&[segment]);
         }
         Ok(Some((value, written)))
+    }
+}
+
+/// Whether a `${` stands anywhere in a value.
+fn has_variable(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains("${"),
+        Value::Sequence(list) => list.iter().any(has_variable),
+        Value::Mapping(map) => map.values().any(has_variable),
+        _ => false,
     }
 }
 
