@@ -8,6 +8,7 @@ mod commands;
 mod data;
 mod disks;
 mod execution;
+mod failures;
 mod faults;
 mod gc;
 mod history;

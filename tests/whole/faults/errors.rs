@@ -37,6 +37,8 @@ fn fail_at_each(project: &Project, watched: Watched, sample: usize, test: &str) 
         let said = format!("{}{}", ran.said.out, ran.said.err);
         assert!(!said.contains("panicked"), "{fault}: {said}");
         match ran.said.code {
+            // A link that cannot be made is a warning: the results are stored.
+            Some(0) if said.contains("its files are in") => {}
             Some(0) => assert_eq!(project.all_left(), whole.left, "{fault}: {said}"),
             Some(1) => {
                 failures += 1;
