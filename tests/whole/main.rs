@@ -10,6 +10,8 @@ mod data;
 mod diff;
 mod disks;
 mod execution;
+mod failures;
+mod faults;
 mod gc;
 mod history;
 mod interrupts;

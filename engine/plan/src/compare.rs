@@ -31,6 +31,8 @@ struct Member {
     /// Settings by path as JSON, and digests of files by path.
     settings: BTreeMap<String, String>,
     files: BTreeMap<String, Digest>,
+    /// What was downloaded: its source and the digest of its contents.
+    pin: Option<(String, Digest)>,
     result: Option<LockedResult>,
 }
 
@@ -66,9 +68,14 @@ impl Version {
                 let name = node.name();
                 let settings = key::leaves(&node.settings.settings()?);
                 let result = lock.results.get(&name).cloned();
-                version
-                    .members
-                    .insert(name, Member { stage: node.stage.clone(), settings, files: files(node), result });
+                let pin = lock.pins.get(&name).map(|pin| (pin.source.clone(), pin.digest));
+                let member = Member { stage: node.stage.clone(), settings, files: files(node), pin, result };
+                match version.members.entry(name) {
+                    Entry::Vacant(place) => {
+                        place.insert(member);
+                    }
+                    Entry::Occupied(mut one) => one.get_mut().or(member),
+                }
             }
             return Ok(version);
         }
@@ -239,7 +246,14 @@ fn differing(old: &Member, new: &Member) -> Vec<Change> {
             changes.push(Change { what: path.clone(), file: true, old: hex(before), new: hex(now) });
         }
     }
+    changes.extend(contents(old, new));
     changes
+}
+
+/// Contents that were downloaded and differ.
+fn contents(old: &Member, new: &Member) -> Option<Change> {
+    let ((_, before), (source, now)) = (old.pin.as_ref()?, new.pin.as_ref()?);
+    (before != now).then(|| Change { what: source.clone(), file: true, old: Some(before.hex()), new: Some(now.hex()) })
 }
 
 fn figures(old: &Member, new: &Member) -> Vec<Figure> {
@@ -252,4 +266,93 @@ fn figures(old: &Member, new: &Member) -> Vec<Figure> {
         new: now.get(name).copied(),
     });
     figures.filter(|figure| figure.old != figure.new).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use spec::{pipeline::Pipeline, text::Source};
+
+    use super::*;
+    use crate::lockfile::Pin;
+
+    fn version(text: &str, lock: &LockFile) -> Version {
+        let graph = Graph::expand(&Pipeline::read(Source::new("p.yaml", text), None, &[]).unwrap()).unwrap();
+        Version::new(Some(&graph), lock, |_| BTreeMap::new()).unwrap()
+    }
+
+    fn lock(entries: &[(&str, &str, &str, f64)]) -> LockFile {
+        let mut lock = LockFile::default();
+        for (name, key, result, figure) in entries {
+            let result = LockedResult {
+                key: Digest::of(key.as_bytes()),
+                result: Some(Digest::of(result.as_bytes())),
+                headline: BTreeMap::from([("exact".to_owned(), *figure)]),
+            };
+            lock.results.insert((*name).to_owned(), result);
+        }
+        lock
+    }
+
+    const TEXT: &str = "stages:\n  one:\n    kind: command\n    matrix: {x: [a, b]}\n    run: [echo, '${matrix.x}', \
+                        same, '${out.o}']\n    out: {o: f}\n  two: {kind: command, run: [touch, '${out.o}'], out: {o: f}}\n";
+
+    #[test]
+    fn what_differs_in_all_members_is_told_once_and_the_rest_for_each() {
+        let old = lock(&[("one[x=a]", "1", "r", 1.0), ("one[x=b]", "2", "r", 2.0), ("two", "3", "r", 3.0)]);
+        let new = lock(&[("one[x=a]", "4", "s", 1.5), ("one[x=b]", "5", "s", 2.0), ("two", "3", "t", 3.0)]);
+        let comparison = Comparison::of(&version(TEXT, &old), &version(&TEXT.replace("same", "new"), &new));
+        assert_eq!(comparison.stages.len(), 1);
+        let one = &comparison.stages[0];
+        let change = |old: &str, new: &str| (Some(format!("\"{old}\"")), Some(format!("\"{new}\"")));
+        assert_eq!((one.common[0].old.clone(), one.common[0].new.clone()), change("same", "new"));
+        assert_eq!((one.common.len(), one.members, one.changed.len()), (1, 2, 1));
+        let member = &one.changed[0];
+        assert_eq!((member.member.as_str(), member.settings.len(), member.not_run), ("one[x=a]", 0, false));
+        assert_eq!(member.figures, [Figure { name: "exact".into(), old: Some(1.0), new: Some(1.5) }]);
+        assert_eq!(member.figures[0].difference(), Some(0.5));
+        assert_eq!(comparison.other_contents, ["two"]);
+        assert_eq!(comparison.same, 0);
+        // A lock of before the change: it was not run since.
+        let comparison = Comparison::of(&version(TEXT, &old), &version(&TEXT.replace("same", "new"), &old));
+        assert!(comparison.stages[0].changed.iter().all(|member| member.not_run));
+        assert_eq!(comparison.same, 1);
+        assert!(Comparison::of(&version(TEXT, &old), &version(TEXT, &old)).is_empty());
+    }
+
+    #[test]
+    fn members_of_one_side_and_downloads_that_differ() {
+        let pin =
+            |contents: &str| Pin { source: "data".to_owned(), revision: None, digest: Digest::of(contents.as_bytes()) };
+        let text = "stages:\n  raw: {kind: download, from: {path: data}}\n";
+        let (mut old, mut new) = (LockFile::default(), LockFile::default());
+        old.pins.insert("raw".into(), pin("1"));
+        new.pins.insert("raw".into(), pin("2"));
+        let comparison = Comparison::of(&version(text, &old), &version(text, &new));
+        let changed = &comparison.stages[0].changed[0];
+        assert_eq!((changed.settings[0].what.as_str(), changed.settings[0].file), ("data", true));
+        assert!(Comparison::of(&version(text, &old), &version(text, &LockFile::default())).is_empty());
+
+        let longer = TEXT.replace("[a, b]", "[b, c]");
+        let comparison = Comparison::of(&version(TEXT, &old), &version(&longer, &old));
+        let one = &comparison.stages[0];
+        assert_eq!((&one.only_old[..], &one.only_new[..]), (&["one[x=a]".into()][..], &["one[x=c]".into()][..]));
+        assert_eq!(comparison.same, 2);
+    }
+
+    #[test]
+    fn a_setting_that_a_choice_decides_is_shown_with_its_alternatives() {
+        let text = "stages:\n  tried:\n    kind: command\n    matrix: {x: [a, b]}\n    run: [echo, '${matrix.x}', '${out.metrics}']\n    \
+                    out: {metrics: metrics.json}\n  winner: {kind: select, from: tried, best: {metric: exact, mode: max}}\n  \
+                    last:\n    kind: command\n    run: [echo, '${winner.x}', old, '${out.o}']\n    out: {o: f}\n";
+        let empty = LockFile::default();
+        let changed = text.replace("'${winner.x}', old", "'${winner.x}', new");
+        let comparison = Comparison::of(&version(text, &empty), &version(&changed, &empty));
+        let settings = &comparison.stages[0].changed[0].settings;
+        assert_eq!(settings.len(), 1, "{settings:?}");
+        assert_eq!(settings[0].what, "run.2");
+        let fixed = text.replace("'${winner.x}', old", "a, old");
+        let comparison = Comparison::of(&version(text, &empty), &version(&fixed, &empty));
+        let settings = &comparison.stages[0].changed[0].settings;
+        assert_eq!(settings[0].old.as_deref(), Some("\"a\" or \"b\""));
+    }
 }

@@ -171,14 +171,41 @@ impl LockFile {
         }
         let folder = path.parent().unwrap_or(Path::new("."));
         fs::create_dir_all(folder).map_err(at("make", folder))?;
-        let mut new = tempfile::NamedTempFile::new_in(folder).map_err(at("write", folder))?;
-        io::Write::write_all(&mut new, text.as_bytes()).map_err(at("write", new.path()))?;
+        remove_litter(folder, path)?;
+        let new = beside(folder, path, &format!("{}", std::process::id()));
         let mode = fs::metadata(path).map_or_else(|_| readable_by_all(), |found| found.permissions());
-        new.as_file().set_permissions(mode).map_err(at("write", new.path()))?;
-        new.as_file().sync_all().map_err(at("write", new.path()))?;
-        new.persist(path).map_err(|error| at("write", path)(error.error))?;
+        let write = || {
+            let mut file = fs::File::create(&new)?;
+            io::Write::write_all(&mut file, text.as_bytes())?;
+            file.set_permissions(mode)?;
+            file.sync_all()
+        };
+        write().and_then(|()| fs::rename(&new, path)).map_err(|error| {
+            // What counts is why the lock could not be written.
+            let _ = fs::remove_file(&new);
+            at("write", path)(error)
+        })?;
         Ok(true)
     }
+}
+
+/// Where a lock is written before it takes its place: `.<lock's name>.<process>.new`.
+fn beside(folder: &Path, path: &Path, process: &str) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    folder.join(format!(".{name}.{process}.new"))
+}
+
+/// Removes what engines that were killed while they wrote this lock have left beside it.
+fn remove_litter(folder: &Path, path: &Path) -> Result<(), FileError> {
+    for item in fs::read_dir(folder).map_err(at("list", folder))?.filter_map(Result::ok) {
+        let name = item.file_name();
+        let process = name.to_str().and_then(|name| name.strip_suffix(".new")?.rsplit_once('.')).map(|(_, id)| id);
+        let Some(process) = process.filter(|id| item.path() == beside(folder, path, id)) else { continue };
+        if !Path::new("/proc").join(process).exists() {
+            fs::remove_file(item.path()).map_err(at("remove", item.path()))?;
+        }
+    }
+    Ok(())
 }
 
 fn readable_by_all() -> fs::Permissions {
