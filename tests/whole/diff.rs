@@ -158,3 +158,24 @@ fn mistakes_are_said() {
     let without = project.command(&["diff", "eight"]).env("PATH", "/nowhere").output().unwrap();
     assert!(String::from_utf8(without.stderr).unwrap().contains("`git` is not installed"));
 }
+
+#[test]
+fn what_an_older_file_included_is_read_from_its_revision() {
+    let project = Project::new("");
+    project.file("shared/common.yaml", "vars: {rank: 8}\n");
+    project.pipeline(&format!("include: ../shared/common.yaml\n{}", STUDY.replace("vars: {rank: 8}\n", "")));
+    project.file("data/train.jsonl", &crate::tiny::rows(0..4)).file("templates/ask.jinja", crate::tiny::TEMPLATE);
+    project.file(".gitignore", "/outputs\n");
+    project.git(&["init", "-q"]);
+    project.run(&[]).exit(0);
+    project.git(&["add", "."]);
+    project.git(&["commit", "-q", "-m", "first"]);
+    project.file("shared/common.yaml", "vars: {rank: 16}\n").file("data/train.jsonl", &crate::tiny::rows(0..5));
+    project.run(&[]).exit(0);
+    let said = project.engine(&["diff", "HEAD"]);
+    assert!(said.out.contains("\"8\"") && said.out.contains("\"16\"") && said.out.contains("+8.00"), "{said:?}");
+    assert!(lines(&said.out).contains(&"data changed".to_owned()), "{}", said.out);
+    // Without the file, as it was or as it is.
+    fs::remove_file(project.path("shared/common.yaml")).unwrap();
+    project.engine(&["diff", "HEAD"]).exit(0).says(&["pipelines/p.yaml cannot be read", "shared/common.yaml"]);
+}

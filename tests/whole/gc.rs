@@ -191,3 +191,42 @@ fn an_orphan_of_a_killed_run_is_left_alone() {
         let _ = Command::new("kill").args(["-KILL", &id.to_string()]).output();
     }
 }
+
+#[test]
+fn a_file_of_parts_need_not_be_a_pipeline() {
+    let project = two();
+    project.file("pipelines/parts.yaml", "vars: {word: shared}\n");
+    let stops = project.engine(&["gc"]);
+    stops.exit(2).warns(&["parts.yaml", "`stages` is missing"]);
+    project.pipeline(&format!("include: parts.yaml\n{}", TWO.replace("long,", "\"${vars.word}\",")));
+    project.run(&[]).exit(0).did(&["one", "two"]);
+    fs::remove_file(project.path("pipelines/p.lock.yaml")).unwrap();
+    std::thread::sleep(Duration::from_millis(1100));
+    project.engine(&["gc", "--days", "0"]).exit(0).says(&["2 results, needed by no", "; 2 results stay"]);
+    project.run(&[]).exit(0).did(&[]);
+    project.run(&["--profile", "short"]).exit(0).did(&["one", "two"]);
+}
+
+#[test]
+fn what_the_report_of_a_choice_needs_stays() {
+    let project = Project::new(
+        r#"
+stages:
+  tried:
+    kind: command
+    matrix: {x: [1, 2]}
+    run: [sh, -c, 'printf "{\"headline\": {\"exact\": %s}}" "$1" > "$2"', sh, "${matrix.x}", "${out.metrics}"]
+    out: {metrics: metrics.json}
+  winner: {kind: select, from: tried, best: {metric: exact, mode: max}}
+  last:
+    kind: command
+    run: [sh, -c, 'echo "$1" > "$2"', sh, "${winner.x}", "${out.text}"]
+    out: {text: text}
+"#,
+    );
+    project.run(&[]).exit(0).did(&["last", "tried[x=1]", "tried[x=2]", "winner"]);
+    fs::remove_file(project.path("pipelines/p.lock.yaml")).unwrap();
+    std::thread::sleep(Duration::from_millis(1100));
+    project.engine(&["gc", "--days", "0"]).exit(0).says(&["; 4 results stay"]);
+    project.run(&[]).exit(0).did(&[]);
+}

@@ -227,7 +227,7 @@ impl Pipeline {
                     continue;
                 }
             };
-            if let Err(unset) = stage.matrix.apply_with(&combination, &mut substituted, &scopes) {
+            if let Err(unset) = stage.matrix.apply_with(combination, &mut substituted, &scopes) {
                 faults.extend(unset.into_iter().map(|f| self.document.fault(&f.written, f.side, f.message, f.hint)));
                 continue;
             }
