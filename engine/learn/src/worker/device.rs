@@ -30,13 +30,17 @@ pub fn open_cuda() {}
 
 /// Which libtorch is in use and what it can compute on, a line each, for `engine doctor`.
 pub fn describe() -> Vec<String> {
-    let folder = libtorch_folder();
-    let version = folder.as_deref().and_then(libtorch_version).unwrap_or_else(|| "of an unknown version".into());
-    let place = folder.map(|folder| format!(" in {}", folder.display())).unwrap_or_default();
+    let version = libtorch().unwrap_or_else(|| "of an unknown version".into());
+    let place = libtorch_folder().map(|folder| format!(" in {}", folder.display())).unwrap_or_default();
     let count = if Cuda::is_available() { Cuda::device_count() } else { 0 };
     let devices: Vec<String> =
         std::iter::once("cpu".to_owned()).chain((0..count).map(|number| format!("cuda:{number}"))).collect();
     vec![format!("libtorch {version}{place}"), format!("devices {}", devices.join(", "))]
+}
+
+/// The version of the libtorch that is in use, as far as it is known.
+pub fn libtorch() -> Option<String> {
+    libtorch_folder().as_deref().and_then(libtorch_version)
 }
 
 /// What libtorch's own folder says: `version.py` of a wheel, `build-version` of the C++ archive.

@@ -51,6 +51,7 @@ pub fn run(job: &Job, stage: &Evaluate, device: Device, observer: &mut dyn Obser
         "rows_per_second": rows.len() as f64 / seconds,
         "peak_memory_bytes": peak.bytes(),
         "device": device::name(device),
+        "libtorch": device::libtorch(),
         "threads": job.threads,
     });
     write_json(&job.observed.join(files::MEASURED), &measured)

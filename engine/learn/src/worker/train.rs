@@ -70,6 +70,7 @@ pub fn run(job: &Job, stage: &Train, device: Device, observer: &mut dyn Observer
         "peak_memory_bytes": peak.bytes(),
         "model_memory_bytes": model_bytes,
         "device": device::name(device),
+        "libtorch": device::libtorch(),
         "threads": job.threads,
         "resumed_from": outcome.resumed_from,
     });

@@ -229,7 +229,7 @@ fn marks_as_used(folder: &Path, last: &Path, found: &Digest) -> bool {
 
 fn write(folder: &Path, run: &Run) -> Result<(), FileError> {
     let path = folder.join(format!("{}.json", run.id));
-    let text = serde_json::to_vec_pretty(run).map_err(|error| at("write", &path)(error.into()))?;
+    let text = serde_json::to_vec(run).map_err(|error| at("write", &path)(error.into()))?;
     replace(&path, &text)
 }
 

@@ -227,15 +227,49 @@ fn read(path: &Path) -> Option<Kept> {
     (run.format == FORMAT).then(|| Kept { used: used.max(run.begun), run, path: path.to_owned() })
 }
 
-/// The most runs that are kept when the store is swept.
+/// The most runs that are kept when the store is swept, and the most bytes that they may have.
 const MOST: usize = 1000;
+const MOST_BYTES: u64 = 64 << 20;
 
 /// The files that a sweep removes: all but the latest runs, and what is no run. While nobody runs.
 ///
 /// # Errors
 /// When the folder cannot be listed.
 pub fn outlived(store: &Store) -> Result<Vec<PathBuf>, FileError> {
-    let kept: BTreeSet<PathBuf> = runs(store)?.into_iter().take(MOST).map(|kept| kept.path).collect();
+    let runs = runs(store)?.into_iter().map(|kept| {
+        let bytes = fs::metadata(&kept.path).map_or(0, |found| found.len());
+        (kept.path, bytes)
+    });
+    let kept = latest(runs, MOST, MOST_BYTES);
     let is_mark = |path: &PathBuf| path.extension().is_some_and(|ending| ending == journal::LAST);
     Ok(files(store)?.into_iter().filter(|path| !kept.contains(path) && !is_mark(path)).collect())
+}
+
+/// The first files, as many as fit; the very first in any case.
+fn latest(files: impl Iterator<Item = (PathBuf, u64)>, most: usize, most_bytes: u64) -> BTreeSet<PathBuf> {
+    let mut sum = 0_u64;
+    let fits = files.take(most).enumerate().take_while(|(place, (_, bytes))| {
+        sum = sum.saturating_add(*bytes);
+        *place == 0 || sum <= most_bytes
+    });
+    fits.map(|(_, (path, _))| path).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_latest_runs_are_kept_within_number_and_size() {
+        let files = |sizes: &[u64]| {
+            let sizes = sizes.to_vec();
+            sizes.into_iter().enumerate().map(|(place, bytes)| (PathBuf::from(place.to_string()), bytes))
+        };
+        let kept = |sizes: &[u64], most, bytes| latest(files(sizes), most, bytes).len();
+        assert_eq!(kept(&[1, 1, 1, 1], 3, 100), 3);
+        assert_eq!(kept(&[1, 1, 1, 1], 9, 2), 2);
+        assert_eq!(kept(&[1, 5, 1], 9, 4), 1, "what is older than one that does not fit goes, too");
+        assert_eq!(kept(&[9], 9, 4), 1);
+        assert_eq!(kept(&[], 9, 4), 0);
+    }
 }

@@ -24,7 +24,7 @@ use crate::{
     pins,
     process::{Environment, Output, Program},
     state::{Keyed, failure_of},
-    store::{Attempt, Begun, Durability, Made, Owner, Record},
+    store::{Attempt, Begun, Durability, Made, Owner, Record, numeric_class},
 };
 
 impl From<FileError> for Failed {
@@ -201,7 +201,7 @@ fn attempt_once(
         inputs: read_keys(shared, id),
         seconds: ended.seconds,
         engine: shared.options.version.clone(),
-        machine: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+        machine: numeric_class(&attempt.observed()),
         run: serde_json::json!({
             "seconds": ended.seconds,
             "cpu_seconds": ended.cpu_seconds,

@@ -45,7 +45,7 @@ pub use self::{
     attempts::{Attempt, Begun, Durability, Made},
     fence::Owner,
     hold::{Alone, Hold},
-    records::{FORMAT, Record},
+    records::{FORMAT, Record, numeric_class},
     sweep::{Dropped, Garbage, Needs},
     trees::{Entry, SINGLE_FILE, Tree},
 };

@@ -114,6 +114,22 @@ pub(super) fn headline(result: &Path) -> BTreeMap<String, f64> {
         .unwrap_or_default()
 }
 
+/// The numeric class of the machine that a stage ran on: the system, and what the stage itself says it computed with, the
+/// `device` and `libtorch` of its `measured.json`.
+pub fn numeric_class(observed: &Path) -> String {
+    #[derive(Default, Deserialize)]
+    struct Computed {
+        device: Option<String>,
+        libtorch: Option<String>,
+    }
+    let bytes = fs::read(observed.join(spec::files::MEASURED)).unwrap_or_default();
+    let Computed { device, libtorch } = serde_json::from_slice(&bytes).unwrap_or_default();
+    let mut parts = vec![format!("{} {}", std::env::consts::OS, std::env::consts::ARCH)];
+    parts.extend(device);
+    parts.extend(libtorch.map(|version| format!("libtorch {version}")));
+    parts.join(", ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -85,7 +85,7 @@ impl Store {
     /// When the store cannot be looked at.
     pub fn garbage(&self, _alone: &Alone, needs: &Needs) -> Result<Garbage, FileError> {
         let inventory = Inventory::take(&self.layout)?;
-        let (attempts, scratch, busy) = self.work_leftovers(needs)?;
+        let Work { over: attempts, scratch, stay: busy } = self.work(needs)?;
         let mut usage = Usage::default();
         let things = |inventory: &Inventory, each: &mut dyn FnMut(&Thing)| {
             inventory.records.values().for_each(|(_, thing)| each(thing));
@@ -163,9 +163,9 @@ impl Store {
         self.sync()
     }
 
-    /// Private folders of attempts that are over and old, of nobody's scratch, and those that stay.
-    fn work_leftovers(&self, needs: &Needs) -> Result<(Vec<Thing>, Vec<Thing>, Vec<Thing>), FileError> {
-        let (mut over, mut scratch, mut stay) = (Vec::new(), Vec::new(), Vec::new());
+    /// What lies in the folder of attempts.
+    fn work(&self, needs: &Needs) -> Result<Work, FileError> {
+        let mut work = Work::default();
         let mut seen = BTreeSet::new();
         for path in list_folder(&self.layout.work())? {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -173,7 +173,7 @@ impl Store {
                 let maker = rest.split('-').next().unwrap_or_default();
                 let lives = Path::new("/proc").join(maker).exists();
                 if let Some(thing) = Thing::at(path)? {
-                    if lives { &mut stay } else { &mut scratch }.push(thing);
+                    if lives { &mut work.stay } else { &mut work.scratch }.push(thing);
                 }
                 continue;
             }
@@ -188,10 +188,21 @@ impl Store {
             let recent = thing.as_ref().is_some_and(|thing| u64::try_from(thing.modified).unwrap_or(0) >= needs.since);
             let wanted = thing.is_some() && (recent || needs.keys.contains(&key));
             let thing = thing.unwrap_or_else(|| Thing::absent(folder));
-            if busy || wanted { &mut stay } else { &mut over }.push(thing);
+            if busy || wanted { &mut work.stay } else { &mut work.over }.push(thing);
         }
-        Ok((over, scratch, stay))
+        Ok(work)
     }
+}
+
+/// What lies in the folder of attempts.
+#[derive(Debug, Default)]
+struct Work {
+    /// Private folders of attempts that are over, old, and of no use to a pipeline.
+    over: Vec<Thing>,
+    /// Folders on their way in or out whose process is gone.
+    scratch: Vec<Thing>,
+    /// What stays.
+    stay: Vec<Thing>,
 }
 
 fn remove(path: &Path) -> Result<(), FileError> {
