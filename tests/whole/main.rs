@@ -13,6 +13,7 @@ mod faults;
 mod gc;
 mod history;
 mod interrupts;
+mod merging;
 mod mistakes;
 mod project;
 mod selection;
