@@ -35,7 +35,8 @@ impl Project {
         self.run_files().iter().map(|path| serde_json::from_slice(&fs::read(path).unwrap()).unwrap()).collect()
     }
 
-    fn git(&self, words: &[&str]) {
+    /// `git` in the project's folder.
+    pub fn git(&self, words: &[&str]) {
         let mut git = Command::new("git");
         git.args(["-c", "user.name=a", "-c", "user.email=a@example.org"]).args(words).current_dir(self.path(""));
         let output = git.output().unwrap();

@@ -4,8 +4,10 @@
 
 mod arguments;
 mod cache;
+mod clones;
 mod commands;
 mod data;
+mod diff;
 mod disks;
 mod execution;
 mod failures;
@@ -15,6 +17,7 @@ mod history;
 mod interrupts;
 mod merging;
 mod mistakes;
+mod pins;
 mod project;
 mod selection;
 mod tiny;

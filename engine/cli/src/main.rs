@@ -1,6 +1,7 @@
 //! The `engine` program: reads the command line and hands over to a command. Never loads libtorch.
 
 mod commands;
+mod lock;
 mod progress;
 mod project;
 mod render;
@@ -26,6 +27,7 @@ enum Command {
     Show(commands::show::Show),
     Graph(commands::graph::GraphCommand),
     Preview(commands::preview::Preview),
+    Diff(commands::diff::Diff),
     History(commands::history::History),
     Gc(commands::gc::Gc),
     Doctor(commands::doctor::Doctor),
@@ -57,6 +59,7 @@ fn main() -> std::process::ExitCode {
         Command::Show(show) => commands::show::run(&show),
         Command::Graph(graph) => commands::graph::run(&graph),
         Command::Preview(preview) => commands::preview::run(&preview),
+        Command::Diff(diff) => commands::diff::run(&diff),
         Command::History(history) => commands::history::run(&history),
         Command::Gc(gc) => commands::gc::run(&gc),
         Command::Doctor(doctor) => commands::doctor::run(&doctor),

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use spec::stage::Stage;
+use spec::{job::Failure, stage::Stage};
 
 use crate::digest::{Digest, Framed};
 
@@ -79,6 +79,18 @@ impl Key {
         })
     }
 
+    /// The key as JSON: how a record keeps it.
+    ///
+    /// # Errors
+    /// When it has no JSON form.
+    pub fn as_json(&self) -> Result<Value, Failure> {
+        serde_json::to_value(self).map_err(|error| Failure {
+            message: format!("the key has no JSON form: {error}"),
+            place: None,
+            hint: None,
+        })
+    }
+
     /// The digest under which the result is recorded.
     pub fn digest(&self) -> Digest {
         let mut framed = Framed::new("key", FORMAT);
@@ -134,6 +146,13 @@ fn push(differences: &mut Vec<Difference>, part: Part, what: &str, old: Option<S
     if old != new {
         differences.push(Difference { part, what: what.to_owned(), old, new });
     }
+}
+
+/// All settings by path, as JSON; also those that name stages and files.
+pub fn leaves(settings: &Value) -> BTreeMap<String, String> {
+    let mut leaves = BTreeMap::new();
+    flatten(settings, "", &BTreeSet::new(), &mut leaves);
+    leaves
 }
 
 /// Leaves by their paths. A list keeps its order in its paths; an empty list or map is a leaf of its own.

@@ -21,6 +21,7 @@ use crate::{
     digest::Digest,
     file_error::{FileError, at},
     graph::NodeId,
+    pins,
     process::{Environment, Output, Program},
     state::{Keyed, failure_of},
     store::{Attempt, Begun, Durability, Made, Owner, Record},
@@ -73,7 +74,7 @@ fn make_once(shared: &Shared<'_>, id: NodeId, keyed: &Keyed, share: &Share) -> R
                     Does::Worker => Durability::AtOnce,
                     Does::Engine | Does::Named => Durability::Grouped,
                 };
-                attempt.commit(made, durability)?
+                pins::commit(node, keyed, attempt, made, durability)?
             }
             Err(failure) => {
                 let log = attempt.abandon();
@@ -193,11 +194,7 @@ fn attempt_once(
     if let Stage::Command(command) = node.settings.as_ref() {
         collect(command, attempt)?;
     }
-    let parts = serde_json::to_value(&keyed.key).map_err(|error| Failure {
-        message: format!("the key has no JSON form: {error}"),
-        place: None,
-        hint: None,
-    })?;
+    let parts = keyed.key.as_json()?;
     Ok(Made {
         kind: node.settings.kind().to_owned(),
         parts,

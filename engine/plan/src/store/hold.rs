@@ -13,11 +13,15 @@ use crate::file_error::{FileError, at};
 
 /// The right to use what is stored, until it is dropped.
 #[derive(Debug)]
-pub struct Hold(#[expect(dead_code, reason = "held, not read: closing it lets go")] Option<File>);
+pub struct Hold {
+    _lock: Option<File>,
+}
 
 /// The right to take results out, until it is dropped.
 #[derive(Debug)]
-pub struct Alone(#[expect(dead_code, reason = "held, not read: closing it lets go")] File);
+pub struct Alone {
+    _lock: File,
+}
 
 /// How often it is looked whether the store is free.
 const POLL: Duration = Duration::from_millis(50);
@@ -28,14 +32,15 @@ impl Store {
     /// Where the lock can be neither made nor opened, nothing can be taken out either: then there is nothing to wait for.
     pub fn hold(&self, waiting: impl FnOnce()) -> Hold {
         let path = self.lock_path();
-        let Some(file) = open(&path).ok().or_else(|| File::open(&path).ok()) else { return Hold(None) };
-        if flock(&file, FlockOperation::NonBlockingLockShared).is_err() {
+        let Some(file) = open(&path).ok().or_else(|| File::open(&path).ok()) else { return Hold { _lock: None } };
+        let is_taken = || flock(&file, FlockOperation::NonBlockingLockShared) == Err(rustix::io::Errno::WOULDBLOCK);
+        if is_taken() {
             waiting();
-            while flock(&file, FlockOperation::NonBlockingLockShared) == Err(rustix::io::Errno::WOULDBLOCK) {
+            while is_taken() {
                 std::thread::sleep(POLL);
             }
         }
-        Hold(Some(file))
+        Hold { _lock: Some(file) }
     }
 
     /// The right to take results out; `None` while a run uses them.
@@ -46,7 +51,7 @@ impl Store {
         let path = self.lock_path();
         let file = open(&path).map_err(at("open", &path))?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(Alone(file))),
+            Ok(()) => Ok(Some(Alone { _lock: file })),
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
             Err(error) => Err(at("lock", path)(error.into())),
         }

@@ -26,13 +26,17 @@ crate::one_of! {
 }
 
 /// A file at an https address: `{url: {address: https://…, sha256: …}}`.
+///
+/// Without `sha256`, what the address held when it was first downloaded is pinned by the lock; other contents are
+/// refused until `engine run FILE --update STAGE` moves the pin.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Url {
     /// The address, beginning with `https://` (or `http://` on this machine).
     pub address: String,
     /// The SHA-256 of the file, 64 hexadecimal digits. A file with another digest is refused.
-    pub sha256: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
 }
 
 impl Kind for Download {
@@ -50,6 +54,13 @@ impl Kind for Download {
         }
     }
 
+    fn moving_source(&self) -> Option<&str> {
+        match &self.from {
+            Source::Url(Url { address, sha256: None }) => Some(address),
+            Source::Url(_) | Source::Path(_) => None,
+        }
+    }
+
     fn faults(&self) -> Vec<Fault> {
         let Source::Url(url) = &self.from else { return Vec::new() };
         let mut faults = Vec::new();
@@ -60,10 +71,11 @@ impl Kind for Download {
                 "write an address that begins with `https://`",
             ));
         }
-        if url.sha256.len() != 64 || !url.sha256.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        let is_wrong = |digest: &&String| digest.len() != 64 || !digest.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if let Some(digest) = url.sha256.as_ref().filter(is_wrong) {
             faults.push(Fault::new(
                 "from.url.sha256",
-                format!("`{}` is no SHA-256: it has {} characters", url.sha256, url.sha256.chars().count()),
+                format!("`{digest}` is no SHA-256: it has {} characters", digest.chars().count()),
                 "write the 64 hexadecimal digits that `sha256sum FILE` prints",
             ));
         }

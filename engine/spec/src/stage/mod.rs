@@ -207,6 +207,11 @@ pub trait Kind: serde::Serialize + serde::de::DeserializeOwned + schemars::JsonS
         part.to_owned()
     }
 
+    /// An address whose contents may change while these settings do not: what it held first is pinned by the lock.
+    fn moving_source(&self) -> Option<&str> {
+        None
+    }
+
     /// Mistakes that no type can express.
     fn faults(&self) -> Vec<Fault> {
         Vec::new()
@@ -289,6 +294,11 @@ macro_rules! stages {
             /// See [`Kind::part_path`].
             pub fn part_path(&self, part: &str) -> String {
                 match self { $(Self::$variant(stage) => stage.part_path(part)),+ }
+            }
+
+            /// See [`Kind::moving_source`].
+            pub fn moving_source(&self) -> Option<&str> {
+                match self { $(Self::$variant(stage) => stage.moving_source()),+ }
             }
 
             /// See [`Kind::faults`].

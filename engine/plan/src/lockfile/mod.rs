@@ -19,6 +19,8 @@
 //!
 //! The last line, YAML's own mark for the end of a document, tells a whole file from one that was cut between entries.
 
+mod salvage;
+
 use std::{
     collections::BTreeMap,
     fs, io,
@@ -27,6 +29,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+pub use self::salvage::{Salvaged, salvage};
 use crate::{
     digest::Digest,
     file_error::{FileError, at},
@@ -144,13 +147,9 @@ impl LockFile {
         if let Some(line) = text.lines().position(is_merge_mark) {
             return Err(LockError::Merged { path: path.to_owned(), line: line + 1 });
         }
-        #[derive(Deserialize)]
-        struct Head {
-            format: u32,
-        }
-        let head: Head = serde_yaml::from_str(&text).map_err(|error| damaged(error.to_string()))?;
-        if head.format != FORMAT {
-            return Err(LockError::Format { path: path.to_owned(), format: head.format });
+        let format = text.lines().find_map(|line| line.strip_prefix("format:")?.trim().parse::<u32>().ok());
+        if let Some(format) = format.filter(|format| *format != FORMAT) {
+            return Err(LockError::Format { path: path.to_owned(), format });
         }
         let read = serde_yaml::from_str(&text).map_err(|error| damaged(error.to_string()))?;
         if !text.lines().any(|line| line.trim_end() == END.trim_end()) {
