@@ -12,6 +12,7 @@ mod failures;
 mod faults;
 mod gc;
 mod history;
+mod hostile;
 mod interrupts;
 mod mistakes;
 mod project;

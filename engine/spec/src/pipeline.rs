@@ -494,7 +494,7 @@ impl StageText {
             let path = YamlPath::keys(["stages", &self.name, key]);
             let entry = |(index, item): (usize, &Value)| {
                 let label = item.as_str()?.to_owned();
-                Some(AxisEntry { label, value: item.clone(), path: path.index(index) })
+                Some(AxisEntry::new(label, item.clone(), path.index(index)))
             };
             let entries: Option<Vec<AxisEntry>> = value.as_sequence()?.iter().enumerate().map(entry).collect();
             Some((key.to_owned(), entries?))

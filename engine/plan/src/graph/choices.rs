@@ -42,9 +42,7 @@ fn entry(pipeline: &Pipeline, coordinate: &Coordinate) -> AxisEntry {
     let stage = pipeline.stages.iter().find(|stage| stage.name == *origin);
     let axes = stage.into_iter().flat_map(|stage| &stage.matrix.axes);
     let found = axes.filter(|known| known.name == *axis).flat_map(|known| &known.entries).find(|e| e.label == *label);
-    found.cloned().unwrap_or_else(|| AxisEntry {
-        label: label.clone(),
-        value: Value::String(label.clone()),
-        path: YamlPath::keys(["stages", origin, axis]),
+    found.cloned().unwrap_or_else(|| {
+        AxisEntry::new(label, Value::String(label.clone()), YamlPath::keys(["stages", origin, axis]))
     })
 }

@@ -201,7 +201,7 @@ fn attempt_once(
     Ok(Made {
         kind: node.settings.kind().to_owned(),
         parts,
-        inputs: read_keys(shared, id, records),
+        inputs: read_keys(shared, id),
         seconds: ended.seconds,
         engine: shared.options.version.clone(),
         machine: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
@@ -216,8 +216,8 @@ fn attempt_once(
 }
 
 /// The keys of all that a member reads, each once.
-fn read_keys(shared: &Shared<'_>, id: NodeId, records: &Records) -> Vec<Digest> {
-    let keys: BTreeSet<Digest> = shared.state.read_by(id, records).iter().map(|record| record.key).collect();
+fn read_keys(shared: &Shared<'_>, id: NodeId) -> Vec<Digest> {
+    let keys: BTreeSet<Digest> = shared.state.read_by(id, shared.records).iter().map(|record| record.key).collect();
     keys.into_iter().collect()
 }
 
