@@ -14,6 +14,7 @@ mod failures;
 mod faults;
 mod gc;
 mod history;
+mod hostile;
 mod interrupts;
 mod merging;
 mod mistakes;
