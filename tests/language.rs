@@ -191,8 +191,11 @@ fn valid_files_have_the_members_they_name() {
         }
         for (profile, members) in expected {
             let (_, graph) = read(file, profile);
-            let nodes: Vec<&Node> =
+            let mut nodes: Vec<&Node> =
                 graph.stages.iter().flat_map(|stage| &stage.members).map(|id| graph.node(*id)).collect();
+            // Of members that differ only in what is chosen, one is done.
+            let mut seen = std::collections::BTreeSet::new();
+            nodes.retain(|node| seen.insert(node.name()));
             let names: Vec<String> = nodes.iter().map(|node| node.name()).collect();
             let wanted: Vec<&str> = members.iter().map(|(name, _)| *name).collect();
             assert_eq!(names, wanted, "{} with profile {profile:?}", file.display());

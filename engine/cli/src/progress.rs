@@ -114,6 +114,9 @@ impl Terminal<'_> {
                 }
             }
             Happened::Said(..) => {}
+            Happened::Retried(id, failure, left) => {
+                let _ = self.bars.println(retried(self.graph, *id, failure, *left));
+            }
             Happened::Finished(id, record) => {
                 if let Some(bar) = running.remove(id) {
                     bar.finish_and_clear();
@@ -152,6 +155,7 @@ impl Plain<'_> {
             }
             Happened::Said(id, Event::Warning { message }) => eprintln!("  {}: {message}", name(id)),
             Happened::Said(..) => {}
+            Happened::Retried(id, failure, left) => eprintln!("{}", retried(self.graph, *id, failure, *left)),
             Happened::Finished(id, record) => eprintln!("{}", finished(self.graph, *id, record)),
             Happened::Failed(id, failure, log) => failed(self.graph, *id, failure, *log),
         }
@@ -173,6 +177,11 @@ fn finished(graph: &Graph, id: NodeId, record: &plan::store::Record) -> String {
         record.headline.iter().take(4).map(|(name, value)| format!("{name} {}", figure(*value))).collect();
     let line = format!("✓ {}  {}  {}", graph.node(id).name(), duration(record.seconds), figures.join(" · "));
     line.trim_end().to_owned()
+}
+
+fn retried(graph: &Graph, id: NodeId, failure: &Failure, left: u32) -> String {
+    let after = if left == 0 { "for the last time".to_owned() } else { format!("{left} more after this") };
+    format!("↻ {}  {}; tried again, {after}", graph.node(id).name(), failure.message)
 }
 
 fn failed(graph: &Graph, id: NodeId, failure: &Failure, log: Option<&std::path::Path>) {
@@ -239,6 +248,9 @@ fn as_json(graph: &Graph, happened: &Happened<'_>) -> serde_json::Value {
         Happened::Started(id, why) => json!({"event": "started", "member": member(id), "why": why}),
         Happened::Waiting(id) => json!({"event": "waiting", "member": member(id)}),
         Happened::Said(id, event) => json!({"event": "said", "member": member(id), "said": event}),
+        Happened::Retried(id, failure, left) => {
+            json!({"event": "retried", "member": member(id), "failure": failure, "attempts_left": left})
+        }
         Happened::Finished(id, record) => {
             json!({"event": "finished", "member": member(id), "key": record.key, "seconds": record.seconds, "headline": record.headline})
         }

@@ -52,7 +52,7 @@ impl Project {
         let load = |name: &str| included(&root, name);
         let pipeline = Pipeline::read_including(Source::new(shown, text), &load, args.profile.as_deref(), &args.set)?;
         let graph = Graph::expand(&pipeline)?;
-        let faults = plan::sources::absent_paths(&pipeline, &root);
+        let faults = plan::sources::absent_paths(&pipeline, &graph.yields, &root);
         if !faults.is_empty() {
             return Err(faults);
         }

@@ -1,7 +1,7 @@
 //! What a command needs beside the project: the store, the memory of digests, the lock, the programs. Knows no output.
 
 use std::{
-    collections::HashMap,
+    collections::HashSet,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -12,7 +12,7 @@ use plan::{
     lockfile::{LockError, LockFile},
     remembered::Remembered,
     run::Programs,
-    state::State,
+    state::{Freshness, State},
     store::Store,
     views::Views,
 };
@@ -68,13 +68,11 @@ impl Session {
         }
     }
 
-    /// The keys that the lock names, as far as the store still knows them.
-    pub fn last_keys(&self) -> HashMap<String, Key> {
-        let key = |digest| {
-            let record = self.store.record(digest).ok().flatten()?;
-            serde_json::from_value(record.parts).ok()
-        };
-        self.lock.results.iter().filter_map(|(name, result)| Some((name.clone(), key(&result.key)?))).collect()
+    /// The key that the lock names for a member, if the store still knows it.
+    pub fn last_key(&self, member: &str) -> Option<Key> {
+        let result = self.lock.results.get(member)?;
+        let record = self.store.record(&result.key).ok().flatten()?;
+        serde_json::from_value(record.parts).ok()
     }
 }
 
@@ -150,4 +148,12 @@ pub fn members(graph: &Graph, text: &str) -> Result<Vec<NodeId>, Diagnostic> {
         ));
     }
     Ok(members)
+}
+
+/// Members to be shown to people: without those for which something else was chosen, and of those that differ only in a
+/// choice that is yet to be made, one.
+pub fn shown(graph: &Graph, survey: &[Freshness], ids: impl IntoIterator<Item = NodeId>) -> Vec<NodeId> {
+    let mut seen = HashSet::new();
+    let may_be = ids.into_iter().filter(|id| !matches!(survey[id.0], Freshness::NotChosen));
+    may_be.filter(|id| seen.insert(graph.node(*id).name())).collect()
 }

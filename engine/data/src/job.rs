@@ -5,7 +5,7 @@ use spec::{
     stage::Stage,
 };
 
-use crate::{Error, download, preprocess, report, tokenize};
+use crate::{Error, download, preprocess, report, select, tokenize};
 
 /// Where a stage's events go; may be called from any thread.
 pub type Events<'a> = &'a (dyn Fn(Event) + Sync);
@@ -27,6 +27,7 @@ pub fn run(job: &Job, events: Events<'_>) -> Result<(), Failure> {
         Stage::Download(_) => Ok(download::run(job, events)?),
         Stage::Preprocess(_) => Ok(preprocess::run(job, events)?),
         Stage::Tokenize(_) => Ok(tokenize::run(job, events)?),
+        Stage::Select(settings) => select::run(job, &settings),
         Stage::Report(settings) => report::run(job, &settings),
         Stage::Train(_) | Stage::Evaluate(_) | Stage::Command(_) => {
             Err(misfit(format!("a `{}` stage is not done by this program", job.kind)))

@@ -9,6 +9,7 @@ pub mod preprocess;
 pub mod preview;
 pub mod report;
 pub mod rows;
+pub mod select;
 pub mod splits;
 pub mod table;
 pub mod template;

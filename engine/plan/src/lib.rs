@@ -9,6 +9,7 @@ pub mod lockfile;
 pub mod process;
 pub mod remembered;
 pub mod run;
+pub mod selected;
 pub mod sources;
 pub mod state;
 pub mod store;

@@ -40,8 +40,8 @@ pub struct Program {
 /// What a program sees of the environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Environment {
-    /// All that the engine sees.
-    Inherited,
+    /// All that the engine sees, and these variables.
+    Also(BTreeMap<String, String>),
     /// These variables alone.
     Only(BTreeMap<String, String>),
 }
@@ -113,10 +113,16 @@ impl Program {
         let log = File::options().create(true).append(true).open(&self.log).map_err(at("write", &self.log))?;
         let mut command = Command::new(&self.program);
         command.args(&self.args).current_dir(&self.folder).stdin(stdin).process_group(0);
-        if let Environment::Only(variables) = &self.environment {
-            command.env_clear().envs(variables);
-        } else if std::env::var_os(SPINNING).is_none() && std::env::var_os("OMP_WAIT_POLICY").is_none() {
-            command.env(SPINNING, "5000");
+        match &self.environment {
+            Environment::Only(variables) => {
+                command.env_clear().envs(variables);
+            }
+            Environment::Also(variables) => {
+                if std::env::var_os(SPINNING).is_none() && std::env::var_os("OMP_WAIT_POLICY").is_none() {
+                    command.env(SPINNING, "5000");
+                }
+                command.envs(variables);
+            }
         }
         command.stdout(match self.output {
             Output::Log => Stdio::from(log.try_clone().map_err(at("open", &self.log))?),

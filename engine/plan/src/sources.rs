@@ -8,13 +8,14 @@ use spec::{
     stage::{LocalPath, Read},
     suggest,
     text::Side,
+    yields::Yields,
 };
 
-/// The mistakes of settings that name a file or folder that is not there.
-pub fn absent_paths(pipeline: &Pipeline, root: &Path) -> Vec<Diagnostic> {
+/// The mistakes of settings that name a file or folder that is not there. `yields` holds what `select` stages may yield.
+pub fn absent_paths(pipeline: &Pipeline, yields: &Yields, root: &Path) -> Vec<Diagnostic> {
     let mut faults: Vec<Diagnostic> = Vec::new();
     for stage in &pipeline.stages {
-        for variant in pipeline.variants(stage).unwrap_or_default() {
+        for variant in pipeline.variants(stage, yields).unwrap_or_default() {
             for local in variant.stage.local_paths() {
                 let path = root.join(&local.path);
                 if path.exists() {

@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use spec::{
@@ -18,6 +18,7 @@ use crate::{
     graph::{Graph, NodeId, NodeInput},
     key::Key,
     remembered::Remembered,
+    selected,
     store::{Attempt, Record, Store, Tree},
 };
 
@@ -38,8 +39,46 @@ pub struct State<'a> {
     pub templates: &'a TemplateFiles<'a>,
 }
 
-/// What each member left, as far as it is there.
-pub type Records = Vec<Option<Arc<Record>>>;
+/// What became of each member so far: each is told once, from any thread.
+#[derive(Debug)]
+pub struct Records(Vec<OnceLock<Option<Arc<Record>>>>);
+
+impl Records {
+    /// Nothing is known of any of so many members.
+    pub fn new(count: usize) -> Self {
+        Self((0..count).map(|_| OnceLock::new()).collect())
+    }
+
+    /// What a member left, if it is there.
+    pub fn get(&self, id: NodeId) -> Option<&Arc<Record>> {
+        self.0[id.0].get()?.as_ref()
+    }
+
+    /// Whether a member is not done because something else was chosen.
+    pub fn is_dropped(&self, id: NodeId) -> bool {
+        matches!(self.0[id.0].get(), Some(None))
+    }
+
+    /// Whether a member is there, or not done because something else was chosen.
+    pub fn is_over(&self, id: NodeId) -> bool {
+        self.0[id.0].get().is_some()
+    }
+
+    /// Notes what a member left; what was noted before stays.
+    pub fn left(&self, id: NodeId, record: Arc<Record>) {
+        let _ = self.0[id.0].set(Some(record));
+    }
+
+    /// Notes that a member is not done because something else was chosen.
+    pub fn drop(&self, id: NodeId) {
+        let _ = self.0[id.0].set(None);
+    }
+
+    /// What each member left, in the order of the graph.
+    pub fn iter(&self) -> impl Iterator<Item = Option<&Arc<Record>>> {
+        self.0.iter().map(|record| record.get()?.as_ref())
+    }
+}
 
 /// A member's key, and the files of the project that went into it.
 #[derive(Debug, Clone)]
@@ -70,8 +109,10 @@ pub enum Freshness {
     Fresh(Arc<Record>),
     /// Its inputs are made, it is not.
     Stale(Box<Keyed>),
-    /// Something that it reads is not made: its key is not known yet.
+    /// Something that it reads, or that chooses its settings, is not made: its key is not known yet.
     Waits(Vec<NodeId>),
+    /// Something else was chosen: it is not done.
+    NotChosen,
     /// Its key cannot be made.
     Broken(Failure),
 }
@@ -79,36 +120,88 @@ pub enum Freshness {
 impl State<'_> {
     /// What every member is, without running anything.
     pub fn survey(&self) -> Vec<Freshness> {
-        let mut records: Records = vec![None; self.graph.nodes.len()];
-        let mut survey = Vec::with_capacity(self.graph.nodes.len());
-        for id in self.graph.ids() {
-            let waits: Vec<NodeId> = self
-                .graph
-                .node(id)
-                .inputs
-                .iter()
-                .flat_map(|input| &input.members)
-                .copied()
-                .filter(|member| records[member.0].is_none())
-                .collect();
-            if !waits.is_empty() {
-                survey.push(Freshness::Waits(waits));
-                continue;
+        let records = Records::new(self.graph.nodes.len());
+        self.graph.ids().map(|id| self.freshness(id, &records)).collect()
+    }
+
+    /// What one member is; what it needs must have been looked at before.
+    fn freshness(&self, id: NodeId, records: &Records) -> Freshness {
+        match self.is_chosen(id, records) {
+            Err(failure) => return Freshness::Broken(failure),
+            Ok(false) => {
+                records.drop(id);
+                return Freshness::NotChosen;
             }
-            survey.push(match self.key(id, &records) {
-                Err(failure) => Freshness::Broken(failure),
-                Ok(keyed) => match self.store.lookup(&keyed.digest) {
-                    Err(error) => Freshness::Broken(failure_of(&error)),
-                    Ok(None) => Freshness::Stale(Box::new(keyed)),
-                    Ok(Some(record)) => {
-                        let record = Arc::new(record);
-                        records[id.0] = Some(record.clone());
-                        Freshness::Fresh(record)
-                    }
-                },
-            });
+            Ok(true) => {}
         }
-        survey
+        let waits: Vec<NodeId> = self.graph.node(id).needs().filter(|member| !records.is_over(*member)).collect();
+        if !waits.is_empty() {
+            return Freshness::Waits(waits);
+        }
+        let keyed = match self.key(id, records) {
+            Ok(keyed) => keyed,
+            Err(failure) => return Freshness::Broken(failure),
+        };
+        match self.store.lookup(&keyed.digest) {
+            Err(error) => Freshness::Broken(failure_of(&error)),
+            Ok(None) => Freshness::Stale(Box::new(keyed)),
+            Ok(Some(record)) => {
+                let record = Arc::new(record);
+                records.left(id, record.clone());
+                Freshness::Fresh(record)
+            }
+        }
+    }
+
+    /// The members that must be there so that these can be: what they read, and what chooses it. What only a choice yet
+    /// to be made would ask for is not among them.
+    ///
+    /// # Errors
+    /// What a `select` stage left cannot be read.
+    pub fn needed(&self, wanted: &[NodeId], records: &Records) -> Result<Vec<bool>, Failure> {
+        let nodes = &self.graph.nodes;
+        let mut is_open = vec![false; nodes.len()];
+        let mut needed = vec![false; nodes.len()];
+        for (place, node) in nodes.iter().enumerate() {
+            let followed = node.inputs.iter().filter(|input| !input.gathers).flat_map(|input| &input.members);
+            is_open[place] = node.conditions.iter().any(|condition| !records.is_over(condition.select))
+                || followed.into_iter().any(|member| is_open[member.0])
+                || !self.is_chosen(NodeId(place), records)?;
+        }
+        for id in wanted {
+            needed[id.0] = true;
+        }
+        for place in (0..nodes.len()).rev() {
+            if needed[place] {
+                for id in nodes[place].needs().filter(|id| !is_open[place] || is_open[id.0]) {
+                    needed[id.0] = true;
+                }
+                nodes[place].conditions.iter().for_each(|condition| needed[condition.select.0] = true);
+            }
+        }
+        Ok(needed)
+    }
+
+    /// Whether a member is to be done, as far as what chooses is known: false when something else was chosen for it or
+    /// for one that it follows.
+    ///
+    /// # Errors
+    /// What a `select` stage left cannot be read.
+    pub fn is_chosen(&self, id: NodeId, records: &Records) -> Result<bool, Failure> {
+        let node = self.graph.node(id);
+        let followed = node.inputs.iter().filter(|input| !input.gathers).flat_map(|input| &input.members);
+        let selects = node.conditions.iter().map(|condition| &condition.select);
+        if followed.chain(selects).any(|member| records.is_dropped(*member)) {
+            return Ok(false);
+        }
+        for condition in &node.conditions {
+            let Some(record) = records.get(condition.select) else { continue };
+            let winner = selected::winner(&self.store.tree_folder(record))?;
+            if winner.get(&condition.axis) != Some(&condition.label) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// The key of a member whose inputs are all made.
@@ -123,7 +216,7 @@ impl State<'_> {
             hint: Some("numbers must be finite".into()),
         })?;
         for input in &node.inputs {
-            for member in &input.members {
+            for member in input.members.iter().filter(|member| !records.is_dropped(**member)) {
                 let role = if input.gathers {
                     format!("{}[{}]", input.role, self.graph.node(*member).name())
                 } else {
@@ -202,7 +295,7 @@ impl State<'_> {
     }
 
     fn record(&self, member: NodeId, records: &Records) -> Result<Arc<Record>, Failure> {
-        records[member.0].clone().ok_or_else(|| Failure {
+        records.get(member).cloned().ok_or_else(|| Failure {
             message: format!("`{}` is not made yet", self.graph.node(member).name()),
             place: None,
             hint: Some("run the stages it reads first".into()),
@@ -215,7 +308,7 @@ impl State<'_> {
             self.graph.node(id).inputs.iter().flat_map(|input| input.members.iter().copied()).collect();
         let mut read = Vec::new();
         while let Some(member) = open.pop() {
-            read.extend(records[member.0].clone());
+            read.extend(records.get(member).cloned());
             open.extend(self.carried(member).into_iter().flat_map(|input| input.members.iter().copied()));
         }
         read
@@ -237,8 +330,9 @@ impl State<'_> {
         let node = self.graph.node(id);
         let mut inputs = BTreeMap::new();
         for input in &node.inputs {
+            let read = input.members.iter().filter(|member| !records.is_dropped(**member));
             let members: Result<Vec<JobInput>, Failure> =
-                input.members.iter().map(|member| self.job_input(*member, input.part.clone(), records)).collect();
+                read.map(|member| self.job_input(*member, input.part.clone(), records)).collect();
             inputs.insert(input.role.clone(), members?);
         }
         let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);

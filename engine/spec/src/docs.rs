@@ -427,7 +427,9 @@ mod tests {
     fn the_example_is_a_valid_pipeline() {
         let pipeline = Pipeline::read(Source::new("example.yaml", EXAMPLE), None, &[]).unwrap();
         for stage in &pipeline.stages {
-            pipeline.variants(stage).unwrap_or_else(|faults| panic!("{}: {faults:?}", stage.name));
+            pipeline
+                .variants(stage, &pipeline.yields_by_name())
+                .unwrap_or_else(|faults| panic!("{}: {faults:?}", stage.name));
         }
     }
 

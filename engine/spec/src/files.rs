@@ -29,6 +29,8 @@ pub const SUMMARY: &str = "summary.json";
 pub const METRICS: &str = "metrics.json";
 /// An evaluation's rows.
 pub const PREDICTIONS: &str = "predictions.jsonl";
+/// What a selection chose.
+pub const SELECTED: &str = "selected.json";
 /// A training run's steps.
 pub const HISTORY: &str = "history.jsonl";
 /// Time, memory and throughput, as the stage itself measured them.

@@ -239,7 +239,8 @@ mod tests {
 
     fn command(pipeline: &Pipeline, stage: &str) -> String {
         let stage = pipeline.stages.iter().find(|text| text.name == stage).unwrap();
-        pipeline.variants(stage).unwrap()[0].stage.settings().unwrap()["run"][2].to_string()
+        pipeline.variants(stage, &crate::yields::Yields::default()).unwrap()[0].stage.settings().unwrap()["run"][2]
+            .to_string()
     }
 
     #[test]

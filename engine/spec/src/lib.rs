@@ -23,3 +23,4 @@ pub mod stage;
 pub mod stage_or;
 pub mod suggest;
 pub mod text;
+pub mod yields;

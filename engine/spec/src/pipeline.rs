@@ -9,17 +9,25 @@ use crate::{
     diagnostic::{Diagnostic, Place},
     execution::Execution,
     include::{self, Load, Unreadable},
-    matrix::Matrix,
+    matrix::{AxisEntry, Matrix},
     names,
     stage::Stage,
     suggest,
-    text::{Document, Misfit, Scope, Side, Source, Substituted, YamlPath, decode, get, kind_of, substitute, uses},
+    text::{
+        Document, Misfit, Scope, Segment, Side, Source, Substituted, YamlPath, decode, get, kind_of, substitute, uses,
+    },
+    yields::{Choice, Yield, Yields},
 };
 
 /// The keys of a pipeline file.
 pub const TOP_KEYS: &[&str] = &["name", "include", "vars", "profiles", "stages"];
 /// The keys that a stage of any kind may have.
 pub const STAGE_KEYS: &[&str] = &["kind", "matrix", "resources", "timeout", "retry"];
+
+/// The kind whose stages other stages name as variables.
+const SELECT: &str = "select";
+/// Words before the dot of a variable that mean something else than a `select` stage.
+const SCOPES: &[&str] = &["vars", "matrix", "in", "out"];
 
 /// A pipeline file.
 #[derive(Debug, Clone)]
@@ -50,6 +58,8 @@ pub struct StageText {
 pub struct Variant {
     /// Own axes and labels, in the order of the file.
     pub coordinates: Vec<(String, String)>,
+    /// What `select` stages must have chosen for these settings to hold.
+    pub choices: Vec<Choice>,
     /// The settings.
     pub stage: Stage,
     /// How it runs.
@@ -148,18 +158,60 @@ impl Pipeline {
         profiles.into_iter().flat_map(serde_yaml::Mapping::keys).filter_map(Value::as_str)
     }
 
-    /// Every combination of a stage's own axes, typed and checked by itself.
+    /// The names of the `select` stages.
+    pub fn selects(&self) -> impl Iterator<Item = &str> {
+        self.stages.iter().filter(|stage| stage.kind == SELECT).map(|stage| stage.name.as_str())
+    }
+
+    /// The axes of `select` stages that a stage's settings use, as (stage, axis).
+    pub fn choices_used(&self, stage: &StageText) -> BTreeSet<(String, String)> {
+        let mut used = variables_used(&self.document, &stage.settings, &stage.matrix, |_| true);
+        used.retain(|(scope, _)| self.selects().any(|select| select == scope));
+        used
+    }
+
+    /// What `select` stages might yield as far as names tell: every entry of every axis of the file. Enough to see
+    /// which stages a stage reads, before it is known which axes a `select` stage has.
+    pub fn yields_by_name(&self) -> Yields {
+        let mut axes: Vec<(String, Vec<AxisEntry>)> = Vec::new();
+        for stage in &self.stages {
+            axes.extend(stage.matrix.axes.iter().map(|axis| (axis.name.clone(), axis.entries.clone())));
+            axes.extend(stage.lists());
+        }
+        let longest = axes.iter().map(|(_, entries)| entries.len()).max().unwrap_or(0);
+        let row = |index: usize| -> Yield {
+            let nth = |(axis, entries): &(String, Vec<AxisEntry>)| {
+                entries.get(index).or(entries.last()).map(|entry| (axis.clone(), entry.clone()))
+            };
+            axes.iter().filter_map(nth).collect()
+        };
+        let rows: Vec<Yield> = (0..longest).map(row).collect();
+        let mut yields = Yields::default();
+        for select in self.selects() {
+            yields.insert(select, rows.clone());
+        }
+        yields
+    }
+
+    /// Every combination of a stage's own axes and of what the `select` stages it uses may yield, typed and checked by
+    /// itself.
     ///
     /// # Errors
     /// Variables that cannot be replaced, settings that do not fit, and what [`Stage::faults`] finds.
-    pub fn variants(&self, stage: &StageText) -> Result<Vec<Variant>, Vec<Diagnostic>> {
+    pub fn variants(&self, stage: &StageText, yields: &Yields) -> Result<Vec<Variant>, Vec<Diagnostic>> {
         let base = YamlPath::keys(["stages", &stage.name]);
         let mut variants = Vec::new();
         let mut faults: Vec<Diagnostic> = Vec::new();
-        for combination in stage.matrix.combinations() {
+        let used = self.choices_used(stage);
+        let ways = yields.ways(&used);
+        let combinations = stage.matrix.combinations();
+        for (combination, way) in
+            combinations.iter().flat_map(|combination| ways.iter().map(move |way| (combination, way)))
+        {
             let entries =
                 combination.iter().map(|(axis, entry)| (axis.name.as_str(), &entry.value, entry.path.clone()));
-            let scopes = [vars_of(&self.document), Scope { name: "matrix", entries: entries.collect() }];
+            let mut scopes = vec![vars_of(&self.document), Scope::new("matrix", entries.collect())];
+            scopes.extend(self.selects().map(|select| choice_scope(select, way)));
             let mut substituted = match substitute(&stage.settings, &base, &scopes) {
                 Ok(substituted) => substituted,
                 Err(fault) => {
@@ -167,7 +219,7 @@ impl Pipeline {
                     continue;
                 }
             };
-            if let Err(unset) = stage.matrix.apply_with(&combination, &mut substituted, &scopes) {
+            if let Err(unset) = stage.matrix.apply_with(combination, &mut substituted, &scopes) {
                 faults.extend(unset.into_iter().map(|f| self.document.fault(&f.written, f.side, f.message, f.hint)));
                 continue;
             }
@@ -195,8 +247,18 @@ impl Pipeline {
                     }));
                     let coordinates =
                         combination.iter().map(|(axis, entry)| (axis.name.clone(), entry.label.clone())).collect();
+                    let choices = way.iter().flat_map(|(select, row)| {
+                        let on_used =
+                            row.iter().filter(|(axis, _)| used.contains(&((*select).to_owned(), axis.clone())));
+                        on_used.map(|(axis, entry)| Choice {
+                            select: (*select).to_owned(),
+                            axis: axis.clone(),
+                            label: entry.label.clone(),
+                        })
+                    });
                     if own.is_empty() {
-                        variants.push(Variant { coordinates, stage: typed, execution, substituted });
+                        let choices = choices.collect();
+                        variants.push(Variant { coordinates, choices, stage: typed, execution, substituted });
                     }
                 }
                 Err(misfit) => {
@@ -278,6 +340,14 @@ fn written(substituted: &Substituted, base: &YamlPath, path: &YamlPath, side: Si
     }
 }
 
+/// What a `select` stage yields in one way: inside a text its labels, as a whole value what these stand for.
+fn choice_scope<'a>(select: &'a str, way: &[(&'a str, &'a Yield)]) -> Scope<'a> {
+    let rows = || way.iter().filter(|(stage, _)| *stage == select).flat_map(|(_, row)| row.iter());
+    let entries = rows().map(|(axis, entry)| (axis.as_str(), &entry.value, entry.path.clone()));
+    let labels = rows().map(|(axis, entry)| (axis.as_str(), entry.label.as_str()));
+    Scope { labels: labels.collect(), ..Scope::new(select, entries.collect()) }
+}
+
 fn vars_of(document: &Document) -> Scope<'_> {
     let base = YamlPath::keys(["vars"]);
     let vars = document.get(&base).and_then(Value::as_mapping);
@@ -286,7 +356,7 @@ fn vars_of(document: &Document) -> Scope<'_> {
         .flatten()
         .filter_map(|(name, value)| name.as_str().map(|name| (name, value, base.key(name))))
         .collect();
-    Scope { name: "vars", entries }
+    Scope::new("vars", entries)
 }
 
 fn name_of(document: &Document) -> Result<String, Diagnostic> {
@@ -306,14 +376,19 @@ fn name_of(document: &Document) -> Result<String, Diagnostic> {
     }
 }
 
-/// The axes that settings with these variables use, be it through variables or through the values of other axes.
-fn axes_used(
+/// The `${scope.name}` that settings use, be it in what `with` sets, through variables or through the values of axes;
+/// among the settings that `counts` says count.
+fn variables_used(
     document: &Document,
-    variables: impl Iterator<Item = (String, String)>,
+    settings: &Value,
     matrix: &Matrix,
-) -> BTreeSet<String> {
+    counts: impl Fn(&YamlPath) -> bool,
+) -> BTreeSet<(String, String)> {
     let mut seen = BTreeSet::new();
-    let mut open: Vec<(String, String)> = variables.collect();
+    let mut open = matrix.with_variables(&counts);
+    let settings = settings.as_mapping().into_iter().flatten();
+    let counted = settings.filter(|(key, _)| key.as_str().is_some_and(|key| counts(&YamlPath::keys([key]))));
+    open.extend(counted.flat_map(|(_, value)| uses(value)));
     while let Some((scope, name)) = open.pop() {
         if !seen.insert((scope.clone(), name.clone())) {
             continue;
@@ -327,7 +402,7 @@ fn axes_used(
             _ => {}
         }
     }
-    seen.into_iter().filter(|(scope, _)| scope == "matrix").map(|(_, name)| name).collect()
+    seen
 }
 
 impl StageText {
@@ -376,20 +451,23 @@ impl StageText {
             }
         };
         let mut faults = Vec::new();
+        if kind == SELECT && SCOPES.contains(&name) {
+            let message = format!("`{name}` is no name for a `select` stage: `${{{name}.…}}` means something else");
+            faults.push(document.fault(&base, Side::Key, message, "give it another name, such as `winner`"));
+        }
         let matrix = Matrix::read(document, &base.key("matrix"), &[vars_of(document)]).unwrap_or_else(|mut more| {
             faults.append(&mut more);
             Matrix::default()
         });
         let mut settings = map.clone();
         settings.retain(|key, _| !key.as_str().is_some_and(|key| ["kind", "matrix"].contains(&key)));
+        let settings = Value::Mapping(settings);
         // An axis that only decides how a stage runs would have members that make the same.
-        let mut made = settings.clone();
-        made.retain(|key, _| !key.as_str().is_some_and(|key| Execution::KEYS.contains(&key)));
-        let (settings, made) = (Value::Mapping(settings), Value::Mapping(made));
-        let counts = |path: &YamlPath| !Execution::KEYS.contains(&YamlPath(path.0[..1].to_vec()).to_string().as_str());
-        let used = axes_used(document, uses(&made).into_iter().chain(matrix.with_variables(counts)), &matrix);
+        let decides_result = |path: &YamlPath| !matches!(path.0.first(), Some(Segment::Key(key)) if Execution::KEYS.contains(&key.as_str()));
+        let used = variables_used(document, &settings, &matrix, decides_result);
         for axis in &matrix.axes {
-            if !used.contains(&axis.name) && !matrix.with_uses(&axis.name, counts) {
+            let is_used = used.contains(&("matrix".to_owned(), axis.name.clone()));
+            if !is_used && !matrix.with_uses(&axis.name, decides_result) {
                 let at = base.key("matrix").key(&axis.name);
                 let message =
                     format!("the axis `{}` is used nowhere in `{name}`: all its members would be the same", axis.name);
@@ -402,5 +480,20 @@ impl StageText {
             }
         }
         if faults.is_empty() { Ok(Self { name: name.to_owned(), kind, matrix, settings }) } else { Err(faults) }
+    }
+
+    /// Settings that are a list of words, as axes: where one of several stages may stand, a list is an axis.
+    fn lists(&self) -> impl Iterator<Item = (String, Vec<AxisEntry>)> {
+        let settings = self.settings.as_mapping().into_iter().flatten();
+        settings.filter_map(|(key, value)| {
+            let key = key.as_str()?;
+            let path = YamlPath::keys(["stages", &self.name, key]);
+            let entry = |(index, item): (usize, &Value)| {
+                let label = item.as_str()?.to_owned();
+                Some(AxisEntry::new(label, item.clone(), path.index(index)))
+            };
+            let entries: Option<Vec<AxisEntry>> = value.as_sequence()?.iter().enumerate().map(entry).collect();
+            Some((key.to_owned(), entries?))
+        })
     }
 }

@@ -50,7 +50,9 @@ pub fn run(check: &Check) -> Exit {
         match open_with_profiles(&args) {
             Ok(_) if check.json => {}
             Ok(project) => {
-                let (stages, members) = (project.graph.stages.len(), project.graph.nodes.len());
+                let graph = &project.graph;
+                let members: usize = graph.stages.iter().map(|stage| graph.names(&stage.members).len()).sum();
+                let stages = graph.stages.len();
                 let plural = if stages == 1 { "stage" } else { "stages" };
                 println!("{}: fine, {stages} {plural}, {members} to run in all", file.display());
             }

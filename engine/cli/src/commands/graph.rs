@@ -54,9 +54,8 @@ fn reads(graph: &Graph) -> Vec<Vec<usize>> {
             let mut read: Vec<usize> = stage
                 .members
                 .iter()
-                .flat_map(|id| &graph.node(*id).inputs)
-                .flat_map(|input| &input.members)
-                .filter_map(|id| place(&graph.node(*id).stage))
+                .flat_map(|id| graph.node(*id).needs())
+                .filter_map(|id| place(&graph.node(id).stage))
                 .collect();
             read.sort_unstable();
             read.dedup();
@@ -65,12 +64,17 @@ fn reads(graph: &Graph) -> Vec<Vec<usize>> {
         .collect()
 }
 
+/// How many members a stage has, where it is more than one.
+fn times(graph: &Graph, stage: &plan::graph::StageMembers) -> String {
+    let count = graph.names(&stage.members).len();
+    if count > 1 { format!(" ×{count}") } else { String::new() }
+}
+
 fn as_text(graph: &Graph) -> String {
     let widest = graph.stages.iter().map(|stage| stage.name.chars().count()).max().unwrap_or(0);
     let mut text = String::new();
     for (stage, read) in graph.stages.iter().zip(reads(graph)) {
-        let count = stage.members.len();
-        let times = if count > 1 { format!(" ×{count}") } else { String::new() };
+        let times = times(graph, stage);
         let read: Vec<&str> = read.iter().map(|place| graph.stages[*place].name.as_str()).collect();
         let arrow = if read.is_empty() { String::new() } else { format!(" ← {}", read.join(", ")) };
         text.push_str(&format!("{:<widest$}  {}{times}{arrow}\n", stage.name, stage.kind));
@@ -86,7 +90,7 @@ fn as_text(graph: &Graph) -> String {
 /// The axes of a stage's members with their labels.
 fn axes(graph: &Graph, stage: &plan::graph::StageMembers) -> Vec<(String, Vec<String>)> {
     let mut axes: Vec<(String, Vec<String>)> = Vec::new();
-    for coordinate in stage.members.iter().flat_map(|id| &graph.node(*id).coordinates) {
+    for coordinate in stage.members.iter().flat_map(|id| graph.node(*id).visible()) {
         let place = axes.iter().position(|(axis, _)| *axis == coordinate.axis).unwrap_or_else(|| {
             axes.push((coordinate.axis.clone(), Vec::new()));
             axes.len() - 1
@@ -101,7 +105,7 @@ fn axes(graph: &Graph, stage: &plan::graph::StageMembers) -> Vec<(String, Vec<St
 fn as_mermaid(graph: &Graph) -> String {
     let mut text = "flowchart LR\n".to_owned();
     for (place, stage) in graph.stages.iter().enumerate() {
-        let count = if stage.members.len() > 1 { format!(" ×{}", stage.members.len()) } else { String::new() };
+        let count = times(graph, stage);
         text.push_str(&format!("  s{place}[\"{}<br/><i>{}{count}</i>\"]\n", stage.name, stage.kind));
     }
     for (place, read) in reads(graph).into_iter().enumerate() {
@@ -115,7 +119,7 @@ fn as_mermaid(graph: &Graph) -> String {
 fn as_dot(graph: &Graph) -> String {
     let mut text = "digraph pipeline {\n  rankdir=LR;\n  node [shape=box];\n".to_owned();
     for stage in &graph.stages {
-        let count = if stage.members.len() > 1 { format!(" ×{}", stage.members.len()) } else { String::new() };
+        let count = times(graph, stage);
         text.push_str(&format!("  \"{0}\" [label=\"{0}\\n{1}{count}\"];\n", stage.name, stage.kind));
     }
     for (place, read) in reads(graph).into_iter().enumerate() {

@@ -2,18 +2,20 @@
 
 use clap::Args;
 use plan::{
-    graph::{Graph, NodeId},
+    graph::{Graph, Node, NodeId},
     key::Key,
     state::Freshness,
+    store::{Record, Store},
 };
 use serde_json::json;
+use spec::stage::Stage;
 
 use crate::{
     Exit,
     progress::{because, difference, duration, figure},
     project::{PipelineArgs, Project},
     render,
-    session::Session,
+    session::{Session, shown},
 };
 
 /// Say what would run, and why.
@@ -37,7 +39,6 @@ struct Surveyed {
     project: Project,
     session: Session,
     survey: Vec<Freshness>,
-    last: std::collections::HashMap<String, Key>,
 }
 
 fn survey(args: &PipelineArgs) -> Result<Surveyed, Exit> {
@@ -52,15 +53,14 @@ fn survey(args: &PipelineArgs) -> Result<Surveyed, Exit> {
     let survey = session.state(&project).survey();
     // What was learned of files is only a help for the next time.
     let _ = session.remembered.save();
-    let last = session.last_keys();
-    Ok(Surveyed { project, session, survey, last })
+    Ok(Surveyed { project, session, survey })
 }
 
 impl Surveyed {
     /// Why a member is stale: the parts that differ from what the lock names.
     fn why(&self, name: &str, key: &Key) -> String {
-        match self.last.get(name) {
-            Some(last) => match because(&key.differences(last)) {
+        match self.session.last_key(name) {
+            Some(last) => match because(&key.differences(&last)) {
                 text if text.is_empty() => "its files are no longer in the store".into(),
                 text => text,
             },
@@ -68,6 +68,16 @@ impl Surveyed {
             None => "never made".into(),
         }
     }
+}
+
+/// What a `select` stage chose: `prompt=strict`.
+pub fn chosen(store: &Store, node: &Node, record: &Record) -> Option<String> {
+    if !matches!(*node.settings, Stage::Select(_)) {
+        return None;
+    }
+    let winner = plan::selected::winner(&store.tree_folder(record)).ok()?;
+    let labels: Vec<String> = winner.iter().map(|(axis, label)| format!("{axis}={label}")).collect();
+    Some(labels.join(", "))
 }
 
 /// The members that a member waits for, each stage once.
@@ -88,9 +98,10 @@ pub fn plan(plan: &Plan) -> Exit {
     let graph = &surveyed.project.graph;
     let mut exit = Exit::Done;
     let (mut fresh, mut runs, mut depends) = (0, 0, 0);
-    for id in graph.ids() {
+    for id in shown(graph, &surveyed.survey, graph.ids()) {
         let name = graph.node(id).name();
         match &surveyed.survey[id.0] {
+            Freshness::NotChosen => {}
             Freshness::Fresh(record) => {
                 fresh += 1;
                 if plan.json {
@@ -99,7 +110,8 @@ pub fn plan(plan: &Plan) -> Exit {
             }
             Freshness::Stale(keyed) => {
                 runs += 1;
-                let differences = surveyed.last.get(&name).map(|last| keyed.key.differences(last)).unwrap_or_default();
+                let differences =
+                    surveyed.session.last_key(&name).map(|last| keyed.key.differences(&last)).unwrap_or_default();
                 if plan.json {
                     println!("{}", json!({"member": name, "state": "stale", "key": keyed.digest, "why": differences}));
                 } else if differences.len() > 1 {
@@ -140,16 +152,14 @@ pub fn status(status: &Status) -> Exit {
     let names: Vec<String> = graph.ids().map(|id| graph.node(id).name()).collect();
     let widest = names.iter().map(|name| name.chars().count()).max().unwrap_or(0).min(48);
     for stage in &graph.stages {
-        for id in &stage.members {
+        for id in shown(graph, &surveyed.survey, stage.members.iter().copied()) {
             let name = &names[id.0];
             let line = match &surveyed.survey[id.0] {
+                Freshness::NotChosen => continue,
                 Freshness::Fresh(record) => {
-                    let figures: Vec<String> = record
-                        .headline
-                        .iter()
-                        .take(3)
-                        .map(|(name, value)| format!("{name} {}", figure(*value)))
-                        .collect();
+                    let chosen = chosen(&surveyed.session.store, graph.node(id), record).into_iter();
+                    let headline = record.headline.iter().map(|(name, value)| format!("{name} {}", figure(*value)));
+                    let figures: Vec<String> = chosen.chain(headline).take(3).collect();
                     format!(
                         "fresh    {:>9}  {:>10}  {}",
                         size(record.tree.size()),

@@ -10,7 +10,7 @@ use crate::{
     Exit,
     project::{PipelineArgs, Project},
     render,
-    session::{Session, members},
+    session::{Session, members, shown},
 };
 
 /// Show the first rows of a `preprocess` or `tokenize` stage as a model sees them.
@@ -38,14 +38,14 @@ pub fn run(preview: &Preview) -> Exit {
             return Exit::Mistake;
         }
     };
-    let id = match members(&project.graph, &preview.stage) {
-        Ok(chosen) => chosen[0],
+    let meant = match members(&project.graph, &preview.stage) {
+        Ok(meant) => meant,
         Err(fault) => {
             render::diagnostics(&[fault]);
             return Exit::Mistake;
         }
     };
-    match show(preview, &project, id) {
+    match show(preview, &project, &meant) {
         Ok(()) => Exit::Done,
         Err(failure) => {
             render::failure(None, &failure);
@@ -54,11 +54,13 @@ pub fn run(preview: &Preview) -> Exit {
     }
 }
 
-fn show(preview: &Preview, project: &Project, id: plan::graph::NodeId) -> Result<(), spec::job::Failure> {
-    let node = project.graph.node(id);
+/// Shows the first of the members that are meant.
+fn show(preview: &Preview, project: &Project, meant: &[plan::graph::NodeId]) -> Result<(), spec::job::Failure> {
     let failure = |message: String, hint: String| spec::job::Failure { message, place: None, hint: Some(hint) };
     let session = Session::open(project)?;
     let survey = session.state(project).survey();
+    let Some(id) = shown(&project.graph, &survey, meant.iter().copied()).first().copied() else { return Ok(()) };
+    let node = project.graph.node(id);
     let Freshness::Fresh(record) = &survey[id.0] else {
         return Err(failure(
             format!("`{}` is not made yet", node.name()),

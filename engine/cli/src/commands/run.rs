@@ -1,6 +1,7 @@
 //! `engine run`: does what changed, keeps the lock, and prints the comparison.
 
 use std::{
+    collections::HashSet,
     path::{Path, PathBuf},
     sync::Arc,
     time::Instant,
@@ -8,11 +9,14 @@ use std::{
 
 use clap::Args;
 use plan::{
-    graph::NodeId,
+    graph::{Graph, NodeId},
     lockfile::{LockFile, LockedResult, Pin},
-    run::{Options, Outcome, Stop},
+    run::{Machine, Options, Outcome, Stop},
 };
-use spec::job::{Device, Failure};
+use spec::{
+    diagnostic::Diagnostic,
+    job::{Device, Failure},
+};
 
 use crate::{
     Exit,
@@ -30,6 +34,9 @@ pub struct Run {
     /// Only this stage (or member) and what it reads.
     #[arg(long, value_name = "STAGE")]
     until: Option<String>,
+    /// This stage (or member) alone: what it reads must be there.
+    #[arg(long, value_name = "STAGE", conflicts_with = "until")]
+    only: Option<String>,
     /// Do this stage (or member) again, though it is there.
     #[arg(long, value_name = "STAGE")]
     force: Vec<String>,
@@ -81,26 +88,28 @@ pub fn run(run: &Run) -> Exit {
 fn run_project(run: &Run, project: &Project) -> Result<Exit, Failure> {
     let begun = Instant::now();
     let graph = &project.graph;
-    let mut chosen: Vec<Vec<NodeId>> = Vec::new();
-    for name in run.until.iter().chain(&run.force) {
-        match members(graph, name) {
-            Ok(ids) => chosen.push(ids),
-            Err(fault) => {
-                render::diagnostics(&[fault]);
-                return Ok(Exit::Mistake);
-            }
+    let named = |name: Option<&String>| name.map(|name| members(graph, name)).transpose();
+    let chosen = named(run.until.as_ref())
+        .and_then(|until| Ok((until, named(run.only.as_ref())?)))
+        .and_then(|(until, only)| Ok((until, only, all_members(graph, &run.force)?)));
+    let (until, only, forced) = match chosen {
+        Ok(chosen) => chosen,
+        Err(fault) => {
+            render::diagnostics(&[fault]);
+            return Ok(Exit::Mistake);
         }
-    }
-    let wanted = if run.until.is_some() { chosen.remove(0) } else { graph.ids().collect() };
+    };
+    let wanted = until.or_else(|| only.clone()).unwrap_or_else(|| graph.ids().collect());
     let session = Session::open(project)?;
     if let Some(error) = &session.damaged_lock {
         eprintln!("{error}; it is written anew");
     }
     let options = Options {
         wanted,
-        forced: chosen.into_iter().flatten().collect(),
+        only: only.into_iter().flatten().collect(),
+        forced,
         keep_going: run.keep_going,
-        cores: run.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, Into::into)),
+        machine: Machine::here(run.jobs, run.device),
         device: run.device,
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
@@ -112,10 +121,10 @@ fn run_project(run: &Run, project: &Project) -> Result<Exit, Failure> {
         &programs()?,
         &options,
         &session.views,
-        &session.last_keys(),
+        &|name| session.last_key(name),
         &stop,
         &|happened| progress.show(&happened),
-    );
+    )?;
     let current = graph.nodes.iter().map(|node| (node.stage.clone(), node.labels())).collect();
     if let Err(error) = session.views.keep_only(&current) {
         eprintln!("{error}: {}", error.hint());
@@ -124,7 +133,7 @@ fn run_project(run: &Run, project: &Project) -> Result<Exit, Failure> {
         write_lock(path, project, &session, &outcome)?;
     }
     if !run.json {
-        summary(project, &session, &options, &outcome, begun);
+        summary(project, &session, &outcome, begun);
     }
     Ok(if outcome.interrupted {
         Exit::Interrupted
@@ -133,6 +142,15 @@ fn run_project(run: &Run, project: &Project) -> Result<Exit, Failure> {
     } else {
         Exit::Failed
     })
+}
+
+/// The members that any of these names means.
+fn all_members(graph: &Graph, names: &[String]) -> Result<HashSet<NodeId>, Diagnostic> {
+    let mut all = HashSet::new();
+    for name in names {
+        all.extend(members(graph, name)?);
+    }
+    Ok(all)
 }
 
 /// Ctrl-C and SIGTERM ask the run to stop; a second one ends it at once.
@@ -155,10 +173,13 @@ fn listen(stop: &Arc<Stop>) {
 /// Brings the lock up to what is there now. Members that this run did not reach keep what it said.
 fn write_lock(path: &Path, project: &Project, session: &Session, outcome: &Outcome) -> Result<(), Failure> {
     let mut lock = LockFile::default();
-    for (node, record) in project.graph.nodes.iter().zip(&outcome.records) {
+    for (id, node) in project.graph.ids().zip(&project.graph.nodes) {
+        if outcome.records.is_dropped(id) {
+            continue;
+        }
         let name = node.name();
         let before = session.lock.results.get(&name);
-        let Some(record) = record else {
+        let Some(record) = outcome.records.get(id) else {
             lock.results.extend(before.map(|result| (name.clone(), result.clone())));
             lock.pins.extend(session.lock.pins.get(&name).map(|pin| (name.clone(), pin.clone())));
             continue;
@@ -193,21 +214,19 @@ fn figures(result: &LockedResult) -> String {
     result.headline.iter().map(|(name, value)| format!("{name} {}", figure(*value))).collect::<Vec<_>>().join(", ")
 }
 
-fn summary(project: &Project, session: &Session, options: &Options, outcome: &Outcome, begun: Instant) {
+fn summary(project: &Project, session: &Session, outcome: &Outcome, begun: Instant) {
     let mut parts = vec![format!("{} done", outcome.done), format!("{} up to date", outcome.cached)];
     if !outcome.failed.is_empty() {
         parts.push(format!("{} failed", outcome.failed.len()));
     }
-    let wanted = project.graph.with_inputs(options.wanted.iter().copied()).into_iter().filter(|wanted| *wanted).count();
-    let missing = wanted.saturating_sub(outcome.done + outcome.cached + outcome.failed.len());
-    if missing > 0 {
-        parts.push(format!("{missing} not tried"));
+    if outcome.untried > 0 {
+        parts.push(format!("{} not tried", outcome.untried));
     }
     let reports: Vec<PathBuf> = project
         .graph
         .nodes
         .iter()
-        .zip(&outcome.records)
+        .zip(outcome.records.iter())
         .filter(|(node, record)| matches!(*node.settings, spec::stage::Stage::Report(_)) && record.is_some())
         .map(|(node, _)| session.views.place(&node.stage, &node.labels()))
         .collect();

@@ -6,11 +6,11 @@ use serde_json::Value;
 
 use crate::{
     Exit,
-    commands::plan::size,
+    commands::plan::{chosen, size},
     progress::{duration, figure},
     project::{PipelineArgs, Project},
     render,
-    session::{Session, members},
+    session::{Session, members, shown},
 };
 
 /// Show a stage's settings, key, files, figures and the end of its log.
@@ -35,8 +35,8 @@ pub fn run(show: &Show) -> Exit {
             return Exit::Mistake;
         }
     };
-    let chosen = match members(&project.graph, &show.stage) {
-        Ok(chosen) => chosen,
+    let meant = match members(&project.graph, &show.stage) {
+        Ok(meant) => meant,
         Err(fault) => {
             render::diagnostics(&[fault]);
             return Exit::Mistake;
@@ -50,11 +50,11 @@ pub fn run(show: &Show) -> Exit {
         }
     };
     let survey = session.state(&project).survey();
-    for (position, id) in chosen.iter().enumerate() {
+    for (position, id) in shown(&project.graph, &survey, meant).into_iter().enumerate() {
         if position > 0 {
             println!();
         }
-        show_member(&project, &session, *id, &survey[id.0], show.worst);
+        show_member(&project, &session, id, &survey[id.0], show.worst);
     }
     Exit::Done
 }
@@ -80,6 +80,10 @@ fn show_member(project: &Project, session: &Session, id: NodeId, freshness: &Fre
             println!("not made; what it reads is not made either");
             return;
         }
+        Freshness::NotChosen => {
+            println!("not made: something else was chosen");
+            return;
+        }
         Freshness::Broken(failure) => {
             render::failure(None, failure);
             return;
@@ -90,6 +94,9 @@ fn show_member(project: &Project, session: &Session, id: NodeId, freshness: &Fre
     println!("files in {}", session.views.place(&node.stage, &node.labels()).display());
     for entry in record.tree.entries() {
         println!("  {:>10}  {}", size(entry.size), entry.path);
+    }
+    if let Some(winner) = chosen(&session.store, node, record) {
+        println!("chosen: {winner}");
     }
     for (name, value) in &record.headline {
         println!("{name} {}", figure(*value));

@@ -15,6 +15,7 @@ mod terminal;
 
 use std::fs;
 
+pub use member::Member;
 pub use terminal::comparison;
 
 use spec::{
@@ -24,7 +25,6 @@ use spec::{
 
 use self::{
     layout::{Group, Layout},
-    member::Member,
     plots::Plot,
     samples::Sample,
     table::{Cell, Line, Sheet},

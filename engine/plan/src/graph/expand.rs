@@ -13,19 +13,22 @@ use spec::{
     stage::{Input, Splits, WantedSplit},
     suggest,
     text::Side,
+    yields::{Choice, Yield, Yields},
 };
 
 use super::{
-    Coordinate, Graph, Node, NodeId, NodeInput, StageMembers,
+    Condition, Coordinate, Graph, Node, NodeId, NodeInput, StageMembers,
+    choices::{MayYield, may_yield},
     order::order,
     select::{Candidate, Row, SelectFault, join, select},
 };
 
 pub fn expand(pipeline: &Pipeline) -> Result<Graph, Vec<Diagnostic>> {
     let mut faults = Vec::new();
+    let by_name = pipeline.yields_by_name();
     let mut variants: Vec<Vec<Variant>> = Vec::with_capacity(pipeline.stages.len());
     for stage in &pipeline.stages {
-        variants.push(pipeline.variants(stage).unwrap_or_else(|mut more| {
+        variants.push(pipeline.variants(stage, &by_name).unwrap_or_else(|mut more| {
             faults.append(&mut more);
             Vec::new()
         }));
@@ -41,11 +44,18 @@ pub fn expand(pipeline: &Pipeline) -> Result<Graph, Vec<Diagnostic>> {
     if !faults.is_empty() {
         return Err(faults);
     }
-    let mut growing = Growing { pipeline, nodes: Vec::new(), members: HashMap::new(), faults };
+    let mut growing = Growing {
+        pipeline,
+        nodes: Vec::new(),
+        members: HashMap::new(),
+        yields: Yields::default(),
+        may_yield: HashMap::new(),
+        faults,
+    };
     for index in sorted {
         growing.stage(&pipeline.stages[index], &variants[index]);
     }
-    let Growing { nodes, mut members, faults, .. } = growing;
+    let Growing { nodes, mut members, yields, faults, .. } = growing;
     if !faults.is_empty() {
         return Err(faults);
     }
@@ -54,7 +64,7 @@ pub fn expand(pipeline: &Pipeline) -> Result<Graph, Vec<Diagnostic>> {
         kind: stage.kind.clone(),
         members: members.remove(stage.name.as_str()).unwrap_or_default(),
     });
-    Ok(Graph { pipeline: pipeline.name.clone(), stages: stages.collect(), nodes })
+    Ok(Graph { pipeline: pipeline.name.clone(), stages: stages.collect(), nodes, yields })
 }
 
 /// For each stage the stages it reads, by their places in the file.
@@ -64,7 +74,9 @@ fn edges(pipeline: &Pipeline, variants: &[Vec<Variant>], faults: &mut Vec<Diagno
     let mut seen = BTreeSet::new();
     let mut reads = Vec::with_capacity(variants.len());
     for (stage, variants) in pipeline.stages.iter().zip(variants) {
-        let mut inputs = BTreeSet::new();
+        let used = pipeline.choices_used(stage);
+        let mut inputs: BTreeSet<usize> =
+            used.iter().filter_map(|(select, _)| places.get(select.as_str())).copied().collect();
         for variant in variants {
             for input in variant.stage.inputs() {
                 for (position, reference) in input.references.iter().enumerate() {
@@ -119,6 +131,7 @@ fn ring_fault(pipeline: &Pipeline, variants: &[Vec<Variant>], ring: &[usize]) ->
         [only] => format!("`{only}` reads itself"),
         _ => format!("stages read each other in a ring: {} → {}", names.join(" → "), names[0]),
     };
+    let place = place.or_else(|| pipeline.place(&stage.name, None, "kind", Side::Value));
     Diagnostic::new(message, "let one of them read something else").at(place)
 }
 
@@ -126,12 +139,25 @@ struct Growing<'p> {
     pipeline: &'p Pipeline,
     nodes: Vec<Node>,
     members: HashMap<&'p str, Vec<NodeId>>,
+    /// What `select` stages may yield, by stage, and by member.
+    yields: Yields,
+    may_yield: HashMap<&'p str, Vec<MayYield>>,
     faults: Vec<Diagnostic>,
 }
 
 impl<'p> Growing<'p> {
     fn stage(&mut self, stage: &'p StageText, variants: &[Variant]) {
         let mut members = Vec::new();
+        let resolved;
+        let variants = if self.pipeline.choices_used(stage).is_empty() {
+            variants
+        } else {
+            resolved = self.pipeline.variants(stage, &self.yields).unwrap_or_else(|faults| {
+                faults.into_iter().for_each(|fault| self.fault(fault));
+                Vec::new()
+            });
+            &resolved
+        };
         for variant in variants {
             match self.variant(stage, variant) {
                 Ok(nodes) => {
@@ -140,25 +166,75 @@ impl<'p> Growing<'p> {
                         self.nodes.push(node);
                     }
                 }
-                Err(fault) => {
-                    if !self.faults.iter().any(|known| known.to_string() == fault.to_string()) {
-                        self.faults.push(fault);
-                    }
-                }
+                Err(fault) => self.fault(fault),
             }
+        }
+        if members.is_empty() && self.faults.is_empty() {
+            let place = self.pipeline.place(&stage.name, None, "kind", Side::Value);
+            let message = format!("nothing that could be chosen fits what `{}` reads", stage.name);
+            let hint = "look at the `exclude` of what it reads, and at the axes of its `select` stages";
+            self.fault(Diagnostic::new(message, hint).at(place));
+        }
+        if self.pipeline.selects().any(|select| select == stage.name) {
+            self.note_yields(stage, &members);
         }
         self.members.insert(&stage.name, members);
     }
 
+    fn fault(&mut self, fault: Diagnostic) {
+        if !self.faults.iter().any(|known| known.to_string() == fault.to_string()) {
+            self.faults.push(fault);
+        }
+    }
+
+    fn note_yields(&mut self, stage: &'p StageText, members: &[NodeId]) {
+        let may: Vec<MayYield> = members.iter().map(|id| may_yield(self.pipeline, &self.nodes, *id)).collect();
+        if may.iter().any(|may| may.rows.iter().all(Vec::is_empty)) {
+            let message = format!("`{}` has nothing to choose from: what it compares has no axis left", stage.name);
+            let hint = "give the stage it reads a `matrix`, or take an axis out of `per` or out of the selector";
+            let place = self.pipeline.place(&stage.name, None, "from", Side::Value);
+            self.fault(Diagnostic::new(message, hint).at(place));
+        }
+        self.yields.insert(&stage.name, may.iter().flat_map(|may| may.rows.iter().cloned()).collect());
+        self.may_yield.insert(&stage.name, may);
+    }
+
+    /// For each `select` stage whose choice a variant needs, its members that may choose so.
+    fn choosing<'v>(&self, variant: &'v Variant) -> Vec<(Vec<&'v Choice>, Vec<Candidate>)> {
+        let mut selects: Vec<&str> = variant.choices.iter().map(|choice| choice.select.as_str()).collect();
+        selects.dedup();
+        let of_stage = |select: &str| {
+            let choices: Vec<&Choice> = variant.choices.iter().filter(|choice| choice.select == select).collect();
+            let holds = |row: &Yield| {
+                choices
+                    .iter()
+                    .all(|choice| row.iter().any(|(axis, entry)| *axis == choice.axis && entry.label == choice.label))
+            };
+            let may = self.may_yield.get(select).into_iter().flatten();
+            let candidates = may.filter(|may| may.rows.iter().any(holds)).map(|may| {
+                let chosen = choices.iter().map(|choice| Coordinate {
+                    chosen: true,
+                    ..Coordinate::new(&choice.select, &choice.axis, &choice.label)
+                });
+                let own = self.nodes[may.select.0].coordinates.iter().cloned();
+                Candidate { coordinates: own.chain(chosen).collect(), bound: (0, may.select) }
+            });
+            let candidates = candidates.collect();
+            (choices, candidates)
+        };
+        selects.into_iter().map(of_stage).collect()
+    }
+
     /// The members that one combination of a stage's own axes becomes.
     fn variant(&self, stage: &StageText, variant: &Variant) -> Result<Vec<Node>, Diagnostic> {
-        let own = variant.coordinates.iter().map(|(axis, label)| Coordinate {
-            origin: stage.name.clone(),
-            axis: axis.clone(),
-            label: label.clone(),
-        });
+        let own = variant.coordinates.iter().map(|(axis, label)| Coordinate::new(&stage.name, axis, label));
         let mut rows = vec![Row { coordinates: own.collect(), bound: Vec::new() }];
+        let choosing = self.choosing(variant);
+        for (_, candidates) in &choosing {
+            rows = join(rows, candidates);
+        }
         let inputs = variant.stage.inputs();
+        let per = variant.stage.per();
         let mut gathered: HashMap<usize, Vec<NodeId>> = HashMap::new();
         for (index, input) in inputs.iter().enumerate() {
             let mut candidates = Vec::new();
@@ -171,10 +247,8 @@ impl<'p> Growing<'p> {
                     gathered.entry(index).or_default().extend(selected);
                     continue;
                 }
-                let alternative = (input.references.len() > 1).then(|| Coordinate {
-                    origin: stage.name.clone(),
-                    axis: input.role.clone(),
-                    label: alternative_label(&input.references, reference),
+                let alternative = (input.references.len() > 1).then(|| {
+                    Coordinate::new(&stage.name, &input.role, &alternative_label(&input.references, reference))
                 });
                 candidates.extend(selected.into_iter().map(|id| Candidate {
                     coordinates: alternative.iter().cloned().chain(self.followed(id, reference)).collect(),
@@ -194,7 +268,7 @@ impl<'p> Growing<'p> {
                 )
                 .at(place_of(self.pipeline, stage, variant, input, 0)));
             }
-            if rows.is_empty() {
+            if rows.is_empty() && variant.choices.is_empty() {
                 return Err(Diagnostic::new(
                     format!("no member of `{}` fits the other inputs of `{}`", input.references[0].stage, stage.name),
                     "their shared axes have no label in common; look at `exclude` and the selectors",
@@ -203,14 +277,33 @@ impl<'p> Growing<'p> {
             }
         }
         self.check_axes(stage, variant, gathered.values().flatten())?;
+        if !per.is_empty() {
+            let all: Vec<NodeId> = gathered.values().flatten().copied().collect();
+            rows = join(rows, &self.labels_on(&all, per));
+        }
         let settings = Arc::new(variant.stage.clone());
         Ok(rows
             .into_iter()
             .map(|row| {
                 let mut bound = row.bound.into_iter();
+                let selects: Vec<NodeId> = bound.by_ref().take(choosing.len()).map(|(_, id)| id).collect();
+                let conditions = selects.iter().zip(&choosing).flat_map(|(select, (choices, _))| {
+                    choices.iter().map(|choice| Condition {
+                        select: *select,
+                        axis: choice.axis.clone(),
+                        label: choice.label.clone(),
+                    })
+                });
+                let conditions = conditions.collect();
+                let agrees = |id: &NodeId| {
+                    let theirs = &self.nodes[id.0].coordinates;
+                    row.coordinates.iter().all(|own| {
+                        theirs.iter().all(|c| c.origin != own.origin || c.axis != own.axis || c.label == own.label)
+                    })
+                };
                 let inputs = inputs.iter().enumerate().map(|(index, input)| {
                     let (position, members) = match gathered.get(&index) {
-                        Some(members) => (0, members.clone()),
+                        Some(members) => (0, members.iter().copied().filter(agrees).collect()),
                         None => bound.next().map_or((0, Vec::new()), |(position, id)| (position, vec![id])),
                     };
                     NodeInput {
@@ -223,14 +316,28 @@ impl<'p> Growing<'p> {
                 });
                 Node {
                     stage: stage.name.clone(),
-                    coordinates: row.coordinates,
+                    coordinates: row.coordinates.clone(),
                     inputs: inputs.collect(),
+                    conditions,
                     local_paths: settings.local_paths(),
                     settings: settings.clone(),
                     execution: variant.execution.clone(),
                 }
             })
             .collect())
+    }
+
+    /// Each combination of labels that members have on these axes, to be joined.
+    fn labels_on(&self, members: &[NodeId], axes: &[String]) -> Vec<Candidate> {
+        let mut found: Vec<Candidate> = Vec::new();
+        for id in members {
+            let coordinates: Vec<Coordinate> =
+                self.nodes[id.0].visible().filter(|c| axes.contains(&c.axis)).cloned().collect();
+            if !found.iter().any(|known| known.coordinates == coordinates) {
+                found.push(Candidate { coordinates, bound: (0, *id) });
+            }
+        }
+        found
     }
 
     fn selected(&self, reference: &Reference) -> Result<Vec<NodeId>, Diagnostic> {
@@ -258,7 +365,7 @@ impl<'p> Growing<'p> {
 
     /// The axes of a member that whoever reads it follows: all but those that the reference fixes.
     fn followed<'a>(&'a self, id: NodeId, reference: &'a Reference) -> impl Iterator<Item = Coordinate> + 'a {
-        self.nodes[id.0].coordinates.iter().filter(|c| !reference.selector.contains_key(&c.axis)).cloned()
+        self.nodes[id.0].coordinates.iter().filter(|c| c.chosen || !reference.selector.contains_key(&c.axis)).cloned()
     }
 
     /// Whether what a reference means can stand where it stands.
@@ -307,7 +414,7 @@ impl<'p> Growing<'p> {
         variant: &Variant,
         gathered: impl Iterator<Item = &'a NodeId>,
     ) -> Result<(), Diagnostic> {
-        let coordinates = gathered.flat_map(|id| &self.nodes[id.0].coordinates);
+        let coordinates = gathered.flat_map(|id| self.nodes[id.0].visible());
         let known: BTreeSet<&str> = coordinates.map(|coordinate| coordinate.axis.as_str()).collect();
         match variant.stage.axes().iter().find(|(_, axis)| !known.contains(axis)) {
             None => Ok(()),
@@ -345,8 +452,9 @@ fn alternative_label(all: &[&Reference], one: &Reference) -> String {
 
 /// Two coordinates of the same name but different origin.
 fn clash(coordinates: &[Coordinate]) -> Option<(String, String, String)> {
-    coordinates.iter().enumerate().find_map(|(index, first)| {
-        let second = coordinates[index + 1..].iter().find(|c| c.axis == first.axis && c.origin != first.origin)?;
+    let visible: Vec<&Coordinate> = coordinates.iter().filter(|coordinate| !coordinate.chosen).collect();
+    visible.iter().enumerate().find_map(|(index, first)| {
+        let second = visible[index + 1..].iter().find(|c| c.axis == first.axis && c.origin != first.origin)?;
         Some((first.axis.clone(), first.origin.clone(), second.origin.clone()))
     })
 }

@@ -1,11 +1,12 @@
 //! The graph of a pipeline: every member of every stage, and which members it reads. Knows names and edges; does not know
 //! whether anything has been made yet.
 
+mod choices;
 mod expand;
 mod order;
 mod select;
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use spec::{
     diagnostic::Diagnostic,
@@ -13,6 +14,7 @@ use spec::{
     job::member_name,
     pipeline::Pipeline,
     stage::{LocalPath, Stage},
+    yields::Yields,
 };
 
 /// A member's place in [`Graph::nodes`].
@@ -28,6 +30,8 @@ pub struct Graph {
     pub nodes: Vec<Node>,
     /// Stages in the order of the file, with their members.
     pub stages: Vec<StageMembers>,
+    /// What `select` stages may yield.
+    pub yields: Yields,
 }
 
 /// One stage and its members.
@@ -44,11 +48,31 @@ pub struct StageMembers {
 /// One label on one axis. An axis is the stage that defines it and its name there.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Coordinate {
-    /// The stage that defines the axis.
+    /// The stage that defines the axis; for what a `select` stage chose, that stage.
     pub origin: String,
     /// The axis's name.
     pub axis: String,
     /// The member's label on it.
+    pub label: String,
+    /// Whether it only says what a `select` stage must have chosen: then it joins members, but is in no name.
+    pub chosen: bool,
+}
+
+impl Coordinate {
+    /// A label on an axis that a stage defines.
+    pub fn new(origin: &str, axis: &str, label: &str) -> Self {
+        Self { origin: origin.to_owned(), axis: axis.to_owned(), label: label.to_owned(), chosen: false }
+    }
+}
+
+/// What must have been chosen for a member to be done at all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Condition {
+    /// The member of the `select` stage.
+    pub select: NodeId,
+    /// The axis that it chooses on.
+    pub axis: String,
+    /// The label that must have won.
     pub label: String,
 }
 
@@ -63,6 +87,8 @@ pub struct Node {
     pub settings: Arc<Stage>,
     /// How it runs.
     pub execution: Execution,
+    /// What must have been chosen; of the members of one name that differ in this alone, one is done.
+    pub conditions: Vec<Condition>,
     /// What it reads.
     pub inputs: Vec<NodeInput>,
     /// Files of the project that it reads.
@@ -87,7 +113,18 @@ pub struct NodeInput {
 impl Node {
     /// Axes and labels, for names and folders.
     pub fn labels(&self) -> Vec<(String, String)> {
-        self.coordinates.iter().map(|c| (c.axis.clone(), c.label.clone())).collect()
+        self.visible().map(|c| (c.axis.clone(), c.label.clone())).collect()
+    }
+
+    /// The coordinates that are in its name.
+    pub fn visible(&self) -> impl Iterator<Item = &Coordinate> {
+        self.coordinates.iter().filter(|coordinate| !coordinate.chosen)
+    }
+
+    /// The members that must be over before this one can begin, with repetitions.
+    pub fn needs(&self) -> impl Iterator<Item = NodeId> + '_ {
+        let selects = self.conditions.iter().map(|condition| condition.select);
+        selects.chain(self.inputs.iter().flat_map(|input| input.members.iter().copied()))
     }
 
     /// The member's name: `tuned[method=dora,seed=0]`.
@@ -111,6 +148,11 @@ impl Graph {
         self.stages.iter().find(|members| members.name == stage).map(|members| members.members.as_slice())
     }
 
+    /// The names of members: those that differ only in what was chosen have one.
+    pub fn names(&self, members: &[NodeId]) -> BTreeSet<String> {
+        members.iter().map(|id| self.node(*id).name()).collect()
+    }
+
     /// A member by place.
     pub fn node(&self, id: NodeId) -> &Node {
         &self.nodes[id.0]
@@ -129,7 +171,7 @@ impl Graph {
         }
         for id in (0..self.nodes.len()).rev() {
             if needed[id] {
-                for member in self.nodes[id].inputs.iter().flat_map(|input| &input.members) {
+                for member in self.nodes[id].needs() {
                     needed[member.0] = true;
                 }
             }

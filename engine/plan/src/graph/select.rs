@@ -25,7 +25,7 @@ pub fn select(nodes: &[Node], members: &[NodeId], reference: &Reference) -> Resu
     let labels_of = |axis: &str| -> BTreeSet<&str> {
         members
             .iter()
-            .flat_map(|id| &nodes[id.0].coordinates)
+            .flat_map(|id| nodes[id.0].visible())
             .filter(|c| c.axis == axis)
             .map(|c| c.label.as_str())
             .collect()
@@ -34,7 +34,7 @@ pub fn select(nodes: &[Node], members: &[NodeId], reference: &Reference) -> Resu
         let labels = labels_of(axis);
         if labels.is_empty() {
             let axes: BTreeSet<&str> =
-                members.iter().flat_map(|id| &nodes[id.0].coordinates).map(|c| c.axis.as_str()).collect();
+                members.iter().flat_map(|id| nodes[id.0].visible()).map(|c| c.axis.as_str()).collect();
             return Err(SelectFault::NoAxis(axis.clone(), axes.into_iter().map(str::to_owned).collect()));
         }
         if !labels.contains(label.as_str()) {
@@ -49,7 +49,7 @@ pub fn select(nodes: &[Node], members: &[NodeId], reference: &Reference) -> Resu
             reference
                 .selector
                 .iter()
-                .all(|(axis, label)| nodes[id.0].coordinates.iter().any(|c| c.axis == *axis && c.label == *label))
+                .all(|(axis, label)| nodes[id.0].visible().any(|c| c.axis == *axis && c.label == *label))
         })
         .collect();
     if selected.is_empty() { Err(SelectFault::Nothing) } else { Ok(selected) }

@@ -7,19 +7,21 @@ use std::{
     ops::ControlFlow,
     path::{Path, PathBuf},
     sync::{Arc, PoisonError},
+    time::{Duration, Instant},
 };
 
 use spec::{
-    job::{Event, Failure, Job},
+    execution::TimeSpan,
+    job::{Device, Event, Failure, Job},
     stage::{Command, Program as Does, Stage},
 };
 
-use super::{Failed, Happened, Shared};
+use super::{Failed, Happened, Running, Shared, slots::Share};
 use crate::{
     file_error::{FileError, at},
     graph::NodeId,
     process::{Environment, Output, Program},
-    state::{Keyed, Records, failure_of},
+    state::{Keyed, failure_of},
     store::{Attempt, Begun, Durability, Made, Owner, Record},
 };
 
@@ -29,16 +31,23 @@ impl From<FileError> for Failed {
     }
 }
 
-/// Does one member, or waits for the run that is doing it.
-pub fn make(
-    shared: &Shared<'_>,
-    id: NodeId,
-    keyed: &Keyed,
-    records: &Records,
-    cores: usize,
-) -> Result<Arc<Record>, Failed> {
+/// Does one member, or waits for the run that is doing it. One that fails is tried again as often as its file says.
+pub fn make(shared: &Shared<'_>, id: NodeId, keyed: &Keyed, share: &Share) -> Result<Arc<Record>, Failed> {
+    verify_inputs(shared, id)?;
+    let mut left = shared.state.graph.node(id).execution.retry;
+    loop {
+        match make_once(shared, id, keyed, share) {
+            Err(failed) if left > 0 && shared.stop.asked() == 0 => {
+                left -= 1;
+                (shared.observe)(Happened::Retried(id, &failed.failure, left));
+            }
+            made => return made,
+        }
+    }
+}
+
+fn make_once(shared: &Shared<'_>, id: NodeId, keyed: &Keyed, share: &Share) -> Result<Arc<Record>, Failed> {
     let node = shared.state.graph.node(id);
-    verify_inputs(shared, id, records)?;
     let mut said = false;
     let waiting = |_: Option<&Owner>| {
         if !std::mem::replace(&mut said, true) {
@@ -57,7 +66,7 @@ pub fn make(
         Begun::Busy(_) => {
             return Err(stopped().into());
         }
-        Begun::Attempt(mut attempt) => match attempt_once(shared, id, keyed, records, cores, &mut attempt) {
+        Begun::Attempt(mut attempt) => match attempt_once(shared, id, keyed, share, &mut attempt) {
             Ok(made) => {
                 let durability = match node.settings.program() {
                     Does::Worker => Durability::AtOnce,
@@ -75,13 +84,27 @@ pub fn make(
     Ok(Arc::new(record))
 }
 
+/// The variable that shows a program its share of the CUDA devices; nothing where it has none.
+fn visible(share: &Share) -> BTreeMap<String, String> {
+    let devices = Some(share.gpus.join(",")).filter(|devices| !devices.is_empty());
+    devices.map(|devices| ("CUDA_VISIBLE_DEVICES".to_owned(), devices)).into_iter().collect()
+}
+
+fn overdue(timeout: Duration) -> Failure {
+    Failure {
+        message: format!("it was ended when its `timeout` of {} was over", TimeSpan(timeout)),
+        place: None,
+        hint: Some("raise `timeout`; a train stage goes on from its last checkpoint when it is run again".into()),
+    }
+}
+
 fn stopped() -> Failure {
     Failure { message: "stopped".into(), place: None, hint: None }
 }
 
 /// Hashes what the member is about to read, each result once a run.
-fn verify_inputs(shared: &Shared<'_>, id: NodeId, records: &Records) -> Result<(), Failed> {
-    for record in shared.state.read_by(id, records) {
+fn verify_inputs(shared: &Shared<'_>, id: NodeId) -> Result<(), Failed> {
+    for record in shared.state.read_by(id, shared.records) {
         let known = |verified: &std::collections::HashSet<_>| verified.contains(&record.key);
         if known(&shared.verified.lock().unwrap_or_else(PoisonError::into_inner)) {
             continue;
@@ -107,16 +130,20 @@ fn attempt_once(
     shared: &Shared<'_>,
     id: NodeId,
     keyed: &Keyed,
-    records: &Records,
-    cores: usize,
+    share: &Share,
     attempt: &mut Attempt,
 ) -> Result<Made, Failure> {
     let node = shared.state.graph.node(id);
-    let job = shared.state.job(id, keyed, records, attempt, cores, shared.options.device)?;
+    let device = match shared.options.device {
+        // The program sees its share alone, and counts from zero.
+        Device::Cuda(_) if !share.gpus.is_empty() => Device::Cuda(0),
+        device => device,
+    };
+    let job = shared.state.job(id, keyed, shared.records, attempt, share.cores, device)?;
     let log = attempt.observed().join("log.txt");
     let program = match node.settings.as_ref() {
         Stage::Command(command) => {
-            named_program(shared, command, id, &job, attempt, log).map_err(|e| failure_of(&e))?
+            named_program(shared, command, id, &job, share, attempt, log).map_err(|e| failure_of(&e))?
         }
         other => {
             let path = attempt.folder().join("job.json");
@@ -125,15 +152,18 @@ fn attempt_once(
                 Does::Worker => (shared.programs.worker()?, vec![path.into()]),
                 Does::Engine | Does::Named => (shared.programs.engine.clone(), vec!["job".into(), path.into()]),
             };
-            let (environment, folder) = (Environment::Inherited, shared.state.root.to_path_buf());
+            let (environment, folder) = (Environment::Also(visible(share)), shared.state.root.to_path_buf());
             Program { program, args, environment, folder, log, output: Output::Events }
         }
     };
     let stdin = attempt.stdin().map_err(|error| failure_of(&error))?;
     let running = program.start(stdin).map_err(|error| failure_of(&error))?;
     attempt.note_program(running.id()).map_err(|error| failure_of(&error))?;
-    shared.running.lock().unwrap_or_else(PoisonError::into_inner).insert(id, running.group());
-    shared.pass_on_stop();
+    let timeout = node.execution.timeout.map(|timeout| timeout.0);
+    let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    let program = Running { group: running.group(), deadline };
+    shared.running.lock().unwrap_or_else(PoisonError::into_inner).insert(id, program);
+    shared.end_what_must_end();
     let ended = running.wait(|event| (shared.observe)(Happened::Said(id, &event)));
     shared.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
     let ended = ended.map_err(|error| failure_of(&error))?;
@@ -142,9 +172,11 @@ fn attempt_once(
         Does::Engine | Does::Worker => ended.status.success() && ended.verdict == Some(Event::Finished),
     };
     if !finished {
+        let is_overdue = deadline.is_some_and(|deadline| Instant::now() >= deadline);
         return Err(match ended.verdict {
-            Some(Event::Failed(failure)) => failure,
             _ if shared.stop.asked() > 0 => stopped(),
+            _ if is_overdue => overdue(timeout.unwrap_or_default()),
+            Some(Event::Failed(failure)) => failure,
             _ => Failure {
                 message: format!("the program ended early: {}", ended.describe()),
                 place: None,
@@ -175,7 +207,8 @@ fn attempt_once(
             "seconds": ended.seconds,
             "cpu_seconds": ended.cpu_seconds,
             "peak_memory_bytes": ended.peak_memory,
-            "threads": cores,
+            "threads": share.cores,
+            "cuda_devices": share.gpus,
         }),
     })
 }
@@ -191,6 +224,7 @@ fn named_program(
     command: &Command,
     id: NodeId,
     job: &Job,
+    share: &Share,
     attempt: &Attempt,
     log: PathBuf,
 ) -> Result<Program, FileError> {
@@ -232,7 +266,7 @@ fn named_program(
     let mut words = command.run.iter().map(|word| fill(word));
     let program = PathBuf::from(words.next().unwrap_or_default());
     let mut variables: BTreeMap<String, String> =
-        command.env.iter().map(|(name, value)| (name.clone(), fill(value))).collect();
+        command.env.iter().map(|(name, value)| (name.clone(), fill(value))).chain(visible(share)).collect();
     if let Ok(path) = std::env::var("PATH") {
         variables.entry("PATH".into()).or_insert(path);
     }

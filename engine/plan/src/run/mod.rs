@@ -2,10 +2,11 @@
 //! doing one member means is in `member`.
 
 mod member;
+mod queue;
+mod slots;
 
 use std::{
-    cmp::Reverse,
-    collections::{BinaryHeap, HashMap, HashSet},
+    collections::{HashMap, HashSet, VecDeque},
     path::PathBuf,
     sync::{
         Arc, LazyLock, Mutex, PoisonError,
@@ -21,9 +22,14 @@ use spec::{
     stage::Program,
 };
 
+pub use self::slots::Machine;
+use self::{
+    queue::Queue,
+    slots::{Demand, Share, Slots},
+};
 use crate::{
     digest::Digest,
-    graph::{Graph, NodeId},
+    graph::NodeId,
     key::{Difference, Key},
     process::Group,
     state::{Keyed, Records, State, failure_of},
@@ -61,12 +67,14 @@ impl Programs {
 pub struct Options {
     /// The members that are wanted; what they read is done, too.
     pub wanted: Vec<NodeId>,
+    /// The members that may be done; all where empty. Others must be there already.
+    pub only: HashSet<NodeId>,
     /// The members that are done though they are there.
-    pub forced: Vec<NodeId>,
+    pub forced: HashSet<NodeId>,
     /// Whether members that do not depend on a failed one still run.
     pub keep_going: bool,
-    /// Processor cores to be shared out.
-    pub cores: usize,
+    /// What is shared out among members that run at once.
+    pub machine: Machine,
     /// The device to compute on.
     pub device: Device,
     /// The engine's version, for records.
@@ -84,6 +92,8 @@ pub enum Happened<'a> {
     Waiting(NodeId),
     /// A stage says something.
     Said(NodeId, &'a Event),
+    /// A member failed and is tried again: why, and how many attempts are left after this one.
+    Retried(NodeId, &'a Failure, u32),
     /// A member is done.
     Finished(NodeId, &'a Record),
     /// A member failed; its log, where it has one.
@@ -103,6 +113,8 @@ pub struct Outcome {
     pub done: usize,
     /// Members that were there already.
     pub cached: usize,
+    /// Members that were needed and never begun.
+    pub untried: usize,
     /// Whether the user stopped it.
     pub interrupted: bool,
 }
@@ -130,115 +142,181 @@ struct Shared<'a> {
     views: &'a Views,
     stop: &'a Stop,
     observe: &'a (dyn Fn(Happened<'_>) + Sync),
-    running: Mutex<HashMap<NodeId, Group>>,
+    records: &'a Records,
+    running: Mutex<HashMap<NodeId, Running>>,
     verified: Mutex<HashSet<Digest>>,
 }
+
+/// A member's program that runs.
+struct Running {
+    group: Group,
+    /// When it has had its time.
+    deadline: Option<Instant>,
+}
+
+/// How long a program that has had its time may take to end by itself: a train stage writes a checkpoint.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// How often it is looked whether programs must be ended.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Records reach the disk in groups: losing one costs at most this much work, never a wrong hit.
+const GROUP: Duration = Duration::from_secs(1);
+
+/// How often a member may be passed over by others that fit beside what runs, before nothing else is begun.
+const PATIENCE: usize = 16;
 
 /// Runs what is wanted and not there.
 ///
 /// `last` holds the keys that the lock names, to say why a member runs. Everything that happens is told to `observe`, also
 /// from other threads.
+///
+/// # Errors
+/// When what a `select` stage left cannot be read.
 pub fn run(
     state: &State<'_>,
     programs: &Programs,
     options: &Options,
     views: &Views,
-    last: &HashMap<String, Key>,
+    last: &dyn Fn(&str) -> Option<Key>,
     stop: &Stop,
     observe: &(dyn Fn(Happened<'_>) + Sync),
-) -> Outcome {
-    let graph = state.graph;
-    let shared = Shared {
-        state,
-        programs,
-        options,
-        views,
-        stop,
-        observe,
-        running: Mutex::default(),
-        verified: Mutex::default(),
-    };
-    let mut queue = Queue::new(graph, &options.wanted);
-    let mut outcome =
-        Outcome { records: vec![None; graph.nodes.len()], failed: Vec::new(), done: 0, cached: 0, interrupted: false };
-    let (told, tell) = mpsc::channel::<(NodeId, usize, Result<Arc<Record>, Failed>)>();
-    thread::scope(|scope| {
-        let mut free = options.cores.max(1);
-        let mut active = 0_usize;
-        let mut synced = Instant::now();
-        let mut deferred: Vec<(NodeId, Keyed)> = Vec::new();
-        loop {
-            while stop.asked() == 0 && (options.keep_going || outcome.failed.is_empty()) {
-                let next = match deferred.iter().position(|(id, _)| cores_of(graph, *id, options.cores) <= free) {
-                    Some(place) => deferred.remove(place),
-                    None => match queue.pop() {
-                        None => break,
-                        Some(id) => match look_up(&shared, id, &outcome.records) {
-                            Err(failed) => {
-                                fail(&shared, &mut queue, &mut outcome, id, &failed);
-                                continue;
-                            }
-                            Ok(Looked::There(record)) => {
-                                observe(Happened::Cached(id, &record));
-                                outcome.cached += 1;
-                                outcome.records[id.0] = Some(record);
-                                queue.finished(id);
-                                continue;
-                            }
-                            Ok(Looked::Absent(keyed)) => (id, keyed),
-                        },
-                    },
-                };
-                let (id, keyed) = next;
-                let cores = cores_of(graph, id, options.cores);
-                if cores > free {
-                    deferred.push((id, keyed));
-                    continue;
+) -> Result<Outcome, Failure> {
+    let records = Records::new(state.graph.nodes.len());
+    let (running, verified) = (Mutex::default(), Mutex::default());
+    let shared = Shared { state, programs, options, views, stop, observe, records: &records, running, verified };
+    let queue = Queue::new(state, &options.wanted, &records)?;
+    let (failed, done, cached) = (Vec::new(), 0, 0);
+    let mut work = Work { shared: &shared, queue, last, waiting: VecDeque::new(), passed: 0, failed, done, cached };
+    work.all()?;
+    let begun = work.done + work.cached + work.failed.len();
+    let needed = work.queue.needed().filter(|id| !records.is_dropped(*id)).map(|id| state.graph.node(id).name());
+    let untried = needed.collect::<HashSet<String>>().len().saturating_sub(begun);
+    let (failed, done, cached) = (work.failed, work.done, work.cached);
+    if done > 0 {
+        let _ = state.store.sync();
+    }
+    let _ = state.remembered.save();
+    Ok(Outcome { records, failed, done, cached, untried, interrupted: stop.asked() > 0 })
+}
+
+/// A run under way, as its one scheduling thread sees it.
+struct Work<'a> {
+    shared: &'a Shared<'a>,
+    queue: Queue<'a>,
+    last: &'a dyn Fn(&str) -> Option<Key>,
+    /// Ready members that did not fit when their turn came, and their keys.
+    waiting: VecDeque<(NodeId, Keyed)>,
+    /// How often the first that waits was passed over.
+    passed: usize,
+    failed: Vec<NodeId>,
+    done: usize,
+    cached: usize,
+}
+
+impl Work<'_> {
+    fn all(&mut self) -> Result<(), Failure> {
+        let shared = self.shared;
+        let (told, tell) = mpsc::channel::<(NodeId, Share, Result<Arc<Record>, Failed>)>();
+        thread::scope(|scope| {
+            let mut slots = shared.options.machine.slots();
+            let mut active = 0_usize;
+            let mut synced = Instant::now();
+            loop {
+                while let Some((id, keyed, share)) = self.next(&mut slots)? {
+                    active += 1;
+                    let last = (self.last)(&shared.state.graph.node(id).name());
+                    let why = last.map(|last| keyed.key.differences(&last)).unwrap_or_default();
+                    (shared.observe)(Happened::Started(id, &why));
+                    let told = told.clone();
+                    scope.spawn(move || {
+                        let result = member::make(shared, id, &keyed, &share);
+                        // The receiver lives as long as any stage runs.
+                        let _ = told.send((id, share, result));
+                    });
                 }
-                free -= cores;
-                active += 1;
-                let why = last.get(&graph.node(id).name()).map(|old| keyed.key.differences(old)).unwrap_or_default();
-                observe(Happened::Started(id, &why));
-                let records = outcome.records.clone();
-                let (told, shared) = (told.clone(), &shared);
-                scope.spawn(move || {
-                    let result = member::make(shared, id, &keyed, &records, cores);
-                    // The receiver lives as long as any stage runs.
-                    let _ = told.send((id, cores, result));
-                });
-            }
-            if active == 0 {
-                break;
-            }
-            match tell.recv_timeout(Duration::from_millis(100)) {
-                Err(_) => shared.pass_on_stop(),
-                Ok((id, cores, result)) => {
-                    free += cores;
+                if active == 0 {
+                    return Ok(());
+                }
+                let told = tell.recv_timeout(LOOK);
+                shared.end_what_must_end();
+                if let Ok((id, share, result)) = told {
+                    slots.give(share);
                     active -= 1;
                     match result {
                         Ok(record) => {
-                            observe(Happened::Finished(id, &record));
-                            outcome.done += 1;
-                            outcome.records[id.0] = Some(record);
-                            queue.finished(id);
+                            (shared.observe)(Happened::Finished(id, &record));
+                            self.done += 1;
+                            shared.records.left(id, record);
+                            self.queue.finished(id, shared.records)?;
                         }
-                        Err(failed) => fail(&shared, &mut queue, &mut outcome, id, &failed),
+                        Err(failed) => self.fail(id, &failed),
                     }
-                    if synced.elapsed() > Duration::from_secs(1) {
-                        // Grouped durability: losing it costs at most a second of work, never a wrong hit.
-                        let _ = state.store.sync();
+                    if synced.elapsed() > GROUP {
+                        let _ = shared.state.store.sync();
                         synced = Instant::now();
                     }
                 }
             }
-        }
-    });
-    if outcome.done > 0 {
-        let _ = state.store.sync();
+        })
     }
-    let _ = state.remembered.save();
-    outcome.interrupted = stop.asked() > 0;
-    outcome
+
+    /// The next member to be done, and its share of the machine; nothing while none can begin.
+    fn next(&mut self, slots: &mut Slots) -> Result<Option<(NodeId, Keyed, Share)>, Failure> {
+        let shared = self.shared;
+        loop {
+            let goes_on = shared.stop.asked() == 0 && (shared.options.keep_going || self.failed.is_empty());
+            if !goes_on || slots.are_full() {
+                return Ok(None);
+            }
+            for place in 0..self.waiting.len() {
+                let demand = shared.demand(self.waiting[place].0);
+                if let Some(share) = slots.take(demand) {
+                    self.passed = if place == 0 { 0 } else { self.passed + 1 };
+                    return Ok(self.waiting.remove(place).map(|(id, keyed)| (id, keyed, share)));
+                }
+                if self.passed >= PATIENCE {
+                    return Ok(None);
+                }
+            }
+            let Some(id) = self.queue.pop() else { return Ok(None) };
+            if !shared.state.is_chosen(id, shared.records)? {
+                shared.records.drop(id);
+                self.queue.finished(id, shared.records)?;
+                continue;
+            }
+            match shared.look_up(id) {
+                Err(failed) => self.fail(id, &failed),
+                Ok(Looked::There(record)) => {
+                    (shared.observe)(Happened::Cached(id, &record));
+                    self.cached += 1;
+                    shared.records.left(id, record);
+                    self.queue.finished(id, shared.records)?;
+                }
+                Ok(Looked::Absent(keyed)) => match slots.take(shared.demand(id)) {
+                    Some(share) => {
+                        self.passed += usize::from(!self.waiting.is_empty());
+                        return Ok(Some((id, *keyed, share)));
+                    }
+                    None => self.waiting.push_back((id, *keyed)),
+                },
+            }
+        }
+    }
+
+    fn fail(&mut self, id: NodeId, failed: &Failed) {
+        let shared = self.shared;
+        let is_told = shared.stop.asked() == 0;
+        if is_told {
+            (shared.observe)(Happened::Failed(id, &failed.failure, failed.log.as_deref()));
+        }
+        self.failed.push(id);
+        for skipped in self.queue.failed(id) {
+            if is_told {
+                (shared.observe)(Happened::Skipped(skipped));
+            }
+        }
+    }
 }
 
 /// A member that could not be done.
@@ -253,33 +331,73 @@ impl From<Failure> for Failed {
     }
 }
 
-fn fail(shared: &Shared<'_>, queue: &mut Queue, outcome: &mut Outcome, id: NodeId, failed: &Failed) {
-    if shared.stop.asked() == 0 {
-        (shared.observe)(Happened::Failed(id, &failed.failure, failed.log.as_deref()));
-    }
-    outcome.failed.push(id);
-    for skipped in queue.failed(id) {
-        if shared.stop.asked() == 0 {
-            (shared.observe)(Happened::Skipped(skipped));
-        }
-    }
-}
-
 enum Looked {
     There(Arc<Record>),
-    Absent(Keyed),
+    Absent(Box<Keyed>),
 }
 
-fn look_up(shared: &Shared<'_>, id: NodeId, records: &Records) -> Result<Looked, Failed> {
-    let keyed = shared.state.key(id, records)?;
-    match shared.state.store.lookup(&keyed.digest) {
-        Err(error) => Err(failure_of(&error).into()),
-        Ok(None) => Ok(Looked::Absent(keyed)),
-        Ok(Some(_)) if shared.options.forced.contains(&id) => Ok(Looked::Absent(keyed)),
-        Ok(Some(record)) => {
-            shared.show(id, &record);
-            Ok(Looked::There(Arc::new(record)))
+impl Shared<'_> {
+    fn look_up(&self, id: NodeId) -> Result<Looked, Failed> {
+        let keyed = self.state.key(id, self.records)?;
+        let found = self.state.store.lookup(&keyed.digest).map_err(|error| failure_of(&error))?;
+        match found.filter(|_| !self.options.forced.contains(&id)) {
+            Some(record) => {
+                self.show(id, &record);
+                Ok(Looked::There(Arc::new(record)))
+            }
+            None if !self.options.only.is_empty() && !self.options.only.contains(&id) => {
+                Err(not_to_be_made(&self.state.graph.node(id).name()).into())
+            }
+            None => {
+                self.fits(id)?;
+                Ok(Looked::Absent(Box::new(keyed)))
+            }
         }
+    }
+
+    /// What a member takes: what its file says; else all cores for tensors and one for the rest, and one CUDA device for
+    /// tensors where there is any. More cores or memory than there are mean all of them.
+    fn demand(&self, id: NodeId) -> Demand {
+        let node = self.state.graph.node(id);
+        let Machine { cores, memory, gpus } = &self.options.machine;
+        let resources = &node.execution.resources;
+        let (all_cores, one_gpu) = match node.settings.program() {
+            Program::Worker => (*cores, gpus.len().min(1)),
+            Program::Engine | Program::Named => (1, 0),
+        };
+        let count =
+            |wanted: Option<u64>, default: usize| wanted.and_then(|n| usize::try_from(n).ok()).unwrap_or(default);
+        Demand {
+            cores: count(resources.cpu, all_cores).clamp(1, *cores),
+            memory: resources.memory.map_or(0, |bytes| bytes.0).min(*memory),
+            gpus: if self.options.device == Device::Cpu { 0 } else { count(resources.gpu, one_gpu) },
+        }
+    }
+
+    /// Whether there are as many CUDA devices as a member asks for.
+    fn fits(&self, id: NodeId) -> Result<(), Failure> {
+        let (wanted, here) = (self.demand(id).gpus, self.options.machine.gpus.len());
+        if wanted <= here {
+            return Ok(());
+        }
+        let name = self.state.graph.node(id).name();
+        let hint = match here {
+            0 => "compute on the processor with `--device cpu`, or run where there is a device (`engine doctor` tells)",
+            _ => "ask for fewer in `resources: {gpu: …}`, or run where there are more",
+        };
+        Err(Failure {
+            message: format!("`{name}` asks for {wanted} CUDA devices; this run has {here}"),
+            place: None,
+            hint: Some(hint.into()),
+        })
+    }
+}
+
+fn not_to_be_made(name: &str) -> Failure {
+    Failure {
+        message: format!("`{name}` is not made, and `--only` lets nothing else be made"),
+        place: None,
+        hint: Some("leave `--only` out, or use `--until`, which also makes what is read".into()),
     }
 }
 
@@ -296,95 +414,17 @@ impl Shared<'_> {
         }
     }
 
-    fn pass_on_stop(&self) {
+    /// Ends the programs that have had their time, and all when the user wants to stop.
+    fn end_what_must_end(&self) {
         let asked = self.stop.asked();
-        if asked == 0 {
-            return;
-        }
-        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        for group in running.values() {
-            if asked == 1 { group.terminate() } else { group.kill() }
-        }
-    }
-}
-
-/// Cores that a member takes: what its file says, else all of them for tensors and one for the rest.
-fn cores_of(graph: &Graph, id: NodeId, all: usize) -> usize {
-    let node = graph.node(id);
-    let default = match node.settings.program() {
-        Program::Worker => all,
-        Program::Engine | Program::Named => 1,
-    };
-    let wanted = node.execution.resources.cpu.and_then(|cores| usize::try_from(cores).ok()).unwrap_or(default);
-    wanted.clamp(1, all.max(1))
-}
-
-/// The members that wait, are ready, or will never be: ready ones with the longest path behind them come first.
-struct Queue {
-    readers: Vec<Vec<usize>>,
-    missing: Vec<usize>,
-    height: Vec<usize>,
-    ready: BinaryHeap<(usize, Reverse<usize>)>,
-    over: Vec<bool>,
-}
-
-impl Queue {
-    fn new(graph: &Graph, wanted: &[NodeId]) -> Self {
-        let needed = graph.with_inputs(wanted.iter().copied());
-        let count = graph.nodes.len();
-        let mut readers = vec![Vec::new(); count];
-        let mut missing = vec![0; count];
-        for (reader, node) in graph.nodes.iter().enumerate().filter(|(place, _)| needed[*place]) {
-            let read: HashSet<usize> = node.inputs.iter().flat_map(|input| &input.members).map(|id| id.0).collect();
-            missing[reader] = read.len();
-            for input in read {
-                readers[input].push(reader);
+        let now = Instant::now();
+        for program in self.running.lock().unwrap_or_else(PoisonError::into_inner).values() {
+            let overdue = program.deadline.and_then(|deadline| now.checked_duration_since(deadline));
+            if asked > 1 || overdue.is_some_and(|overdue| overdue > GRACE) {
+                program.group.kill();
+            } else if asked == 1 || overdue.is_some() {
+                program.group.terminate();
             }
         }
-        let mut height = vec![0; count];
-        for place in (0..count).rev() {
-            height[place] = readers[place].iter().map(|reader: &usize| height[*reader] + 1).max().unwrap_or(0);
-        }
-        let over: Vec<bool> = needed.iter().map(|needed| !needed).collect();
-        let mut queue = Self { readers, missing, height, ready: BinaryHeap::new(), over };
-        for place in 0..count {
-            queue.offer(place);
-        }
-        queue
-    }
-
-    fn offer(&mut self, place: usize) {
-        if self.missing[place] == 0 && !self.over[place] {
-            self.ready.push((self.height[place], Reverse(place)));
-        }
-    }
-
-    fn pop(&mut self) -> Option<NodeId> {
-        let (_, Reverse(place)) = self.ready.pop()?;
-        self.over[place] = true;
-        Some(NodeId(place))
-    }
-
-    fn finished(&mut self, id: NodeId) {
-        for reader in self.readers[id.0].clone() {
-            self.missing[reader] -= 1;
-            self.offer(reader);
-        }
-    }
-
-    /// Members that will never be ready because this one failed.
-    fn failed(&mut self, id: NodeId) -> Vec<NodeId> {
-        let mut open = vec![id.0];
-        let mut lost = Vec::new();
-        while let Some(place) = open.pop() {
-            for reader in self.readers[place].clone() {
-                if !std::mem::replace(&mut self.over[reader], true) {
-                    lost.push(NodeId(reader));
-                    open.push(reader);
-                }
-            }
-        }
-        lost.sort_unstable();
-        lost
     }
 }

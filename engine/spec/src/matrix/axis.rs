@@ -36,6 +36,13 @@ pub struct AxisEntry {
     items: Vec<YamlPath>,
 }
 
+impl AxisEntry {
+    /// A value that was written whole.
+    pub fn new(label: String, value: Value, path: YamlPath) -> Self {
+        Self { label, value, path, items: Vec::new() }
+    }
+}
+
 /// A value that may be given as one whole `${vars.…}`.
 pub(super) fn whole(
     document: &Document,
@@ -78,7 +85,7 @@ pub(super) fn read(
                         "make the axis a map that names its values: `{small: {…}, large: {…}}`",
                     ));
                 };
-                entries.push(AxisEntry { label, value: item, path, items: Vec::new() });
+                entries.push(AxisEntry::new(label, item, path));
             }
             entries
         }
@@ -87,7 +94,7 @@ pub(super) fn read(
             .map(|(label, value)| {
                 let label = label.as_str().unwrap_or_default().to_owned();
                 let path = at.join(&[Segment::Key(label.clone())]);
-                AxisEntry { label, value: value.clone(), path, items: Vec::new() }
+                AxisEntry::new(label, value.clone(), path)
             })
             .collect(),
         other => {

@@ -6,6 +6,7 @@ mod download;
 mod evaluate;
 mod preprocess;
 mod report;
+mod select;
 mod tokenize;
 mod train;
 
@@ -14,6 +15,7 @@ pub use download::{Download, Source, Url};
 pub use evaluate::{Evaluate, EvaluateBatch};
 pub use preprocess::{Empty, Format, HoldOut, Permute, Preprocess, Seeded, Split, SplitNames, Squad, SquadRows, Take};
 pub use report::{MetricRow, Published, Report, Table};
+pub use select::{Best, Mode, Select};
 pub use tokenize::{
     Boundary, BpeTraining, MaxLength, Overflow, OverflowPolicy, SpecialToken, Tokenize, TokenizerSource, Trained,
     Truncate,
@@ -188,6 +190,11 @@ pub trait Kind: serde::Serialize + serde::de::DeserializeOwned + schemars::JsonS
         Vec::new()
     }
 
+    /// Axes of what is gathered that make members of this stage, instead of being gathered.
+    fn per(&self) -> &[String] {
+        &[]
+    }
+
     /// The splits it leaves, as far as the settings tell.
     fn splits(&self) -> Splits<'_> {
         Splits::Unknown
@@ -267,6 +274,11 @@ macro_rules! stages {
                 match self { $(Self::$variant(stage) => stage.axes()),+ }
             }
 
+            /// See [`Kind::per`].
+            pub fn per(&self) -> &[String] {
+                match self { $(Self::$variant(stage) => stage.per()),+ }
+            }
+
             /// See [`Kind::splits`].
             pub fn splits(&self) -> Splits<'_> {
                 match self { $(Self::$variant(stage) => stage.splits()),+ }
@@ -301,6 +313,8 @@ stages! {
     train => Train,
     /// Scores of a model on rows.
     evaluate => Evaluate,
+    /// The best member of a stage.
+    select => Select,
     /// Tables and plots of what other stages left.
     report => Report,
     /// Any program.

@@ -1,17 +1,28 @@
 //! `${scope.name}`: replaces variables by their values, keeps the type where the variable is the whole value, and
 //! remembers where each value was written.
 
+use std::collections::BTreeMap;
+
 use serde_yaml::Value;
 
 use super::path::{Segment, YamlPath};
 use crate::suggest;
 
-/// Names of one scope (`vars`, `matrix`) with their values and where these stand in the document.
+/// Names of one scope (`vars`, `matrix`, a `select` stage) with their values and where these stand in the document.
 pub struct Scope<'a> {
     /// The word before the dot.
     pub name: &'a str,
     /// Names, values, and the values' paths in the document.
     pub entries: Vec<(&'a str, &'a Value, YamlPath)>,
+    /// What stands for a name inside a text, where it is not the value itself: labels.
+    pub labels: BTreeMap<&'a str, &'a str>,
+}
+
+impl<'a> Scope<'a> {
+    /// A scope whose values stand inside texts, too.
+    pub fn new(name: &'a str, entries: Vec<(&'a str, &'a Value, YamlPath)>) -> Self {
+        Self { name, entries, labels: BTreeMap::new() }
+    }
 }
 
 /// A value with every variable replaced.
@@ -178,9 +189,10 @@ impl Work<'_> {
         for piece in pieces {
             match piece {
                 Piece::Text(plain) => joined.push_str(plain),
-                Piece::Variable(inner) => match self.look_up(inner, document)? {
-                    None => joined.push_str(&format!("${{{inner}}}")),
-                    Some((value, written)) => {
+                Piece::Variable(inner) => match (self.label(inner), self.look_up(inner, document)?) {
+                    (Some(label), _) => joined.push_str(label),
+                    (None, None) => joined.push_str(&format!("${{{inner}}}")),
+                    (None, Some((value, written))) => {
                         // Inside a text only the text remains, so where the parts came from is of no use.
                         let kept = self.moved.len();
                         let value = self.nested(inner, document, |work| work.replace(&value, &written, result))?;
@@ -217,6 +229,12 @@ impl Work<'_> {
         let outcome = then(self);
         self.within.pop();
         outcome
+    }
+
+    /// What stands for a variable inside a text, where that is a label.
+    fn label(&self, inner: &str) -> Option<&str> {
+        let (scope, name) = inner.trim().split_once('.')?;
+        self.scopes.iter().find(|known| known.name == scope)?.labels.get(name).copied()
     }
 
     /// The value of a variable and where it was written; nothing for those that are filled in later.
