@@ -18,7 +18,7 @@ export CARGO_TARGET_DIR := $(CURDIR)/target
 # with the same features whatever is asked for.
 BUILD := $(CARGO) build --release --workspace
 
-.PHONY: help run build test faults test-peft golden bench bench-engine docs clean libtorch tools test-tools
+.PHONY: help run build test faults fuzz test-peft golden bench bench-engine docs clean libtorch tools test-tools
 
 help: ## list these commands
 	@awk -F ':[^#]*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -41,6 +41,9 @@ test: test-tools ## run every test and check: format, lints, licences, unit and 
 
 faults: build ## kill and disturb the programs in every way: 300 random kills, before and after each change of a file
 	@FAULTS=full $(CARGO) test --release --workspace --test whole faults:: -- --nocapture
+
+fuzz: ## feed the readers with made-up texts for MINUTES=5 minutes in all
+	@scripts/fuzz.sh "$(or $(MINUTES),5)"
 
 test-peft: build ## compare with PEFT itself, in an environment of its own (.venv-peft, 6 GB)
 	@$(BUILD) --example peft_interop

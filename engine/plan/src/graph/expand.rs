@@ -135,6 +135,9 @@ fn ring_fault(pipeline: &Pipeline, variants: &[Vec<Variant>], ring: &[usize]) ->
     Diagnostic::new(message, "let one of them read something else").at(place)
 }
 
+/// The most members that a pipeline may have.
+const MOST_MEMBERS: usize = 100_000;
+
 struct Growing<'p> {
     pipeline: &'p Pipeline,
     nodes: Vec<Node>,
@@ -227,7 +230,7 @@ impl<'p> Growing<'p> {
         let mut rows = vec![Row { coordinates: own.collect(), bound: Vec::new() }];
         let choosing = self.choosing(variant);
         for (_, candidates) in &choosing {
-            rows = join(rows, candidates);
+            rows = self.joined(stage, rows, candidates)?;
         }
         let inputs = variant.stage.inputs();
         let per = variant.stage.per();
@@ -254,7 +257,7 @@ impl<'p> Growing<'p> {
             if input.gathers {
                 continue;
             }
-            rows = join(rows, &candidates);
+            rows = self.joined(stage, rows, &candidates)?;
             if let Some((axis, first, second)) = rows.iter().find_map(|row| clash(&row.coordinates)) {
                 return Err(Diagnostic::new(
                     format!("two different axes are named `{axis}`: one of `{first}`, one of `{second}`"),
@@ -275,7 +278,7 @@ impl<'p> Growing<'p> {
         self.check_axes(stage, variant, gathered.values().flatten())?;
         if !per.is_empty() {
             let all: Vec<NodeId> = gathered.values().flatten().copied().collect();
-            rows = join(rows, &self.labels_on(&all, per));
+            rows = self.joined(stage, rows, &self.labels_on(&all, per))?;
         }
         let settings = Arc::new(variant.stage.clone());
         Ok(rows
@@ -334,6 +337,17 @@ impl<'p> Growing<'p> {
             }
         }
         found
+    }
+
+    /// Rows with one more input, unless the pipeline would have too many members.
+    fn joined(&self, stage: &StageText, rows: Vec<Row>, candidates: &[Candidate]) -> Result<Vec<Row>, Diagnostic> {
+        let joined = join(rows, candidates, MOST_MEMBERS);
+        if self.nodes.len() + joined.len() <= MOST_MEMBERS {
+            return Ok(joined);
+        }
+        let message = format!("with `{}`, the pipeline has more than {MOST_MEMBERS} members", stage.name);
+        let hint = "the axes of what a stage reads are crossed: fix some of them with a selector, `stage[axis=label]`";
+        Err(Diagnostic::new(message, hint).at(self.pipeline.place(&stage.name, None, "kind", Side::Value)))
     }
 
     fn selected(&self, reference: &Reference) -> Result<Vec<NodeId>, Diagnostic> {

@@ -142,6 +142,14 @@ impl LockFile {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
             Err(error) => return Err(at("read", path)(error).into()),
         };
+        Self::parse(path, bytes)
+    }
+
+    /// The lock file in these bytes; its path is for messages.
+    ///
+    /// # Errors
+    /// When it is damaged, half-merged, or of a later format.
+    pub fn parse(path: &Path, bytes: Vec<u8>) -> Result<Self, LockError> {
         let damaged = |why: String| LockError::Damaged { path: path.to_owned(), why };
         let text = String::from_utf8(bytes).map_err(|_| damaged("it is not UTF-8 text".to_owned()))?;
         if let Some(line) = text.lines().position(is_merge_mark) {
@@ -158,14 +166,22 @@ impl LockFile {
         Ok(read)
     }
 
+    /// The lock file as it is written; its path is for messages.
+    ///
+    /// # Errors
+    /// When something in it has no YAML form.
+    pub fn text(&self, path: &Path) -> Result<String, LockError> {
+        let body = serde_yaml::to_string(self)
+            .map_err(|error| LockError::Damaged { path: path.to_owned(), why: error.to_string() })?;
+        Ok([HEAD, &body, END].concat())
+    }
+
     /// Writes the lock file, whole or not at all, unless it already says the same. Returns whether it was written.
     ///
     /// # Errors
     /// When it cannot be written.
     pub fn write(&self, path: &Path) -> Result<bool, LockError> {
-        let body = serde_yaml::to_string(self)
-            .map_err(|error| LockError::Damaged { path: path.to_owned(), why: error.to_string() })?;
-        let text = [HEAD, &body, END].concat();
+        let text = self.text(path)?;
         if fs::read(path).is_ok_and(|found| found == text.as_bytes()) {
             return Ok(false);
         }

@@ -4,6 +4,7 @@
 mod command;
 mod download;
 mod evaluate;
+mod merge;
 mod preprocess;
 mod report;
 mod select;
@@ -13,6 +14,7 @@ mod train;
 pub use command::{Command, CommandInput, ProjectFile, placeholders};
 pub use download::{Download, Source, Url};
 pub use evaluate::{Evaluate, EvaluateBatch};
+pub use merge::Merge;
 pub use preprocess::{Empty, Format, HoldOut, Permute, Preprocess, Seeded, Split, SplitNames, Squad, SquadRows, Take};
 pub use report::{MetricRow, Published, Report, Table};
 pub use select::{Best, Mode, Select};
@@ -323,6 +325,8 @@ stages! {
     train => Train,
     /// Scores of a model on rows.
     evaluate => Evaluate,
+    /// A plain model from an adapter and its model.
+    merge => Merge,
     /// The best member of a stage.
     select => Select,
     /// Tables and plots of what other stages left.

@@ -46,6 +46,11 @@ impl Document {
     /// # Errors
     /// Text that is no YAML, or YAML that people trip over: duplicate keys, merge keys, tags, keys that are no words.
     pub fn read(source: Arc<Source>) -> Result<Self, Diagnostic> {
+        if let Some(at) = too_deep(&source.text) {
+            let message = format!("brackets are open {DEEPEST} deep");
+            let place = Some(source.span(at, at + 1));
+            return Err(Diagnostic::new(message, "quote it, if it is a text").at(place));
+        }
         let value: Value = serde_yaml::from_str(&source.text).map_err(|error| syntax(&source, &error))?;
         let value = tidy(value, &YamlPath::root())
             .map_err(|(path, side, message, hint)| Diagnostic::new(message, hint).at(source.locate(&path, side)))?;
@@ -78,6 +83,23 @@ impl Document {
     ) -> Diagnostic {
         Diagnostic::new(message, hint).at(self.place(path, side))
     }
+}
+
+/// More brackets than this are not open at once in anything that a person writes. The YAML reader refuses far fewer, but
+/// takes time that grows with their square to find out.
+const DEEPEST: usize = 1000;
+
+/// Where the bracket stands that is one too many, whatever is quoted.
+fn too_deep(text: &str) -> Option<usize> {
+    let mut open = 0_usize;
+    text.bytes().position(|byte| {
+        match byte {
+            b'[' | b'{' => open += 1,
+            b']' | b'}' => open = open.saturating_sub(1),
+            _ => {}
+        }
+        open > DEEPEST
+    })
 }
 
 /// The value at a path below `value`.
