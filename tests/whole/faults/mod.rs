@@ -7,6 +7,7 @@
 mod errors;
 mod kills;
 mod machines;
+mod many;
 mod points;
 mod shim;
 
