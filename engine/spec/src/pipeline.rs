@@ -13,7 +13,9 @@ use crate::{
     names,
     stage::Stage,
     suggest,
-    text::{Document, Misfit, Scope, Side, Source, Substituted, YamlPath, decode, get, kind_of, substitute, uses},
+    text::{
+        Document, Misfit, Scope, Segment, Side, Source, Substituted, YamlPath, decode, get, kind_of, substitute, uses,
+    },
     yields::{Choice, Yield, Yields},
 };
 
@@ -169,8 +171,7 @@ impl Pipeline {
         if self.selects.is_empty() {
             return BTreeSet::new();
         }
-        let variables = uses(&stage.settings).into_iter().chain(stage.matrix.with_variables(|_| true));
-        let mut used = variables_used(&self.document, variables, &stage.matrix);
+        let mut used = variables_used(&self.document, &stage.settings, &stage.matrix, |_| true);
         used.retain(|(scope, _)| self.selects.contains(scope));
         used
     }
@@ -227,7 +228,7 @@ impl Pipeline {
                     continue;
                 }
             };
-            if let Err(unset) = stage.matrix.apply_with(&combination, &mut substituted, &scopes) {
+            if let Err(unset) = stage.matrix.apply_with(combination, &mut substituted, &scopes) {
                 faults.extend(unset.into_iter().map(|f| self.document.fault(&f.written, f.side, f.message, f.hint)));
                 continue;
             }
@@ -384,14 +385,19 @@ fn name_of(document: &Document) -> Result<String, Diagnostic> {
     }
 }
 
-/// The `${scope.name}` that settings with these variables use, be it through variables or through the values of axes.
+/// The `${scope.name}` that settings use, be it in what `with` sets, through variables or through the values of axes;
+/// among the settings that `counts` says count.
 fn variables_used(
     document: &Document,
-    variables: impl Iterator<Item = (String, String)>,
+    settings: &Value,
     matrix: &Matrix,
+    counts: impl Fn(&YamlPath) -> bool,
 ) -> BTreeSet<(String, String)> {
     let mut seen = BTreeSet::new();
-    let mut open: Vec<(String, String)> = variables.collect();
+    let mut open = matrix.with_variables(&counts);
+    let settings = settings.as_mapping().into_iter().flatten();
+    let counted = settings.filter(|(key, _)| key.as_str().is_some_and(|key| counts(&YamlPath::keys([key]))));
+    open.extend(counted.flat_map(|(_, value)| uses(value)));
     while let Some((scope, name)) = open.pop() {
         if !seen.insert((scope.clone(), name.clone())) {
             continue;
@@ -464,14 +470,13 @@ impl StageText {
         });
         let mut settings = map.clone();
         settings.retain(|key, _| !key.as_str().is_some_and(|key| ["kind", "matrix"].contains(&key)));
+        let settings = Value::Mapping(settings);
         // An axis that only decides how a stage runs would have members that make the same.
-        let mut made = settings.clone();
-        made.retain(|key, _| !key.as_str().is_some_and(|key| Execution::KEYS.contains(&key)));
-        let (settings, made) = (Value::Mapping(settings), Value::Mapping(made));
-        let counts = |path: &YamlPath| !Execution::KEYS.contains(&YamlPath(path.0[..1].to_vec()).to_string().as_str());
-        let used = variables_used(document, uses(&made).into_iter().chain(matrix.with_variables(counts)), &matrix);
+        let decides_result = |path: &YamlPath| !matches!(path.0.first(), Some(Segment::Key(key)) if Execution::KEYS.contains(&key.as_str()));
+        let used = variables_used(document, &settings, &matrix, decides_result);
         for axis in &matrix.axes {
-            if !used.contains(&("matrix".to_owned(), axis.name.clone())) && !matrix.with_uses(&axis.name, counts) {
+            let is_used = used.contains(&("matrix".to_owned(), axis.name.clone()));
+            if !is_used && !matrix.with_uses(&axis.name, decides_result) {
                 let at = base.key("matrix").key(&axis.name);
                 let message =
                     format!("the axis `{}` is used nowhere in `{name}`: all its members would be the same", axis.name);
