@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# fuzz.sh MINUTES [TARGET…]: feeds each reader with texts made up for it, for so many minutes in all. What it finds is in
-# fuzz/artifacts/; the corpus in fuzz/corpus/ is made small again at the end.
+# fuzz.sh MINUTES [TARGET…]: feeds each reader with texts made up for it, for so many minutes in all. A text that ends a
+# reader is put into fuzz/artifacts/; the corpus, in fuzz/corpus/, is made small again at the end.
 #
 # cargo-fuzz is the one on PATH, else one that is built into `.tools/`. The fuzzer's instruments are called unstable by the
 # compiler; RUSTC_BOOTSTRAP lets a stable one have them.
@@ -23,15 +23,23 @@ fi
 export RUSTC_BOOTSTRAP=1
 export CARGO_TARGET_DIR="$ROOT/target/fuzz"
 seconds=$((minutes * 60 / ${#TARGETS[@]}))
-options=(-max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -max_len=8192 -print_final_stats=1 -verbosity=0)
+found="$CARGO_TARGET_DIR/corpus"
 for target in "${TARGETS[@]}"; do
-    seeds=()
+    kept="fuzz/corpus/$target"
+    new="$CARGO_TARGET_DIR/smallest/$target"
+    seeds=("$kept")
+    options=(-timeout=10 -rss_limit_mb=2048 -max_len=8192 -verbosity=0)
     if [ "$target" = pipeline ]; then
-        seeds=(tests/pipelines/valid tests/pipelines/invalid pipelines)
+        seeds+=(tests/pipelines/valid tests/pipelines/invalid pipelines)
         options+=(-dict=fuzz/pipeline.dict)
     fi
-    mkdir -p "fuzz/corpus/$target"
+    rm -rf "$new"
+    mkdir -p "$kept" "$found/$target" "$new"
     printf '== %s: %s s\n' "$target" "$seconds"
-    cargo fuzz run --sanitizer none "$target" "fuzz/corpus/$target" "${seeds[@]}" -- "${options[@]}"
-    cargo fuzz cmin --sanitizer none "$target" "fuzz/corpus/$target" >/dev/null 2>&1
+    cargo fuzz run --sanitizer none "$target" "$found/$target" "${seeds[@]}" -- "${options[@]}" \
+        -max_total_time="$seconds" -print_final_stats=1
+    # The fewest texts that reach as much.
+    cargo fuzz run --sanitizer none "$target" "$new" "$kept" "$found/$target" -- -merge=1 -use_counters=0 -verbosity=0
+    rm -rf "$kept"
+    mv "$new" "$kept"
 done

@@ -1,8 +1,17 @@
 //! Machines that are strange: no hard links, a clock that jumps, no right to write.
 
+use std::{
+    fs::{self, Permissions},
+    os::unix::{fs::PermissionsExt, process::CommandExt},
+    path::Path,
+    process::Command,
+};
+
+use rustix::process::geteuid;
+
 use super::{RUNS, points::STAGES, shim};
 use crate::{
-    project::{Project, Ran},
+    project::{FILE, Project, Ran, Said, engine},
     tiny,
 };
 
@@ -72,4 +81,123 @@ fn whatever_the_clock_says_a_changed_file_is_seen() {
         assert_eq!(project.text("outputs/p/raw/train.jsonl"), row);
     }
     assert_eq!(project.lines(&format!("{RUNS}/joined")), 1);
+}
+
+/// One stage that copies a file, the same as `number`: each number has a key of its own.
+fn copied(number: usize) -> String {
+    format!(
+        "stages:\n  copied:\n    kind: command\n    run: [sh, -c, 'cat \"$1\" > \"$2\"; echo {number} >> \"$2\"', sh, '${{in.text}}', \
+         '${{out.text}}']\n    in: {{text: {{path: words.txt}}}}\n    out: {{text: text}}\n"
+    )
+}
+
+/// A user who is not root, and whose project it is.
+struct Somebody<'p>(&'p Project);
+
+impl<'p> Somebody<'p> {
+    const ID: u32 = 65534;
+
+    fn new(project: &'p Project) -> Self {
+        fs::create_dir(project.path("bin")).unwrap();
+        fs::copy(engine(), project.path("bin/engine")).unwrap();
+        let somebody = Self(project);
+        somebody.own();
+        somebody
+    }
+
+    /// Gives the whole project to this user, where the tests run as root.
+    fn own(&self) {
+        if geteuid().is_root() {
+            each(&self.0.path(""), &|path| std::os::unix::fs::lchown(path, Some(Self::ID), Some(Self::ID)).unwrap());
+        }
+    }
+
+    fn says(&self, words: &[&str]) -> Said {
+        let mut command = Command::new(self.0.path("bin/engine"));
+        command.args(words).current_dir(self.0.path(""));
+        if geteuid().is_root() {
+            command.uid(Self::ID).gid(Self::ID);
+        }
+        Said::from(command.output().unwrap())
+    }
+
+    fn runs(&self) -> Ran {
+        Ran::from(self.says(&["run", FILE, "--json"]))
+    }
+}
+
+/// Does something to a path and all below it.
+fn each(path: &Path, act: &dyn Fn(&Path)) {
+    if !path.is_symlink() && path.is_dir() {
+        fs::read_dir(path).unwrap().for_each(|item| each(&item.unwrap().path(), act));
+    }
+    act(path);
+}
+
+/// Forbids, or permits again, to change what is in a folder.
+fn permit(folder: &Path, mode: u32) {
+    let set = |path: &Path| {
+        if !path.is_symlink() && path.is_dir() {
+            fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+        }
+    };
+    each(folder, &set);
+}
+
+#[test]
+fn a_user_who_may_not_write() {
+    let project = Project::new(&copied(0));
+    project.file("words.txt", "word\n");
+    let somebody = Somebody::new(&project);
+    somebody.runs().exit(0).did(&["copied"]);
+    let folders = ["work", "blobs", "trees", "records", "observed"].map(|name| format!("outputs/.store/v1/{name}"));
+    for (number, folder) in (1..).zip(&folders) {
+        permit(&project.path(folder), 0o555);
+        somebody.runs().exit(0).did(&[]);
+        project.pipeline(&copied(number));
+        somebody.own();
+        somebody.runs().failed(&["copied"]).fails_with(&[folder, "ermission denied", "make it yours"]);
+        somebody.says(&["plan", FILE]).exit(0).says(&["1 to run"]);
+        permit(&project.path(folder), 0o755);
+        somebody.runs().exit(0).did(&["copied"]);
+        assert_eq!(project.text("outputs/p/copied/text"), format!("word\n{number}\n"));
+    }
+}
+
+#[test]
+fn a_user_who_may_not_leave_links_or_a_lock() {
+    let project = Project::new(&copied(0));
+    project.file("words.txt", "word\n");
+    let somebody = Somebody::new(&project);
+    somebody.runs().exit(0);
+    project.pipeline(&copied(1));
+    permit(&project.path("outputs/p"), 0o555);
+    let ran = somebody.runs();
+    ran.exit(0).did(&["copied"]);
+    ran.said.says(&["cannot link", "ermission denied", "its files are in"]);
+    permit(&project.path("outputs/p"), 0o755);
+    somebody.runs().exit(0).did(&[]);
+    assert_eq!(project.text("outputs/p/copied/text"), "word\n1\n");
+
+    project.pipeline(&copied(2));
+    permit(&project.path("pipelines"), 0o555);
+    let ran = somebody.runs();
+    ran.exit(1).did(&["copied"]);
+    ran.said.warns(&["pipelines/p.lock.yaml", "ermission denied", "make it yours"]);
+    permit(&project.path("pipelines"), 0o755);
+    somebody.runs().exit(0).did(&[]);
+    assert!(project.text("pipelines/p.lock.yaml").contains("copied"));
+}
+
+#[test]
+fn a_user_who_may_not_read() {
+    let project = Project::new(&copied(0));
+    project.file("words.txt", "word\n");
+    let somebody = Somebody::new(&project);
+    let words = project.path("words.txt");
+    fs::set_permissions(&words, Permissions::from_mode(0)).unwrap();
+    let ran = somebody.runs();
+    ran.failed(&["copied"]).fails_with(&["words.txt", "ermission denied"]);
+    fs::set_permissions(&words, Permissions::from_mode(0o644)).unwrap();
+    somebody.runs().exit(0).did(&["copied"]);
 }

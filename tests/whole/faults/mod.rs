@@ -5,8 +5,10 @@
 //! `FAULTS_SEED=N` draws the same sample again.
 
 mod errors;
+mod gc;
 mod kills;
 mod machines;
+mod many;
 mod points;
 mod shim;
 
@@ -118,10 +120,17 @@ impl Project {
         assert_eq!(self.text(LOCK), whole.lock, "after {fault}");
         until("the last program to end", || !is_used(&self.path("outputs")));
         assert_eq!(self.names("pipelines"), ["p.lock.yaml", "p.yaml"], "after {fault}");
+        let doctor = self.is_undamaged(fault);
+        doctor.says(&[&format!("{} results", whole.members.len())]);
+    }
+
+    /// `engine doctor` finds no damage; what it said.
+    fn is_undamaged(&self, fault: &str) -> Said {
         let doctor =
             Said::from(Command::new(&*ENGINE_ALONE).arg("doctor").current_dir(self.path("")).output().unwrap());
-        doctor.says(&[&format!("{} results", whole.members.len()), " 0 damaged"]);
+        doctor.says(&[" 0 damaged"]);
         assert!(!doctor.out.contains("is damaged"), "after {fault}: {}", doctor.out);
+        doctor
     }
 
     /// The names of what lies in a folder, sorted.

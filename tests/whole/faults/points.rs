@@ -118,7 +118,7 @@ fn kill_at_each(project: &Project, watched: Watched, needed: &[&str], most: usiz
         shim::disturb(&mut command, call.number, *fate);
         let output = command.output().unwrap();
         killed += usize::from(match watched {
-            Watched::Engine => output.status.signal() == Some(9),
+            Watched::Engine | Watched::Gc => output.status.signal() == Some(9),
             Watched::Job | Watched::Worker => output.status.code() == Some(1),
         });
         project.recovers(&whole, &format!("{fate:?} {} {} {}", call.number, call.name, call.path));

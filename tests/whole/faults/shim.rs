@@ -30,6 +30,8 @@ pub enum Watched {
     Engine,
     /// An engine that does a stage.
     Job,
+    /// The engine that takes out of the store what nobody needs.
+    Gc,
     /// The worker.
     Worker,
 }
@@ -61,6 +63,7 @@ pub fn watch(command: &mut Command, watched: Watched, below: &Path) {
     let (program, word) = match watched {
         Watched::Engine => ("/engine", Some("run")),
         Watched::Job => ("/engine", Some("job")),
+        Watched::Gc => ("/engine", Some("gc")),
         Watched::Worker => ("/engine-worker", None),
     };
     command.env("LD_PRELOAD", &*LIBRARY).env("FAULT_PROGRAM", program).env("FAULT_BELOW", below);
