@@ -18,10 +18,10 @@ export CARGO_TARGET_DIR := $(CURDIR)/target
 # with the same features whatever is asked for.
 BUILD := $(CARGO) build --release --workspace
 
-.PHONY: help run build test test-peft golden bench docs clean libtorch tools test-tools
+.PHONY: help run build test faults fuzz test-peft golden bench bench-engine docs clean libtorch tools test-tools
 
 help: ## list these commands
-	@awk -F ':[^#]*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':[^#]*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
 
 run: build ## install, build and run pipelines/quickstart.yaml: a LoRA / DoRA comparison
 	@$(ENGINE) run pipelines/quickstart.yaml
@@ -39,6 +39,12 @@ test: test-tools ## run every test and check: format, lints, licences, unit and 
 	@$(STEP) build $(BUILD)
 	@$(STEP) tests $(CARGO) test --release --workspace
 
+faults: build ## kill and disturb the programs in every way: 300 random kills, before and after each change of a file
+	@FAULTS=full $(CARGO) test --release --workspace --test whole faults:: -- --nocapture
+
+fuzz: ## feed the readers with made-up texts for MINUTES=5 minutes in all
+	@scripts/fuzz.sh "$(or $(MINUTES),5)"
+
 test-peft: build ## compare with PEFT itself, in an environment of its own (.venv-peft, 6 GB)
 	@$(BUILD) --example peft_interop
 	@OMP_NUM_THREADS=1 "$$(scripts/peft-venv.sh)" tests/peft/interop.py target/release/examples/peft_interop
@@ -51,6 +57,9 @@ golden: ## write the golden values again, with PEFT's environment
 
 bench: build ## measure the quickstart, a run that changes nothing, and the start of the programs
 	@python3 scripts/bench.py
+
+bench-engine: build ## measure the engine against ninja and DVC, in an environment of its own (.venv-bench)
+	@python3 scripts/bench_engine.py
 
 docs: build ## write docs/pipeline.md, the reference of the pipeline file
 	@$(ENGINE) schema --docs > docs/pipeline.md.new

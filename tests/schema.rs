@@ -47,6 +47,7 @@ const BEYOND_A_SCHEMA: &[(&str, &[&str])] = &[
             "exclude_everything",
             "exclude_unknown_axis",
             "exclude_unknown_label",
+            "merge_of_rows",
             "part_unknown",
             "reference_of_wrong_kind",
             "reference_ring",

@@ -3,7 +3,7 @@
 use crate::project::{FILE, Project};
 
 /// Three commands one after the other; each counts its runs.
-const CHAIN: &str = r#"
+pub const CHAIN: &str = r#"
 # three steps
 stages:
   lower:
@@ -23,7 +23,8 @@ stages:
     out: {text: text}
 "#;
 
-fn chain() -> Project {
+/// The three, done.
+pub fn chain() -> Project {
     let project = Project::new(CHAIN);
     project.file("words.txt", "Pear\nApple\n");
     project.run(&[]).exit(0).did(&["joined", "lower", "sorted"]);
@@ -31,7 +32,8 @@ fn chain() -> Project {
 }
 
 impl Project {
-    fn runs(&self) -> [usize; 3] {
+    /// How often each of the three was run.
+    pub fn runs(&self) -> [usize; 3] {
         ["lower.runs", "sorted.runs", "joined.runs"].map(|name| self.lines(name))
     }
 }
@@ -60,12 +62,46 @@ fn what_does_not_decide_the_result_runs_nothing() {
     project.run(&[]).exit(0).did(&[]);
     // Another stage's name, and how much of the machine it takes.
     let renamed = CHAIN.replace("lower", "small").replace("small.runs", "lower.runs");
-    project.pipeline(&renamed.replace("  sorted:\n", "  sorted:\n    resources: {cpu: 2}\n"));
+    let execution = "    resources: {cpu: 2, memory: 64MiB}\n    timeout: 1h\n    retry: 1\n";
+    project.pipeline(&renamed.replace("  sorted:\n", &format!("  sorted:\n{execution}")));
+    project.run(&[]).exit(0).did(&[]);
+    // The file that it stands in.
+    let (first, last) = stages.split_at(stages.find("  sorted:").unwrap());
+    let first = first.replace("DIR", &project.path("").display().to_string());
+    project.file("common/lower.yaml", &format!("stages:\n{first}"));
+    project.pipeline(&format!("include: ../common/lower.yaml\nstages:\n{last}"));
     project.run(&[]).exit(0).did(&[]);
     assert_eq!(project.runs(), [1, 1, 1]);
     // A file that is touched, and one that nobody reads.
     project.file("words.txt", "Pear\nApple\n").file("other.txt", "new");
     project.run(&[]).exit(0).did(&[]);
+}
+
+#[test]
+fn what_with_sets_runs_the_members_it_is_for() {
+    let stage = r#"stages:
+  made:
+    kind: command
+    matrix:
+      size: [1, 2, 3]
+      step: [1, 2]
+      exclude: [{size: 3}]
+WITH
+    run: [sh, -c, 'seq "$1" "$2" 9 > "$3"', sh, "${matrix.size}", "${matrix.step}", "${out.text}"]
+    out: {text: text}
+"#;
+    let with = |entries: &str| stage.replace("WITH", &format!("      with: [{entries}]"));
+    let project = Project::new(&with("{size: 1, set: {retry: 1}}"));
+    let all = ["made[size=1,step=1]", "made[size=1,step=2]", "made[size=2,step=1]", "made[size=2,step=2]"];
+    project.run(&[]).exit(0).did(&all);
+    // How a member runs is no part of its key.
+    project.pipeline(&with("{size: 2, set: {timeout: 1h, resources: {cpu: 1}}}"));
+    project.run(&[]).exit(0).did(&[]);
+    project.pipeline(&with("{size: 1, set: {env: {LANG: C}}}, {size: 1, step: 2, set: {env.LANG: C.UTF-8}}"));
+    project.run(&[]).exit(0).did(&all[..2]);
+    project.pipeline(&with("{size: 1, set: {env: {LANG: C}}}"));
+    project.run(&[]).exit(0).did(&all[1..2]);
+    project.run(&["--set", "stages.made.matrix.with=[]"]).exit(0).did(&[]);
 }
 
 #[test]
@@ -83,18 +119,6 @@ fn a_changed_argument_runs_its_stage_and_what_follows() {
 }
 
 #[test]
-fn exchanged_arguments_run_again() {
-    let project = chain();
-    project.pipeline(&CHAIN.replace("\"${in.a}\", \"${in.b}\"", "\"${in.b}\", \"${in.a}\""));
-    project.run(&[]).exit(0).did(&["joined"]);
-    assert_eq!(project.text("outputs/p/joined/text"), "pear\napple\napple\npear\n");
-    // The same by exchanging what the names stand for.
-    project.pipeline(&CHAIN.replace("{a: sorted/text, b: lower/text}", "{a: lower/text, b: lower/text}"));
-    project.run(&[]).exit(0).did(&["joined"]);
-    assert_eq!(project.text("outputs/p/joined/text"), "pear\napple\npear\napple\n");
-}
-
-#[test]
 fn a_changed_file_runs_what_reads_it() {
     let project = chain();
     project.file("words.txt", "Pear\nPlum\n");
@@ -103,17 +127,6 @@ fn a_changed_file_runs_what_reads_it() {
     // Of the same length, in the same second.
     project.file("words.txt", "Pear\nPlug\n");
     project.run(&[]).exit(0).did(&["joined", "lower", "sorted"]);
-}
-
-#[test]
-fn the_same_bytes_made_anew_stop_there() {
-    let project = chain();
-    project.file("words.txt", "pear\napple\n");
-    project.run(&[]).exit(0).did(&["lower"]);
-    // Sorting makes the order vanish; joining sees it again.
-    project.file("words.txt", "apple\npear\n");
-    project.run(&[]).exit(0).did(&["joined", "lower", "sorted"]);
-    assert_eq!(project.runs(), [3, 2, 2]);
 }
 
 #[test]
@@ -174,33 +187,4 @@ fn members_of_a_matrix_are_each_their_own() {
     project.run(&[]).exit(0).did(&[]);
     assert!(!project.path("outputs/p/word/x=one").exists());
     project.run(&["--force", "word[x=two]"]).exit(0).did(&["word[x=two]"]);
-}
-
-#[test]
-fn a_result_that_is_edited_is_found_and_made_anew() {
-    let project = chain();
-    let path = std::fs::canonicalize(project.path("outputs/p/lower/text")).unwrap();
-    // Results are read-only; an editor may force its way.
-    let mut permissions = std::fs::metadata(&path).unwrap().permissions();
-    #[allow(clippy::permissions_set_readonly_false)]
-    permissions.set_readonly(false);
-    std::fs::set_permissions(&path, permissions).unwrap();
-    std::fs::write(&path, "edited by hand\n").unwrap();
-    project.run(&[]).exit(0).did(&["lower"]);
-    assert_eq!(project.text("outputs/p/lower/text"), "pear\napple\n");
-    assert_eq!(project.runs(), [2, 1, 1]);
-}
-
-#[test]
-fn a_lock_that_cannot_be_read_is_said_and_written_anew() {
-    let project = chain();
-    let lock = project.text("pipelines/p.lock.yaml");
-    let merged = format!("<<<<<<< HEAD\n{lock}=======\n{lock}>>>>>>> theirs\n");
-    for damaged in [&lock[..lock.len() / 2 - 3], &merged] {
-        project.file("pipelines/p.lock.yaml", damaged);
-        let ran = project.run(&[]);
-        ran.exit(0).did(&[]);
-        ran.said.warns(&["pipelines/p.lock.yaml", "it is written anew"]);
-        assert_eq!(project.text("pipelines/p.lock.yaml"), lock);
-    }
 }

@@ -5,7 +5,7 @@ use std::fs;
 use crate::project::{FILE, Project, is_used, until};
 
 /// A short stage, then one that writes its result in two parts and tells when it has begun.
-const SLOW: &str = r#"
+pub const SLOW: &str = r#"
 stages:
   quick:
     kind: command
@@ -17,19 +17,6 @@ stages:
     in: {text: quick/text}
     out: {text: text}
 "#;
-
-#[test]
-fn two_runs_at_once_share_the_work() {
-    let project = Project::new(SLOW);
-    let one = project.start(&[]);
-    project.wait_for("begun");
-    let two = project.start(&[]).wait();
-    two.exit(0);
-    one.wait().exit(0).did(&["quick", "slow"]);
-    assert_eq!(two.members("waiting"), ["slow"]);
-    assert_eq!((project.lines("quick.runs"), project.lines("slow.runs")), (1, 1));
-    assert_eq!(project.text("outputs/p/slow/text"), "part\nfull\n");
-}
 
 #[test]
 fn two_runs_from_the_start_do_each_member_once() {
@@ -51,22 +38,6 @@ stages:
     let mut done: Vec<&str> = done.lines().collect();
     done.sort_unstable();
     assert_eq!(done, ["a", "b", "c", "d", "e", "f"]);
-}
-
-#[test]
-fn a_killed_engine_leaves_no_orphan_and_no_half_result() {
-    let project = Project::new(SLOW);
-    let run = project.start(&[]);
-    project.wait_for("begun");
-    run.signal("KILL");
-    run.gone();
-    assert!(is_used(&project.path("outputs")), "the stage's program goes on for a while");
-    fs::remove_file(project.path("begun")).unwrap();
-    project.run(&[]).exit(0).did(&["slow"]);
-    assert_eq!(project.text("outputs/p/slow/text"), "part\nfull\n");
-    assert_eq!((project.lines("quick.runs"), project.lines("slow.runs")), (1, 2));
-    assert!(!is_used(&project.path("outputs")));
-    project.run(&[]).exit(0).did(&[]);
 }
 
 #[test]

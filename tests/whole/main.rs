@@ -4,12 +4,21 @@
 
 mod arguments;
 mod cache;
+mod clones;
 mod commands;
 mod data;
+mod diff;
 mod disks;
 mod execution;
+mod failures;
+mod faults;
+mod gc;
+mod history;
+mod hostile;
 mod interrupts;
+mod merging;
 mod mistakes;
+mod pins;
 mod project;
 mod selection;
 mod tiny;

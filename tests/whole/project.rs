@@ -84,7 +84,8 @@ impl Project {
         Started(Some(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()))
     }
 
-    fn run_command(&self, words: &[&str]) -> Command {
+    /// `engine run`, to be started.
+    pub fn run_command(&self, words: &[&str]) -> Command {
         self.command(&[&["run", FILE, "--json"], words].concat())
     }
 
@@ -270,8 +271,13 @@ pub struct Started(Option<Child>);
 impl Started {
     /// Sends a signal: `KILL`, `INT`.
     pub fn signal(&self, name: &str) {
-        let id = self.0.as_ref().unwrap().id().to_string();
+        let id = self.id().to_string();
         assert!(Command::new("kill").args([&format!("-{name}"), &id]).status().unwrap().success());
+    }
+
+    /// The number of its process.
+    pub fn id(&self) -> u32 {
+        self.0.as_ref().unwrap().id()
     }
 
     /// What it told, when it is over.

@@ -1,9 +1,11 @@
 //! The `engine` program: reads the command line and hands over to a command. Never loads libtorch.
 
 mod commands;
+mod lock;
 mod progress;
 mod project;
 mod render;
+mod revision;
 mod session;
 
 use clap::{Parser, Subcommand};
@@ -25,6 +27,9 @@ enum Command {
     Show(commands::show::Show),
     Graph(commands::graph::GraphCommand),
     Preview(commands::preview::Preview),
+    Diff(commands::diff::Diff),
+    History(commands::history::History),
+    Gc(commands::gc::Gc),
     Doctor(commands::doctor::Doctor),
     Schema(commands::schema::Schema),
     Completions(commands::completions::Completions),
@@ -54,6 +59,9 @@ fn main() -> std::process::ExitCode {
         Command::Show(show) => commands::show::run(&show),
         Command::Graph(graph) => commands::graph::run(&graph),
         Command::Preview(preview) => commands::preview::run(&preview),
+        Command::Diff(diff) => commands::diff::run(&diff),
+        Command::History(history) => commands::history::run(&history),
+        Command::Gc(gc) => commands::gc::run(&gc),
         Command::Doctor(doctor) => commands::doctor::run(&doctor),
         Command::Schema(schema) => commands::schema::run(&schema),
         Command::Completions(completions) => commands::completions::run(&completions),

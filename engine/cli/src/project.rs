@@ -27,12 +27,14 @@ pub struct PipelineArgs {
 pub struct Project {
     /// The folder that paths of the file are relative to.
     pub root: PathBuf,
-    /// The file as written, overrides done.
-    pub pipeline: Pipeline,
+    /// The names of the file's profiles.
+    pub profiles: Vec<String>,
     /// Its members and edges.
     pub graph: Graph,
     /// The name that results and lock are kept under: the pipeline's, with the profile or variant.
     pub variant: String,
+    /// The folder of the pipeline file, where its locks are.
+    pub folder: PathBuf,
     /// Where the lock is; nothing where this run is to leave none.
     pub lock: Option<PathBuf>,
 }
@@ -44,15 +46,11 @@ impl Project {
     /// Every mistake found.
     pub fn open(args: &PipelineArgs) -> Result<Self, Vec<Diagnostic>> {
         let shown = args.file.display().to_string();
-        let bytes = std::fs::read(&args.file).map_err(|error| {
-            vec![Diagnostic::new(format!("cannot read {shown}: {error}"), unreadable_hint(&args.file))]
-        })?;
-        let text = text_of(&shown, bytes).map_err(|fault| vec![Diagnostic::new(fault.message, fault.hint)])?;
         let root = root_of(&args.file);
-        let load = |name: &str| included(&root, name);
-        let pipeline = Pipeline::read_including(Source::new(shown, text), &load, args.profile.as_deref(), &args.set)?;
+        let place = |name: &str| PathBuf::from(name);
+        let pipeline = read_pipeline(&root, &shown, &place, args.profile.as_deref(), &args.set)?;
         let graph = Graph::expand(&pipeline)?;
-        let faults = plan::sources::absent_paths(&pipeline, &graph.yields, &root);
+        let faults = plan::sources::absent_paths(&pipeline, &graph, &root);
         if !faults.is_empty() {
             return Err(faults);
         }
@@ -64,14 +62,34 @@ impl Project {
         let has_lock = args.set.is_empty() || args.variant.is_some();
         let folder = args.file.parent().map(Path::to_path_buf).unwrap_or_default();
         let lock = has_lock.then(|| folder.join(format!("{variant}.lock.yaml")));
-        Ok(Self { root, pipeline, graph, variant, lock })
+        let profiles = pipeline.profiles().map(str::to_owned).collect();
+        Ok(Self { root, profiles, graph, variant, folder, lock })
     }
 }
 
+/// Reads a pipeline file of a project with all that it includes. `place` tells where a file is by the name that messages
+/// give it.
+///
+/// # Errors
+/// Every mistake that can be found without looking at how stages depend on each other.
+pub fn read_pipeline(
+    root: &Path,
+    shown: &str,
+    place: &dyn Fn(&str) -> PathBuf,
+    profile: Option<&str>,
+    sets: &[String],
+) -> Result<Pipeline, Vec<Diagnostic>> {
+    let file = place(shown);
+    let bytes = std::fs::read(&file)
+        .map_err(|error| vec![Diagnostic::new(format!("cannot read {shown}: {error}"), unreadable_hint(&file))])?;
+    let text = text_of(shown, bytes).map_err(|fault| vec![Diagnostic::new(fault.message, fault.hint)])?;
+    let load = |name: &str| included(root, name, &place(name));
+    Pipeline::read_including(Source::new(shown, text), &load, profile, sets)
+}
+
 /// The text of a file that a pipeline file includes: a file of the project, links followed.
-fn included(root: &Path, name: &str) -> Result<String, Unreadable> {
+fn included(root: &Path, name: &str, file: &Path) -> Result<String, Unreadable> {
     const RELATIVE: &str = "paths in `include` are relative to the file that they stand in";
-    let file = Path::new(name);
     let unreadable = |message: String, hint: &str| Unreadable { message, hint: hint.into() };
     // The folder first: of what is outside the project nothing is told, not even whether it is there.
     let folder = std::fs::canonicalize(folder_of(file))
@@ -133,7 +151,11 @@ fn folder_of(file: &Path) -> &Path {
 
 /// The nearest folder at or above the file that holds `pipelines/` or `outputs/`, else the file's own folder.
 fn root_of(file: &Path) -> PathBuf {
-    let own = folder_of(file);
+    root_above(folder_of(file))
+}
+
+/// The nearest folder at or above this one that holds `pipelines/` or `outputs/`, else this one.
+pub fn root_above(own: &Path) -> PathBuf {
     let own = std::fs::canonicalize(own).unwrap_or_else(|_| own.to_path_buf());
     let is_root = |folder: &&Path| folder.join("pipelines").is_dir() || folder.join("outputs").is_dir();
     own.ancestors().find(is_root).unwrap_or(&own).to_path_buf()

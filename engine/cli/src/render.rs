@@ -3,7 +3,10 @@
 use std::io::IsTerminal;
 
 use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteDiagnostic, NamedSource, Report, Severity};
-use spec::{diagnostic::Diagnostic, job::Failure};
+use spec::{
+    diagnostic::{Diagnostic, Place},
+    job::Failure,
+};
 
 /// Prints mistakes on standard error, then how many there were.
 pub fn diagnostics(faults: &[Diagnostic]) {
@@ -15,6 +18,15 @@ pub fn diagnostics(faults: &[Diagnostic]) {
         }
         let report = match &fault.place {
             None => Report::new(shown),
+            // What the renderer cannot draw, and nobody could read.
+            Some(place) if longest_line(place) > LONGEST_LINE => {
+                let mut text = format!("{}: {}", place.position(), fault.message);
+                if !fault.hint.is_empty() {
+                    text.push_str(&format!("\nhelp: {}", fault.hint));
+                }
+                eprintln!("{text}");
+                continue;
+            }
             Some(place) => {
                 let label = LabeledSpan::new(None, place.start, place.length);
                 let source = NamedSource::new(&place.source.name, place.source.text.clone());
@@ -30,6 +42,17 @@ pub fn diagnostics(faults: &[Diagnostic]) {
     if faults.len() > 1 {
         eprintln!("{} mistakes", faults.len());
     }
+}
+
+/// Lines of more bytes are not drawn.
+const LONGEST_LINE: usize = 4000;
+
+/// The longest of the lines about a place, in bytes.
+fn longest_line(place: &Place) -> usize {
+    let text = &place.source.text;
+    let before = text.get(..place.start).unwrap_or(text).rsplit('\n').take(2).map(str::len).sum::<usize>();
+    let after = text.get(place.start..).unwrap_or_default().split('\n').take(2).map(str::len).sum::<usize>();
+    before + after
 }
 
 /// Prints why a stage failed, or why a command could not be done.

@@ -1,15 +1,17 @@
 //! What a command needs beside the project: the store, the memory of digests, the lock, the programs. Knows no output.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeMap, HashSet},
     path::{Path, PathBuf},
     process::Command,
 };
 
 use plan::{
+    digest::Digest,
     graph::{Graph, NodeId},
     key::Key,
-    lockfile::{LockError, LockFile},
+    lockfile::{LockError, LockFile, Salvaged, salvage},
+    pins::Pins,
     remembered::Remembered,
     run::Programs,
     state::{Freshness, State},
@@ -30,6 +32,10 @@ pub struct Session {
     pub lock: LockFile,
     /// Why the lock cannot be read, when it is damaged: it is written anew.
     pub damaged_lock: Option<LockError>,
+    /// What the locks pin of moving sources: the pipeline's own, then those of its variant, which come first.
+    pub pins: Pins,
+    /// Members whose pins differ between the sides of a half-merged lock.
+    pub conflicts: BTreeMap<String, [Digest; 2]>,
     /// Where people find what stages left.
     pub views: Views,
 }
@@ -53,8 +59,9 @@ impl Session {
                 return Err(Failure { message: error.to_string(), place: None, hint: Some(error.hint()) });
             }
         };
+        let Salvaged { pins, conflicts } = pins(project, &lock, damaged_lock.is_some())?;
         let views = Views::new(&outputs, &project.variant);
-        Ok(Self { store, remembered, lock, damaged_lock, views })
+        Ok(Self { store, remembered, lock, damaged_lock, pins, conflicts, views })
     }
 
     /// The graph beside what the store holds of it.
@@ -63,6 +70,7 @@ impl Session {
             graph: &project.graph,
             store: &self.store,
             remembered: &self.remembered,
+            pins: &self.pins,
             root: &project.root,
             templates: &template_files,
         }
@@ -76,8 +84,39 @@ impl Session {
     }
 }
 
+/// The pins of a project's locks: `own` is the variant's, if it has one. A try that writes no lock of its own reads them,
+/// too. Of a damaged lock the pins that are whole are used: no store can give them again.
+fn pins(project: &Project, own: &LockFile, is_damaged: bool) -> Result<Salvaged, Failure> {
+    let mut all = Salvaged::default();
+    if !project.graph.nodes.iter().any(|node| node.settings.moving_source().is_some()) {
+        return Ok(all);
+    }
+    let mut names = vec![&project.graph.pipeline];
+    names.extend((project.variant != project.graph.pipeline).then_some(&project.variant));
+    for name in names {
+        let path = project.folder.join(format!("{name}.lock.yaml"));
+        let is_own = project.lock.as_ref() == Some(&path);
+        let read = if is_own && !is_damaged { Ok(own.clone()) } else { LockFile::read(&path) };
+        let found = match read {
+            Ok(lock) => Salvaged { pins: lock.pins, conflicts: BTreeMap::new() },
+            Err(LockError::Merged { .. } | LockError::Damaged { .. }) => {
+                salvage(&String::from_utf8_lossy(&std::fs::read(&path).unwrap_or_default()))
+            }
+            Err(error) => {
+                return Err(Failure { message: error.to_string(), place: None, hint: Some(error.hint()) });
+            }
+        };
+        for name in found.pins.keys() {
+            all.conflicts.remove(name);
+        }
+        all.pins.extend(found.pins);
+        all.conflicts.extend(found.conflicts);
+    }
+    Ok(all)
+}
+
 /// The templates that a template names, itself first; `path` is relative to the root and begins with `templates/`.
-fn template_files(root: &Path, path: &str) -> Result<Vec<PathBuf>, Failure> {
+pub fn template_files(root: &Path, path: &str) -> Result<Vec<PathBuf>, Failure> {
     let name = path.strip_prefix("templates/").unwrap_or(path);
     data::template::template_files(&root.join("templates"), name).map_err(Failure::from)
 }

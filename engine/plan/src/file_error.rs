@@ -114,6 +114,12 @@ fn io_hint(source: &io::Error, path: &Path) -> String {
     }
 }
 
+impl From<FileError> for spec::job::Failure {
+    fn from(error: FileError) -> Self {
+        Self { message: error.to_string(), place: None, hint: Some(error.hint()) }
+    }
+}
+
 /// Adds what was tried and where to an error of the system.
 pub(crate) fn at(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> FileError {
     let path = path.into();

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use spec::stage::Stage;
+use spec::{job::Failure, stage::Stage};
 
 use crate::digest::{Digest, Framed};
 
@@ -29,7 +29,7 @@ pub struct Key {
 }
 
 /// What kind of part of a key differs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Part {
     /// The version of the code of the stage's kind.
@@ -43,7 +43,8 @@ pub enum Part {
 }
 
 /// One part in which two keys differ.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Difference {
     /// What kind of part it is.
     pub part: Part,
@@ -75,6 +76,18 @@ impl Key {
             settings,
             inputs: BTreeMap::new(),
             files: BTreeMap::new(),
+        })
+    }
+
+    /// The key as JSON: how a record keeps it.
+    ///
+    /// # Errors
+    /// When it has no JSON form.
+    pub fn as_json(&self) -> Result<Value, Failure> {
+        serde_json::to_value(self).map_err(|error| Failure {
+            message: format!("the key has no JSON form: {error}"),
+            place: None,
+            hint: None,
         })
     }
 
@@ -133,6 +146,13 @@ fn push(differences: &mut Vec<Difference>, part: Part, what: &str, old: Option<S
     if old != new {
         differences.push(Difference { part, what: what.to_owned(), old, new });
     }
+}
+
+/// All settings by path, as JSON; also those that name stages and files.
+pub fn leaves(settings: &Value) -> BTreeMap<String, String> {
+    let mut leaves = BTreeMap::new();
+    flatten(settings, "", &BTreeSet::new(), &mut leaves);
+    leaves
 }
 
 /// Leaves by their paths. A list keeps its order in its paths; an empty list or map is a leaf of its own.

@@ -127,6 +127,18 @@ impl Remembered {
         Ok(())
     }
 
+    /// Forgets the files that are not at or below these paths as they are now. Returns how many.
+    pub fn keep_only(&self, paths: &[PathBuf]) -> usize {
+        let found = paths.iter().flat_map(|path| walk(path).unwrap_or_default());
+        let here: std::collections::HashSet<Identity> = found.map(|file| Identity::of(&file.metadata)).collect();
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = known.digests.len();
+        known.digests.retain(|identity, _| here.contains(identity));
+        let forgotten = before - known.digests.len();
+        known.new |= forgotten > 0;
+        forgotten
+    }
+
     fn entry(&self, file: Found) -> Result<Entry, FileError> {
         let Found { relative, path, metadata } = file;
         let identity = Identity::of(&metadata);

@@ -1,6 +1,9 @@
 //! Files of the project that stages read. Knows paths, not their contents' meaning.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use spec::{
     diagnostic::Diagnostic,
@@ -8,20 +11,23 @@ use spec::{
     stage::{LocalPath, Read},
     suggest,
     text::Side,
-    yields::Yields,
 };
 
-/// The mistakes of settings that name a file or folder that is not there. `yields` holds what `select` stages may yield.
-pub fn absent_paths(pipeline: &Pipeline, yields: &Yields, root: &Path) -> Vec<Diagnostic> {
+use crate::graph::Graph;
+
+/// The mistakes of settings that name a file or folder that is not there.
+pub fn absent_paths(pipeline: &Pipeline, graph: &Graph, root: &Path) -> Vec<Diagnostic> {
+    let named: BTreeSet<&str> =
+        graph.nodes.iter().flat_map(|node| &node.local_paths).map(|local| local.path.as_str()).collect();
+    let absent: BTreeSet<&str> = named.into_iter().filter(|path| !root.join(path).exists()).collect();
     let mut faults: Vec<Diagnostic> = Vec::new();
+    if absent.is_empty() {
+        return faults;
+    }
     for stage in &pipeline.stages {
-        for variant in pipeline.variants(stage, yields).unwrap_or_default() {
-            for local in variant.stage.local_paths() {
-                let path = root.join(&local.path);
-                if path.exists() {
-                    continue;
-                }
-                let fault = Diagnostic::new(format!("`{}` is not there", local.path), nearest_file(root, &local))
+        for variant in pipeline.variants(stage, &graph.yields).unwrap_or_default() {
+            for local in variant.stage.local_paths().iter().filter(|local| absent.contains(local.path.as_str())) {
+                let fault = Diagnostic::new(format!("`{}` is not there", local.path), nearest_file(root, local))
                     .at(pipeline.place(&stage.name, Some(&variant), &local.role, Side::Value));
                 if !faults.iter().any(|known| known.to_string() == fault.to_string()) {
                     faults.push(fault);

@@ -17,6 +17,7 @@ use crate::{
     file_error::FileError,
     graph::{Graph, NodeId, NodeInput},
     key::Key,
+    pins::{self, Pins},
     remembered::Remembered,
     selected,
     store::{Attempt, Record, Store, Tree},
@@ -33,6 +34,8 @@ pub struct State<'a> {
     pub store: &'a Store,
     /// Digests of the project's files.
     pub remembered: &'a Remembered,
+    /// What the lock pins of moving sources.
+    pub pins: &'a Pins,
     /// The folder that local paths are relative to.
     pub root: &'a Path,
     /// How a template's own templates are found.
@@ -245,6 +248,9 @@ impl State<'_> {
             }
             key.files.insert(local.role.clone(), framed.finish());
             files.push(LocalFile { role: local.role.clone(), path, contents });
+        }
+        if let Some(pinned) = pins::pinned(node, self.pins) {
+            key.files.insert(pins::ROLE.to_owned(), pinned);
         }
         let digest = key.digest();
         Ok(Keyed { key, digest, files })

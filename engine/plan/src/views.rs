@@ -27,6 +27,10 @@ use crate::{
 };
 
 const LONGEST: usize = 200;
+/// The store's folder below the outputs folder.
+const STORE: &str = ".store";
+/// How deep links lie below the outputs folder: pipeline, stage.
+const DEPTH: usize = 2;
 
 /// The folder's name of a member.
 pub fn member_folder(coordinates: &[(String, String)]) -> String {
@@ -136,6 +140,42 @@ impl Views {
                     fs::remove_dir(&place).map_err(at("remove", &place))?;
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Every link below an outputs folder that leads into its store, with the path in the store.
+    ///
+    /// # Errors
+    /// When a folder cannot be listed.
+    pub fn links(outputs: &Path) -> Result<Vec<(PathBuf, PathBuf)>, FileError> {
+        let mut links = Vec::new();
+        let mut open: Vec<(PathBuf, usize)> = vec![(outputs.to_owned(), 0)];
+        while let Some((folder, depth)) = open.pop() {
+            for place in list(&folder)? {
+                if let Ok(target) = fs::read_link(&place) {
+                    let mut below = target.components().skip_while(|part| part.as_os_str() != STORE).skip(1).peekable();
+                    if below.peek().is_some() {
+                        links.push((place, outputs.join(STORE).join(below.collect::<PathBuf>())));
+                    }
+                } else if place.is_dir() && depth < DEPTH && place.file_name() != Some(OsStr::new(STORE)) {
+                    open.push((place, depth + 1));
+                }
+            }
+        }
+        Ok(links)
+    }
+
+    /// Removes links, and the folders that held nothing else.
+    ///
+    /// # Errors
+    /// When one cannot be removed.
+    pub fn remove_links(outputs: &Path, links: &[PathBuf]) -> Result<(), FileError> {
+        for link in links {
+            fs::remove_file(link).map_err(at("remove", link))?;
+            // A folder that is not empty refuses, which is right.
+            let folders = link.ancestors().skip(1).take_while(|folder| *folder != outputs);
+            let _ = folders.take(DEPTH).try_for_each(fs::remove_dir);
         }
         Ok(())
     }

@@ -222,6 +222,7 @@ fn normal(path: &str) -> String {
 mod tests {
     use super::*;
     use crate::pipeline::Pipeline;
+    use crate::yields::Yields;
 
     /// Reads `main.yaml` of a set of files; the mistakes as text.
     fn read(files: &[(&str, &str)], sets: &[&str]) -> Result<Pipeline, Vec<String>> {
@@ -239,8 +240,7 @@ mod tests {
 
     fn command(pipeline: &Pipeline, stage: &str) -> String {
         let stage = pipeline.stages.iter().find(|text| text.name == stage).unwrap();
-        pipeline.variants(stage, &crate::yields::Yields::default()).unwrap()[0].stage.settings().unwrap()["run"][2]
-            .to_string()
+        pipeline.variants(stage, &Yields::default()).unwrap()[0].stage.settings().unwrap()["run"][2].to_string()
     }
 
     #[test]

@@ -38,6 +38,8 @@ pub struct Pipeline {
     pub document: Document,
     /// The stages in the order of the file.
     pub stages: Vec<StageText>,
+    /// The names of the `select` stages.
+    selects: BTreeSet<String>,
 }
 
 /// A stage as it was written.
@@ -149,7 +151,8 @@ impl Pipeline {
             let (source, written) = document.written(&written);
             document.origins.note(path, source, written);
         }
-        if faults.is_empty() { Ok(Self { name, document, stages }) } else { Err(faults) }
+        let selects = stages.iter().filter(|stage| stage.kind == SELECT).map(|stage| stage.name.clone()).collect();
+        if faults.is_empty() { Ok(Self { name, document, stages, selects }) } else { Err(faults) }
     }
 
     /// The names of the file's profiles.
@@ -159,20 +162,26 @@ impl Pipeline {
     }
 
     /// The names of the `select` stages.
-    pub fn selects(&self) -> impl Iterator<Item = &str> {
-        self.stages.iter().filter(|stage| stage.kind == SELECT).map(|stage| stage.name.as_str())
+    pub fn selects(&self) -> &BTreeSet<String> {
+        &self.selects
     }
 
     /// The axes of `select` stages that a stage's settings use, as (stage, axis).
     pub fn choices_used(&self, stage: &StageText) -> BTreeSet<(String, String)> {
+        if self.selects.is_empty() {
+            return BTreeSet::new();
+        }
         let mut used = variables_used(&self.document, &stage.settings, &stage.matrix, |_| true);
-        used.retain(|(scope, _)| self.selects().any(|select| select == scope));
+        used.retain(|(scope, _)| self.selects.contains(scope));
         used
     }
 
     /// What `select` stages might yield as far as names tell: every entry of every axis of the file. Enough to see
     /// which stages a stage reads, before it is known which axes a `select` stage has.
     pub fn yields_by_name(&self) -> Yields {
+        if self.selects.is_empty() {
+            return Yields::default();
+        }
         let mut axes: Vec<(String, Vec<AxisEntry>)> = Vec::new();
         for stage in &self.stages {
             axes.extend(stage.matrix.axes.iter().map(|axis| (axis.name.clone(), axis.entries.clone())));
@@ -187,7 +196,7 @@ impl Pipeline {
         };
         let rows: Vec<Yield> = (0..longest).map(row).collect();
         let mut yields = Yields::default();
-        for select in self.selects() {
+        for select in &self.selects {
             yields.insert(select, rows.clone());
         }
         yields
@@ -211,7 +220,7 @@ impl Pipeline {
             let entries =
                 combination.iter().map(|(axis, entry)| (axis.name.as_str(), &entry.value, entry.path.clone()));
             let mut scopes = vec![vars_of(&self.document), Scope::new("matrix", entries.collect())];
-            scopes.extend(self.selects().map(|select| choice_scope(select, way)));
+            scopes.extend(self.selects.iter().map(|select| choice_scope(select, way)));
             let mut substituted = match substitute(&stage.settings, &base, &scopes) {
                 Ok(substituted) => substituted,
                 Err(fault) => {

@@ -76,8 +76,8 @@ fn open_with_profiles(args: &PipelineArgs) -> Result<Project, Vec<Diagnostic>> {
         return Ok(project);
     }
     let mut faults: Vec<Diagnostic> = Vec::new();
-    for profile in project.pipeline.profiles() {
-        let args = PipelineArgs { profile: Some(profile.to_owned()), ..args.clone() };
+    for profile in &project.profiles {
+        let args = PipelineArgs { profile: Some(profile.clone()), ..args.clone() };
         let found = Project::open(&args).err().unwrap_or_default();
         for fault in found {
             if !faults.iter().any(|known| known.to_string() == fault.to_string()) {

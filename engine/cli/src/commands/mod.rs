@@ -2,8 +2,11 @@
 
 pub mod check;
 pub mod completions;
+pub mod diff;
 pub mod doctor;
+pub mod gc;
 pub mod graph;
+pub mod history;
 pub mod job;
 pub mod plan;
 pub mod preview;

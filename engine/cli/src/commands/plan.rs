@@ -11,7 +11,7 @@ use serde_json::json;
 use spec::stage::Stage;
 
 use crate::{
-    Exit,
+    Exit, lock,
     progress::{because, difference, duration, figure},
     project::{PipelineArgs, Project},
     render,
@@ -118,7 +118,8 @@ pub fn plan(plan: &Plan) -> Exit {
                     println!("runs     {name}");
                     differences.iter().for_each(|part| println!("           {}", difference(part)));
                 } else {
-                    println!("runs     {name}  {}", surveyed.why(&name, &keyed.key));
+                    let recorded = lock::recorded(&surveyed.session, &name);
+                    println!("runs     {name}  {}{recorded}", surveyed.why(&name, &keyed.key));
                 }
             }
             Freshness::Waits(ids) => {
@@ -127,7 +128,7 @@ pub fn plan(plan: &Plan) -> Exit {
                 if plan.json {
                     println!("{}", json!({"member": name, "state": "depends", "on": on}));
                 } else {
-                    println!("depends  {name}  on {on}");
+                    println!("depends  {name}  on {on}{}", lock::recorded(&surveyed.session, &name));
                 }
             }
             Freshness::Broken(failure) => {
@@ -170,9 +171,15 @@ pub fn status(status: &Status) -> Exit {
                 Freshness::Stale(keyed) => match surveyed.session.store.unfinished(&keyed.digest) {
                     Some(plan::store::Unfinished::Running) => "running".into(),
                     Some(plan::store::Unfinished::Failed(log)) => format!("failed   its log: {}", log.display()),
-                    None => format!("stale    {}", surveyed.why(name, &keyed.key)),
+                    None => {
+                        let recorded = lock::recorded(&surveyed.session, name);
+                        format!("stale    {}{recorded}", surveyed.why(name, &keyed.key))
+                    }
                 },
-                Freshness::Waits(ids) => format!("stale    depends on {}", waits(graph, ids)),
+                Freshness::Waits(ids) => {
+                    let recorded = lock::recorded(&surveyed.session, name);
+                    format!("stale    depends on {}{recorded}", waits(graph, ids))
+                }
                 Freshness::Broken(failure) => format!("broken   {}", failure.message),
             };
             println!("{name:<widest$}  {}", line.trim_end());

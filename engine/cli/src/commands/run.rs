@@ -10,7 +10,7 @@ use std::{
 use clap::Args;
 use plan::{
     graph::{Graph, NodeId},
-    lockfile::{LockFile, LockedResult, Pin},
+    history::{Asked, Journal},
     run::{Machine, Options, Outcome, Stop},
 };
 use spec::{
@@ -19,10 +19,10 @@ use spec::{
 };
 
 use crate::{
-    Exit,
-    progress::{Progress, duration, figure},
+    Exit, lock,
+    progress::{Progress, duration},
     project::{PipelineArgs, Project},
-    render,
+    render, revision,
     session::{Session, members, programs},
 };
 
@@ -40,6 +40,9 @@ pub struct Run {
     /// Do this stage (or member) again, though it is there.
     #[arg(long, value_name = "STAGE")]
     force: Vec<String>,
+    /// Download this stage (or member) again and pin what the address holds now.
+    #[arg(long, value_name = "STAGE")]
+    update: Vec<String>,
     /// Go on with members that do not depend on a failed one.
     #[arg(long)]
     keep_going: bool,
@@ -100,7 +103,12 @@ fn run_project(run: &Run, project: &Project) -> Result<Exit, Failure> {
         }
     };
     let wanted = until.or_else(|| only.clone()).unwrap_or_else(|| graph.ids().collect());
-    let session = Session::open(project)?;
+    let mut session = Session::open(project)?;
+    if let Err(fault) = lock::unpin(&mut session, graph, &run.update) {
+        render::diagnostics(&[fault]);
+        return Ok(Exit::Mistake);
+    }
+    let _hold = session.store.hold(|| eprintln!("another engine takes results out of the store; waiting"));
     if let Some(error) = &session.damaged_lock {
         eprintln!("{error}; it is written anew");
     }
@@ -116,6 +124,10 @@ fn run_project(run: &Run, project: &Project) -> Result<Exit, Failure> {
     let stop = Arc::new(Stop::default());
     listen(&stop);
     let progress = Progress::new(graph, run.json);
+    let root = project.root.clone();
+    let ask_git = move || revision::current(&root);
+    let journal =
+        Journal::new(&session.store, graph, &project.variant, asked(run, project), build_id::BUILD_ID, ask_git);
     let outcome = plan::run::run(
         &session.state(project),
         &programs()?,
@@ -123,14 +135,22 @@ fn run_project(run: &Run, project: &Project) -> Result<Exit, Failure> {
         &session.views,
         &|name| session.last_key(name),
         &stop,
-        &|happened| progress.show(&happened),
+        &|happened| {
+            journal.note(&happened);
+            progress.show(&happened);
+        },
     )?;
+    if let Err(error) = journal.end(&outcome)
+        && outcome.done + outcome.failed.len() > 0
+    {
+        eprintln!("this run is not in the history: {error} ({})", error.hint());
+    }
     let current = graph.nodes.iter().map(|node| (node.stage.clone(), node.labels())).collect();
     if let Err(error) = session.views.keep_only(&current) {
         eprintln!("{error}: {}", error.hint());
     }
     if let Some(path) = &project.lock {
-        write_lock(path, project, &session, &outcome)?;
+        lock::write(path, project, &session, &outcome)?;
     }
     if !run.json {
         summary(project, &session, &outcome, begun);
@@ -153,6 +173,19 @@ fn all_members(graph: &Graph, names: &[String]) -> Result<HashSet<NodeId>, Diagn
     Ok(all)
 }
 
+/// What was asked, for the history.
+fn asked(run: &Run, project: &Project) -> Asked {
+    let file = std::fs::canonicalize(&run.pipeline.file).unwrap_or_else(|_| run.pipeline.file.clone());
+    let file = file.strip_prefix(&project.root).unwrap_or(&file).display().to_string();
+    let mut options: Vec<String> = Vec::new();
+    options.extend(run.pipeline.variant.iter().map(|name| format!("--variant {name}")));
+    options.extend(run.until.iter().map(|name| format!("--until {name}")));
+    options.extend(run.only.iter().map(|name| format!("--only {name}")));
+    options.extend(run.update.iter().map(|name| format!("--update {name}")));
+    options.extend(run.force.iter().map(|name| format!("--force {name}")));
+    Asked { file, profile: run.pipeline.profile.clone(), set: run.pipeline.set.clone(), options }
+}
+
 /// Ctrl-C and SIGTERM ask the run to stop; a second one ends it at once.
 fn listen(stop: &Arc<Stop>) {
     use signal_hook::consts::{SIGINT, SIGTERM};
@@ -168,50 +201,6 @@ fn listen(stop: &Arc<Stop>) {
             stop.ask();
         }
     });
-}
-
-/// Brings the lock up to what is there now. Members that this run did not reach keep what it said.
-fn write_lock(path: &Path, project: &Project, session: &Session, outcome: &Outcome) -> Result<(), Failure> {
-    let mut lock = LockFile::default();
-    for (id, node) in project.graph.ids().zip(&project.graph.nodes) {
-        if outcome.records.is_dropped(id) {
-            continue;
-        }
-        let name = node.name();
-        let before = session.lock.results.get(&name);
-        let Some(record) = outcome.records.get(id) else {
-            lock.results.extend(before.map(|result| (name.clone(), result.clone())));
-            lock.pins.extend(session.lock.pins.get(&name).map(|pin| (name.clone(), pin.clone())));
-            continue;
-        };
-        let digest = record.tree.digest();
-        let shows_times = matches!(*node.settings, spec::stage::Stage::Report(_));
-        let result = LockedResult {
-            key: record.key,
-            result: (!shows_times).then_some(digest),
-            headline: record.headline.clone(),
-        };
-        if let Some(before) = before.filter(|before| before.key == result.key && before.headline != result.headline) {
-            eprintln!("{name}: the lock says {}; this time {}", figures(before), figures(&result));
-        }
-        if let spec::stage::Stage::Download(download) = node.settings.as_ref() {
-            let source = match &download.from {
-                spec::stage::Source::Path(path) => path.clone(),
-                spec::stage::Source::Url(url) => url.address.clone(),
-            };
-            lock.pins.insert(name.clone(), Pin { source, revision: None, digest });
-        }
-        lock.results.insert(name, result);
-    }
-    lock.write(path).map(drop).map_err(|error| Failure {
-        message: error.to_string(),
-        place: None,
-        hint: Some(error.hint()),
-    })
-}
-
-fn figures(result: &LockedResult) -> String {
-    result.headline.iter().map(|(name, value)| format!("{name} {}", figure(*value))).collect::<Vec<_>>().join(", ")
 }
 
 fn summary(project: &Project, session: &Session, outcome: &Outcome, begun: Instant) {

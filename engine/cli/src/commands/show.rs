@@ -71,6 +71,7 @@ fn show_member(project: &Project, session: &Session, id: NodeId, freshness: &Fre
         Freshness::Fresh(record) => record,
         Freshness::Stale(keyed) => {
             println!("key {} · not made", keyed.digest);
+            show_recorded(session, &node.name());
             if let Some(plan::store::Unfinished::Failed(log)) = session.store.unfinished(&keyed.digest) {
                 print_log(&log);
             }
@@ -78,6 +79,7 @@ fn show_member(project: &Project, session: &Session, id: NodeId, freshness: &Fre
         }
         Freshness::Waits(_) => {
             println!("not made; what it reads is not made either");
+            show_recorded(session, &node.name());
             return;
         }
         Freshness::NotChosen => {
@@ -105,6 +107,15 @@ fn show_member(project: &Project, session: &Session, id: NodeId, freshness: &Fre
         print_worst(&session.store.tree_folder(record).join(spec::files::PREDICTIONS), worst);
     }
     print_log(&session.store.observed_folder(&record.key).join("log.txt"));
+}
+
+/// What the lock says of a member that is not here.
+fn show_recorded(session: &Session, name: &str) {
+    let Some(result) = session.lock.results.get(name) else { return };
+    println!("recorded in the lock under key {}", result.key);
+    for (name, value) in &result.headline {
+        println!("{name} {}", figure(*value));
+    }
 }
 
 fn print_log(log: &std::path::Path) {

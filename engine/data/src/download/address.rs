@@ -1,5 +1,5 @@
-//! A file from an address, taken up again where it was cut, and kept only when its SHA-256 is the right one. Knows HTTP;
-//! does not know what the file is.
+//! A file from an address, taken up again where it was cut, and kept only when its SHA-256 is the right one, where one is
+//! named. Knows HTTP; does not know what the file is.
 
 use std::{
     fs::{self, File},
@@ -25,19 +25,15 @@ pub(super) fn bring(url: &Url, state: &Path, result: &Path, events: Events<'_>) 
     fs::create_dir_all(state).map_err(|error| Error::io("write", state, &error))?;
     let part = state.join("download.part");
     let resumed = part.metadata().is_ok_and(|part| part.len() > 0);
-    fetch(url, &part, events)?;
-    let mut found = digest(&part)?;
-    if resumed && !found.eq_ignore_ascii_case(&url.sha256) {
-        // The beginning may be of an older file at the same address: once more, from nothing.
-        remove(&part)?;
-        fetch(url, &part, events)?;
-        found = digest(&part)?;
-    }
-    if !found.eq_ignore_ascii_case(&url.sha256) {
-        remove(&part)?;
-        return Err(Error::new(format!("the file is another one: its SHA-256 is {found}, expected {}", url.sha256))
-            .at(&url.address)
-            .hint("if you trust the new file, write its digest into the pipeline; nothing was kept"));
+    match &url.sha256 {
+        Some(sha256) => fetch_exactly(url, sha256, &part, resumed, events)?,
+        None => {
+            // The beginning may be of an older file at the same address, and no digest would tell.
+            if resumed {
+                remove(&part)?;
+            }
+            fetch(url, &part, events)?;
+        }
     }
     let target = result.join(file_name(&url.address));
     if fs::rename(&part, &target).is_err() {
@@ -46,6 +42,25 @@ pub(super) fn bring(url: &Url, state: &Path, result: &Path, events: Events<'_>) 
         remove(&part)?;
     }
     Ok(())
+}
+
+/// Fetches the file that has this digest.
+fn fetch_exactly(url: &Url, sha256: &str, part: &Path, resumed: bool, events: Events<'_>) -> Result<(), Error> {
+    fetch(url, part, events)?;
+    let mut found = digest(part)?;
+    if resumed && !found.eq_ignore_ascii_case(sha256) {
+        // The beginning may be of an older file at the same address: once more, from nothing.
+        remove(part)?;
+        fetch(url, part, events)?;
+        found = digest(part)?;
+    }
+    if found.eq_ignore_ascii_case(sha256) {
+        return Ok(());
+    }
+    remove(part)?;
+    Err(Error::new(format!("the file is another one: its SHA-256 is {found}, expected {sha256}"))
+        .at(&url.address)
+        .hint("if you trust the new file, write its digest into the pipeline; nothing was kept"))
 }
 
 fn remove(path: &Path) -> Result<(), Error> {

@@ -131,6 +131,16 @@ fn an_older_beginning_is_thrown_away() {
 }
 
 #[test]
+fn without_a_digest_the_file_is_fetched_from_its_beginning() {
+    let project = Project::new();
+    project.write("a/state/download.part", vec![9; 1000]);
+    let (address, ranges) = serve(body(), vec![Answer::Cut(100_000), Answer::Serve]);
+    let done = project.run("a", "download", json!({"from": {"url": {"address": address}}}), &[], &[], 1).unwrap();
+    assert!(fs::read(done.result.join("train_20v2.json")).unwrap() == body());
+    assert_eq!(*ranges.lock().unwrap(), ["", "bytes=100000-"]);
+}
+
+#[test]
 fn another_digest_is_refused_and_nothing_kept() {
     let project = Project::new();
     let (address, _) = serve(body(), vec![Answer::Serve]);

@@ -6,6 +6,7 @@ mod evaluate;
 mod events;
 mod failure;
 mod memory;
+mod merge;
 mod model_source;
 mod special_ids;
 mod train;
@@ -45,6 +46,7 @@ fn work(job: &Job, stage: &Stage, events: &mut Events) -> crate::Result<()> {
             events.catch_signals();
             train::run(job, settings, device, events)
         }
+        Stage::Merge(_) => merge::run(job, device, events),
         Stage::Evaluate(settings) => evaluate::run(job, settings, device, events),
         other => Err(crate::Error::setting(
             "kind",

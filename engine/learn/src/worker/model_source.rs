@@ -20,6 +20,20 @@ pub fn plain(job: &Job, device: Device) -> Result<Model> {
     merged(input(job)?, device)
 }
 
+/// The model of the job's input `model` as it was trained: an adapter beside the weights it belongs to.
+pub fn adapted(job: &Job, device: Device) -> Result<Model> {
+    open(input(job)?, device)
+}
+
+/// The input that left the whole model which the job's input `model` is or belongs to.
+pub fn base(job: &Job) -> Result<&JobInput> {
+    let mut input = input(job)?;
+    while let (false, Some(carried)) = (folder(input).join(spec::files::MODEL_CONFIG).exists(), &input.carried) {
+        input = carried;
+    }
+    Ok(input)
+}
+
 /// The model of the job's input `model`, with `method` applied. An adapter that is already there is merged first, in
 /// float32: what trains now stands on what was learned before.
 pub fn with_method(job: &Job, method: &dyn Method, seed: u64, device: Device) -> Result<Model> {
@@ -80,11 +94,7 @@ pub fn config_place(job: &Job) -> PathBuf {
 
 /// What ends a text for the model itself: `eos_token_id` of its `generation_config.json`, else of its config.
 pub fn end_ids(job: &Job) -> Result<Vec<i64>> {
-    let mut input = input(job)?;
-    while let (false, Some(carried)) = (folder(input).join(spec::files::MODEL_CONFIG).exists(), &input.carried) {
-        input = carried;
-    }
-    let folder = folder(input);
+    let folder = folder(base(job)?);
     for name in [spec::files::GENERATION_CONFIG, spec::files::MODEL_CONFIG] {
         let path = folder.join(name);
         let text = match std::fs::read(&path) {
@@ -108,6 +118,11 @@ fn input(job: &Job) -> Result<&JobInput> {
 }
 
 fn merged(input: &JobInput, device: Device) -> Result<Model> {
+    let model = open(input, device)?;
+    if folder(input).join(spec::files::MODEL_CONFIG).exists() { Ok(model) } else { model.merged() }
+}
+
+fn open(input: &JobInput, device: Device) -> Result<Model> {
     let folder = folder(input);
     if folder.join(spec::files::MODEL_CONFIG).exists() {
         read_config(&folder)?;
@@ -125,7 +140,7 @@ fn merged(input: &JobInput, device: Device) -> Result<Model> {
     let method = saved_method(&folder)?;
     let mut model = Model::build(&config, &mut InMemory::new(tensors), method.as_ref(), 0, device)?;
     peft::load(&folder, &mut model.trainable)?;
-    model.merged()
+    Ok(model)
 }
 
 fn folder(input: &JobInput) -> PathBuf {

@@ -43,7 +43,6 @@ fn entry(pipeline: &Pipeline, coordinate: &Coordinate) -> AxisEntry {
     let axes = stage.into_iter().flat_map(|stage| &stage.matrix.axes);
     let found = axes.filter(|known| known.name == *axis).flat_map(|known| &known.entries).find(|e| e.label == *label);
     found.cloned().unwrap_or_else(|| {
-        let path = YamlPath::keys(["stages", origin, axis]);
-        AxisEntry::new(label.clone(), Value::String(label.clone()), path)
+        AxisEntry::new(label, Value::String(label.clone()), YamlPath::keys(["stages", origin, axis]))
     })
 }

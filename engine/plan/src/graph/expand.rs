@@ -53,7 +53,7 @@ pub fn expand(pipeline: &Pipeline) -> Result<Graph, Vec<Diagnostic>> {
         faults,
     };
     for index in sorted {
-        growing.stage(&pipeline.stages[index], &variants[index]);
+        growing.stage(&pipeline.stages[index], std::mem::take(&mut variants[index]));
     }
     let Growing { nodes, mut members, yields, faults, .. } = growing;
     if !faults.is_empty() {
@@ -135,6 +135,9 @@ fn ring_fault(pipeline: &Pipeline, variants: &[Vec<Variant>], ring: &[usize]) ->
     Diagnostic::new(message, "let one of them read something else").at(place)
 }
 
+/// The most members that a pipeline may have.
+const MOST_MEMBERS: usize = 100_000;
+
 struct Growing<'p> {
     pipeline: &'p Pipeline,
     nodes: Vec<Node>,
@@ -146,19 +149,15 @@ struct Growing<'p> {
 }
 
 impl<'p> Growing<'p> {
-    fn stage(&mut self, stage: &'p StageText, variants: &[Variant]) {
+    fn stage(&mut self, stage: &'p StageText, mut variants: Vec<Variant>) {
         let mut members = Vec::new();
-        let resolved;
-        let variants = if self.pipeline.choices_used(stage).is_empty() {
-            variants
-        } else {
-            resolved = self.pipeline.variants(stage, &self.yields).unwrap_or_else(|faults| {
+        if !self.pipeline.choices_used(stage).is_empty() {
+            variants = self.pipeline.variants(stage, &self.yields).unwrap_or_else(|faults| {
                 faults.into_iter().for_each(|fault| self.fault(fault));
                 Vec::new()
             });
-            &resolved
-        };
-        for variant in variants {
+        }
+        for variant in &variants {
             match self.variant(stage, variant) {
                 Ok(nodes) => {
                     for node in nodes {
@@ -175,7 +174,7 @@ impl<'p> Growing<'p> {
             let hint = "look at the `exclude` of what it reads, and at the axes of its `select` stages";
             self.fault(Diagnostic::new(message, hint).at(place));
         }
-        if self.pipeline.selects().any(|select| select == stage.name) {
+        if self.pipeline.selects().contains(&stage.name) {
             self.note_yields(stage, &members);
         }
         self.members.insert(&stage.name, members);
@@ -231,7 +230,7 @@ impl<'p> Growing<'p> {
         let mut rows = vec![Row { coordinates: own.collect(), bound: Vec::new() }];
         let choosing = self.choosing(variant);
         for (_, candidates) in &choosing {
-            rows = join(rows, candidates);
+            rows = self.joined(stage, rows, candidates)?;
         }
         let inputs = variant.stage.inputs();
         let per = variant.stage.per();
@@ -258,7 +257,7 @@ impl<'p> Growing<'p> {
             if input.gathers {
                 continue;
             }
-            rows = join(rows, &candidates);
+            rows = self.joined(stage, rows, &candidates)?;
             if let Some((axis, first, second)) = rows.iter().find_map(|row| clash(&row.coordinates)) {
                 return Err(Diagnostic::new(
                     format!("two different axes are named `{axis}`: one of `{first}`, one of `{second}`"),
@@ -279,7 +278,7 @@ impl<'p> Growing<'p> {
         self.check_axes(stage, variant, gathered.values().flatten())?;
         if !per.is_empty() {
             let all: Vec<NodeId> = gathered.values().flatten().copied().collect();
-            rows = join(rows, &self.labels_on(&all, per));
+            rows = self.joined(stage, rows, &self.labels_on(&all, per))?;
         }
         let settings = Arc::new(variant.stage.clone());
         Ok(rows
@@ -338,6 +337,17 @@ impl<'p> Growing<'p> {
             }
         }
         found
+    }
+
+    /// Rows with one more input, unless the pipeline would have too many members.
+    fn joined(&self, stage: &StageText, rows: Vec<Row>, candidates: &[Candidate]) -> Result<Vec<Row>, Diagnostic> {
+        let joined = join(rows, candidates, MOST_MEMBERS);
+        if self.nodes.len() + joined.len() <= MOST_MEMBERS {
+            return Ok(joined);
+        }
+        let message = format!("with `{}`, the pipeline has more than {MOST_MEMBERS} members", stage.name);
+        let hint = "the axes of what a stage reads are crossed: fix some of them with a selector, `stage[axis=label]`";
+        Err(Diagnostic::new(message, hint).at(self.pipeline.place(&stage.name, None, "kind", Side::Value)))
     }
 
     fn selected(&self, reference: &Reference) -> Result<Vec<NodeId>, Diagnostic> {

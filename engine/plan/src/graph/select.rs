@@ -73,8 +73,9 @@ pub struct Candidate {
     pub bound: (usize, NodeId),
 }
 
-/// Binds one more input: rows and candidates that agree on the axes they share are joined, the others are crossed.
-pub fn join(rows: Vec<Row>, candidates: &[Candidate]) -> Vec<Row> {
+/// Binds one more input: rows and candidates that agree on the axes they share are joined, the others are crossed. Of
+/// more than `most`, one more than that is given.
+pub fn join(rows: Vec<Row>, candidates: &[Candidate], most: usize) -> Vec<Row> {
     let common = common_axes(&rows, candidates);
     let key = |coordinates: &[Coordinate]| -> Vec<String> {
         common.iter().map(|(origin, axis)| label_on(coordinates, origin, axis).unwrap_or_default().to_owned()).collect()
@@ -101,6 +102,9 @@ pub fn join(rows: Vec<Row>, candidates: &[Candidate]) -> Vec<Row> {
             }
             longer.bound.push(candidate.bound);
             joined.push(longer);
+            if joined.len() > most {
+                return joined;
+            }
         }
     }
     joined

@@ -1,7 +1,7 @@
 //! Doing one member: the right to do it, its process, and the commit of what it left. Knows one member, no order.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     ffi::OsString,
     fs,
     ops::ControlFlow,
@@ -18,8 +18,10 @@ use spec::{
 
 use super::{Failed, Happened, Running, Shared, slots::Share};
 use crate::{
+    digest::Digest,
     file_error::{FileError, at},
     graph::NodeId,
+    pins,
     process::{Environment, Output, Program},
     state::{Keyed, failure_of},
     store::{Attempt, Begun, Durability, Made, Owner, Record},
@@ -72,7 +74,7 @@ fn make_once(shared: &Shared<'_>, id: NodeId, keyed: &Keyed, share: &Share) -> R
                     Does::Worker => Durability::AtOnce,
                     Does::Engine | Does::Named => Durability::Grouped,
                 };
-                attempt.commit(made, durability)?
+                pins::commit(node, keyed, attempt, made, durability)?
             }
             Err(failure) => {
                 let log = attempt.abandon();
@@ -192,14 +194,11 @@ fn attempt_once(
     if let Stage::Command(command) = node.settings.as_ref() {
         collect(command, attempt)?;
     }
-    let parts = serde_json::to_value(&keyed.key).map_err(|error| Failure {
-        message: format!("the key has no JSON form: {error}"),
-        place: None,
-        hint: None,
-    })?;
+    let parts = keyed.key.as_json()?;
     Ok(Made {
         kind: node.settings.kind().to_owned(),
         parts,
+        inputs: read_keys(shared, id),
         seconds: ended.seconds,
         engine: shared.options.version.clone(),
         machine: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
@@ -211,6 +210,12 @@ fn attempt_once(
             "cuda_devices": share.gpus,
         }),
     })
+}
+
+/// The keys of all that a member reads, each once.
+fn read_keys(shared: &Shared<'_>, id: NodeId) -> Vec<Digest> {
+    let keys: BTreeSet<Digest> = shared.state.read_by(id, shared.records).iter().map(|record| record.key).collect();
+    keys.into_iter().collect()
 }
 
 fn write_job(job: &Job, path: &Path) -> Result<(), FileError> {

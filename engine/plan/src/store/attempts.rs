@@ -18,6 +18,7 @@ use super::{
     Store, absent_is_fine, blobs,
     fence::{self, Owner, Process},
     records::{self, FORMAT, Record},
+    trees::Tree,
 };
 use crate::{
     digest::Digest,
@@ -41,6 +42,8 @@ pub struct Made {
     pub kind: String,
     /// The key as it can be read.
     pub parts: serde_json::Value,
+    /// The keys of what it read.
+    pub inputs: Vec<Digest>,
     /// How long it took.
     pub seconds: f64,
     /// The engine's version.
@@ -69,6 +72,8 @@ pub struct Attempt {
     lock: File,
     owner: Owner,
     owner_file: File,
+    /// What it left, once that lies among the blobs.
+    settled: Option<Tree>,
     open: bool,
 }
 
@@ -147,6 +152,7 @@ impl Store {
             lock,
             owner: Owner::me(name),
             owner_file,
+            settled: None,
             open: true,
         };
         if let Some(record) = done(self)? {
@@ -179,7 +185,7 @@ fn wait_for(
 }
 
 /// The lock, or `None` while somebody else holds it.
-fn acquire(path: &Path) -> Result<Option<File>, FileError> {
+pub(super) fn acquire(path: &Path) -> Result<Option<File>, FileError> {
     loop {
         let open = || File::options().read(true).append(true).create(true).open(path);
         let file = blobs::in_folder(path, open).map_err(at("open", path))?;
@@ -255,6 +261,26 @@ impl Attempt {
         self.write_owner()
     }
 
+    /// Puts what the stage left among the blobs, so that its digests are known before it is recorded.
+    ///
+    /// # Errors
+    /// As [`Attempt::commit`].
+    pub fn settle(&mut self) -> Result<Tree, FileError> {
+        let tree = blobs::put_to_rest(&self.store.layout, &self.result())?;
+        self.settled = Some(tree.clone());
+        Ok(tree)
+    }
+
+    /// As [`Attempt::commit`], under another key than the one that the attempt was begun with: for what only the result
+    /// itself tells.
+    ///
+    /// # Errors
+    /// As [`Attempt::commit`].
+    pub fn commit_under(mut self, key: Digest, made: Made, durability: Durability) -> Result<Record, FileError> {
+        self.key = key;
+        self.commit(made, durability)
+    }
+
     /// Stores what the stage left and records it; returns the record.
     ///
     /// # Errors
@@ -264,7 +290,10 @@ impl Attempt {
         let layout = self.store.layout.clone();
         let result = self.result();
         let headline = records::headline(&result);
-        let tree = blobs::put_to_rest(&layout, &result)?;
+        let tree = match self.settled.take() {
+            Some(tree) => tree,
+            None => blobs::put_to_rest(&layout, &result)?,
+        };
         let place = layout.tree(&tree.digest());
         if !blobs::is_same_folder(&place, &result, &tree) {
             blobs::replace_folder(&layout, &result, &place)?;
@@ -275,6 +304,7 @@ impl Attempt {
             name: self.name.clone(),
             kind: made.kind,
             parts: made.parts,
+            inputs: made.inputs,
             tree,
             headline,
             seconds: made.seconds,

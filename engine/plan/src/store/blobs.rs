@@ -196,7 +196,7 @@ fn link_or_copy(from: &Path, to: &Path, mode: u32) -> Result<(), FileError> {
             let mut new = to.as_os_str().to_owned();
             new.push(format!(".{}.new", unique()));
             let new = PathBuf::from(new);
-            reflink_copy::reflink_or_copy(from, &new).map_err(at("copy to", &new))?;
+            in_folder(&new, || reflink_copy::reflink_or_copy(from, &new)).map_err(at("copy to", &new))?;
             settle(&new, mode)?;
             fs::rename(&new, to).map_err(at("move to", to))
         }

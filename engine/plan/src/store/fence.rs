@@ -1,10 +1,11 @@
 //! Fencing: who owns an attempt, whether that engine still lives, and ending what a dead one left running. Knows
 //! processes, not what they do.
 //!
-//! Three things tell an orphan: it is of the process group that the dead engine noted; its standard input is the
-//! attempt's lock; or it has a file of the attempt's private folder open for writing.
+//! Four things tell an orphan: it is of the process group that the dead engine noted; its standard input is the
+//! attempt's lock; it has a file of the attempt's private folder open for writing; or its home is there, as that of every
+//! command is, so that one which left its group and closed all its files is found, too.
 
-use std::{fs, path::Path, time::Duration};
+use std::{ffi::OsStr, fs, os::unix::ffi::OsStrExt, path::Path, time::Duration};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
@@ -87,7 +88,7 @@ fn host() -> String {
 
 impl Owner {
     /// This process as the owner of an attempt.
-    pub(super) fn me(name: &str) -> Self {
+    pub(crate) fn me(name: &str) -> Self {
         use std::sync::OnceLock;
         static ME: OnceLock<Process> = OnceLock::new();
         let id = std::process::id();
@@ -156,9 +157,9 @@ fn orphans(group: Option<&Process>, folder: &Path, lock: &Path) -> Vec<u32> {
         .collect()
 }
 
-/// Whether a process reads the lock as its standard input, or writes to a file of the folder.
+/// Whether a process reads the lock as its standard input, has its home in the folder, or writes to a file of it.
 fn holds(id: u32, folder: &Path, lock: &Path) -> bool {
-    if fs::read_link(format!("/proc/{id}/fd/0")).is_ok_and(|target| target == lock) {
+    if fs::read_link(format!("/proc/{id}/fd/0")).is_ok_and(|target| target == lock) || lives_in(id, folder) {
         return true;
     }
     let Ok(descriptors) = fs::read_dir(format!("/proc/{id}/fd")) else { return false };
@@ -166,6 +167,12 @@ fn holds(id: u32, folder: &Path, lock: &Path) -> bool {
         fs::read_link(item.path()).is_ok_and(|target| target.starts_with(folder))
             && item.file_name().to_str().is_some_and(|number| is_written(id, number))
     })
+}
+
+fn lives_in(id: u32, folder: &Path) -> bool {
+    let variables = fs::read(format!("/proc/{id}/environ")).unwrap_or_default();
+    let home = variables.split(|byte| *byte == 0).find_map(|variable| variable.strip_prefix(b"HOME="));
+    home.is_some_and(|home| fs::canonicalize(OsStr::from_bytes(home)).is_ok_and(|home| home.starts_with(folder)))
 }
 
 fn is_written(id: u32, descriptor: &str) -> bool {

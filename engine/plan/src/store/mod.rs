@@ -14,6 +14,8 @@
 //!   work/scratch-…             a folder on its way in or out
 //!   unsynced-<boot>.…          there while records may not have reached the disk
 //!   remembered                 digests of the project's own files
+//!   runs/<time>-<process>.json what each run did, and why
+//!   lock                       held by every run; by whoever takes results out, alone
 //! ```
 //!
 //! Kill the engine or the machine at any instant: a record is there only after everything that it speaks of.
@@ -21,9 +23,12 @@
 mod attempts;
 mod blobs;
 mod fence;
+mod hold;
 mod records;
+mod sweep;
 mod trees;
 mod unsynced;
+mod usage;
 
 use std::{
     collections::BTreeSet,
@@ -39,7 +44,9 @@ use self::{attempts::Spares, unsynced::Unsynced};
 pub use self::{
     attempts::{Attempt, Begun, Durability, Made},
     fence::Owner,
+    hold::{Alone, Hold},
     records::{FORMAT, Record},
+    sweep::{Dropped, Garbage, Needs},
     trees::{Entry, SINGLE_FILE, Tree},
 };
 use crate::{

@@ -31,6 +31,9 @@ pub struct Record {
     pub kind: String,
     /// The key as it can be read: what `plan` compares to say why a stage is stale.
     pub parts: serde_json::Value,
+    /// The keys of what it read: they are needed as long as it is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub inputs: Vec<Digest>,
     /// What it left.
     pub tree: Tree,
     /// The figures to show first.
@@ -122,6 +125,7 @@ mod tests {
             name: "tuned[seed=0]".to_owned(),
             kind: "train".to_owned(),
             parts: serde_json::json!({"settings": {"text": "an \",\"blake3\":\" inside"}}),
+            inputs: Vec::new(),
             tree: Tree::default(),
             headline: BTreeMap::from([("loss".to_owned(), 0.1)]),
             seconds: 1.5,

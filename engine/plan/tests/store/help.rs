@@ -70,6 +70,7 @@ pub fn made() -> Made {
     Made {
         kind: "command".to_owned(),
         parts: serde_json::json!({"settings": {"run": ["true"]}}),
+        inputs: Vec::new(),
         seconds: 0.1,
         engine: "0.1.0".to_owned(),
         machine: "cpu".to_owned(),

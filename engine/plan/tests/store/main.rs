@@ -5,3 +5,4 @@ mod damage;
 mod faults;
 mod help;
 mod runs;
+mod sweep;

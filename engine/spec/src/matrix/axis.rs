@@ -37,9 +37,9 @@ pub struct AxisEntry {
 }
 
 impl AxisEntry {
-    /// A value that was written whole.
-    pub fn new(label: String, value: Value, path: YamlPath) -> Self {
-        Self { label, value, path, items: Vec::new() }
+    /// A label and its value, as written in one place.
+    pub fn new(label: impl Into<String>, value: Value, path: YamlPath) -> Self {
+        Self { label: label.into(), value, path, items: Vec::new() }
     }
 }
 

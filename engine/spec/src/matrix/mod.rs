@@ -19,6 +19,9 @@ use crate::{
 /// The keys of a `matrix` that are no axes.
 pub const MATRIX_KEYS: &[&str] = &["exclude", "with"];
 
+/// The most combinations that the axes of one stage may have, `exclude` not counted.
+pub const MOST_COMBINATIONS: usize = 100_000;
+
 /// The axes of one stage.
 #[derive(Debug, Clone, Default)]
 pub struct Matrix {
@@ -70,6 +73,11 @@ impl Matrix {
                 Ok(exclude) => matrix.exclude = exclude,
                 Err(fault) => faults.push(fault),
             }
+        }
+        let count = matrix.axes.iter().fold(1_usize, |count, axis| count.saturating_mul(axis.entries.len()));
+        if faults.is_empty() && count > MOST_COMBINATIONS {
+            let message = format!("{count} combinations; at most {MOST_COMBINATIONS} can be told apart");
+            return Err(vec![document.fault(&path, Side::Key, message, "leave out axes, or labels of them")]);
         }
         if faults.is_empty() && matrix.combinations().is_empty() {
             let at = path.key("exclude");

@@ -26,6 +26,9 @@ crate::one_of! {
 }
 
 /// A file at an https address: `{url: {address: https://…, sha256: …}}`.
+///
+/// Without `sha256`, what the address held when it was first downloaded is pinned by the lock; other contents are
+/// refused until `engine run FILE --update STAGE` moves the pin.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Url {
@@ -33,8 +36,9 @@ pub struct Url {
     #[schemars(regex(pattern = r"^(https://.|http://(127\.0\.0\.1|localhost|\[::1\])([:/]|$))"))]
     pub address: String,
     /// The SHA-256 of the file, 64 hexadecimal digits. A file with another digest is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = "^[0-9A-Fa-f]{64}$"))]
-    pub sha256: String,
+    pub sha256: Option<String>,
 }
 
 impl Kind for Download {
@@ -52,6 +56,13 @@ impl Kind for Download {
         }
     }
 
+    fn moving_source(&self) -> Option<&str> {
+        match &self.from {
+            Source::Url(Url { address, sha256: None }) => Some(address),
+            Source::Url(_) | Source::Path(_) => None,
+        }
+    }
+
     fn faults(&self) -> Vec<Fault> {
         let Source::Url(url) = &self.from else { return Vec::new() };
         let mut faults = Vec::new();
@@ -62,10 +73,11 @@ impl Kind for Download {
                 "write an address that begins with `https://`",
             ));
         }
-        if url.sha256.len() != 64 || !url.sha256.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        let is_wrong = |digest: &&String| digest.len() != 64 || !digest.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if let Some(digest) = url.sha256.as_ref().filter(is_wrong) {
             faults.push(Fault::new(
                 "from.url.sha256",
-                format!("`{}` is no SHA-256: it has {} characters", url.sha256, url.sha256.chars().count()),
+                format!("`{digest}` is no SHA-256: it has {} characters", digest.chars().count()),
                 "write the 64 hexadecimal digits that `sha256sum FILE` prints",
             ));
         }

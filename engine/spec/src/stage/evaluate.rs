@@ -72,7 +72,7 @@ impl Kind for Evaluate {
         let mut read = vec![files::SPECIAL_IDS.to_owned(), files::TOKENIZER.to_owned()];
         read.extend(self.data.part.iter().map(|part| files::split(part)));
         vec![
-            Input::any_of("model", self.model.0.iter().collect()).of_kind(&["download", "train"]),
+            Input::any_of("model", self.model.0.iter().collect()).of_kind(&["download", "train", "merge"]),
             Input::follow("data", &self.data)
                 .of_kind(&["tokenize"])
                 .only(read)

@@ -4,6 +4,7 @@
 mod command;
 mod download;
 mod evaluate;
+mod merge;
 mod preprocess;
 mod report;
 mod select;
@@ -13,6 +14,7 @@ mod train;
 pub use command::{Command, CommandInput, ProjectFile, placeholders};
 pub use download::{Download, Source, Url};
 pub use evaluate::{Evaluate, EvaluateBatch};
+pub use merge::Merge;
 pub use preprocess::{Empty, Format, HoldOut, Permute, Preprocess, Seeded, Split, SplitNames, Squad, SquadRows, Take};
 pub use report::{MetricRow, Published, Report, Table};
 pub use select::{Best, Mode, Select};
@@ -205,6 +207,11 @@ pub trait Kind: serde::Serialize + serde::de::DeserializeOwned + schemars::JsonS
         part.to_owned()
     }
 
+    /// An address whose contents may change while these settings do not: what it held first is pinned by the lock.
+    fn moving_source(&self) -> Option<&str> {
+        None
+    }
+
     /// Mistakes that no type can express.
     fn faults(&self) -> Vec<Fault> {
         Vec::new()
@@ -289,6 +296,11 @@ macro_rules! stages {
                 match self { $(Self::$variant(stage) => stage.part_path(part)),+ }
             }
 
+            /// See [`Kind::moving_source`].
+            pub fn moving_source(&self) -> Option<&str> {
+                match self { $(Self::$variant(stage) => stage.moving_source()),+ }
+            }
+
             /// See [`Kind::faults`].
             pub fn faults(&self) -> Vec<Fault> {
                 match self { $(Self::$variant(stage) => stage.faults()),+ }
@@ -313,6 +325,8 @@ stages! {
     train => Train,
     /// Scores of a model on rows.
     evaluate => Evaluate,
+    /// A plain model from an adapter and its model.
+    merge => Merge,
     /// The best member of a stage.
     select => Select,
     /// Tables and plots of what other stages left.

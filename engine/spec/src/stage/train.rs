@@ -309,7 +309,7 @@ impl Kind for Train {
     fn inputs(&self) -> Vec<Input<'_>> {
         let mut inputs = Vec::new();
         if let ModelSource::Stage(reference) = &self.model {
-            inputs.push(Input::follow("model", reference).of_kind(&["download", "train"]));
+            inputs.push(Input::follow("model", reference).of_kind(&["download", "train", "merge"]));
         }
         let mut read =
             vec![files::split(self.train_split()), files::SPECIAL_IDS.to_owned(), files::TOKENIZER.to_owned()];

@@ -1,6 +1,6 @@
 //! A YAML text as one value, with the memory of where each part was written. Knows no stage.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde_yaml::Value;
 
@@ -12,20 +12,29 @@ use crate::diagnostic::{Diagnostic, Place};
 
 /// Where parts of a value were written, when it was not where they stand.
 #[derive(Debug, Clone, Default)]
-pub struct Origins(Vec<(YamlPath, Arc<Source>, YamlPath)>);
+pub struct Origins(BTreeMap<YamlPath, (Arc<Source>, YamlPath)>);
 
 impl Origins {
     /// Notes that what stands at `path` was written at `written` of `source`, and no longer where it was before.
     pub fn note(&mut self, path: YamlPath, source: Arc<Source>, written: YamlPath) {
-        self.0.retain(|(noted, ..)| !noted.0.starts_with(&path.0));
-        self.0.push((path, source, written));
+        // Paths are sorted by their steps, so what lies below one follows it.
+        let below = self.0.range(path.clone()..).map(|(noted, _)| noted);
+        let below: Vec<YamlPath> = below.take_while(|noted| noted.0.starts_with(&path.0)).cloned().collect();
+        for noted in below {
+            self.0.remove(&noted);
+        }
+        self.0.insert(path, (source, written));
     }
 
     /// Where what stands at `path` was written: by the longest noted path above it.
     pub fn find(&self, path: &YamlPath) -> Option<(Arc<Source>, YamlPath)> {
-        let (noted, source, written) =
-            self.0.iter().filter(|(noted, ..)| path.0.starts_with(&noted.0)).max_by_key(|(noted, ..)| noted.0.len())?;
-        Some((source.clone(), written.join(&path.0[noted.0.len()..])))
+        if self.0.is_empty() {
+            return None;
+        }
+        (0..=path.0.len()).rev().find_map(|length| {
+            let (source, written) = self.0.get(&YamlPath(path.0[..length].to_vec()))?;
+            Some((source.clone(), written.join(&path.0[length..])))
+        })
     }
 }
 
@@ -46,6 +55,11 @@ impl Document {
     /// # Errors
     /// Text that is no YAML, or YAML that people trip over: duplicate keys, merge keys, tags, keys that are no words.
     pub fn read(source: Arc<Source>) -> Result<Self, Diagnostic> {
+        if let Some(at) = too_deep(&source.text) {
+            let message = format!("brackets are open {DEEPEST} deep");
+            let place = Some(source.span(at, at + 1));
+            return Err(Diagnostic::new(message, "quote it, if it is a text").at(place));
+        }
         let value: Value = serde_yaml::from_str(&source.text).map_err(|error| syntax(&source, &error))?;
         let value = tidy(value, &YamlPath::root())
             .map_err(|(path, side, message, hint)| Diagnostic::new(message, hint).at(source.locate(&path, side)))?;
@@ -80,6 +94,23 @@ impl Document {
     }
 }
 
+/// More brackets than this are not open at once in anything that a person writes. The YAML reader refuses far fewer, but
+/// takes time that grows with their square to find out.
+const DEEPEST: usize = 1000;
+
+/// Where the bracket stands that is one too many, whatever is quoted.
+fn too_deep(text: &str) -> Option<usize> {
+    let mut open = 0_usize;
+    text.bytes().position(|byte| {
+        match byte {
+            b'[' | b'{' => open += 1,
+            b']' | b'}' => open = open.saturating_sub(1),
+            _ => {}
+        }
+        open > DEEPEST
+    })
+}
+
 /// The value at a path below `value`.
 pub fn get<'v>(value: &'v Value, path: &[Segment]) -> Option<&'v Value> {
     path.iter().try_fold(value, |value, segment| match (segment, value) {
@@ -91,50 +122,63 @@ pub fn get<'v>(value: &'v Value, path: &[Segment]) -> Option<&'v Value> {
 }
 
 /// Makes keys words, and refuses what YAML allows and people trip over.
-pub(super) fn tidy(value: Value, path: &YamlPath) -> Result<Value, (YamlPath, Side, String, String)> {
-    Ok(match value {
+pub(super) fn tidy(mut value: Value, path: &YamlPath) -> Result<Value, (YamlPath, Side, String, String)> {
+    tidy_in_place(&mut value, path)?;
+    Ok(value)
+}
+
+fn tidy_in_place(value: &mut Value, path: &YamlPath) -> Result<(), (YamlPath, Side, String, String)> {
+    match value {
         Value::Mapping(map) => {
-            let mut tidied = serde_yaml::Mapping::with_capacity(map.len());
+            if map.keys().any(|key| !key.is_string()) {
+                *map = std::mem::take(map)
+                    .into_iter()
+                    .map(|(key, value)| Ok((Value::String(word(key, path)?), value)))
+                    .collect::<Result<_, _>>()?;
+            }
             for (key, value) in map {
-                let key = match key {
-                    Value::String(key) => key,
-                    Value::Number(number) => number.to_string(),
-                    Value::Bool(value) => value.to_string(),
-                    _ => {
-                        return Err((
-                            path.clone(),
-                            Side::Key,
-                            "a key that is no word".into(),
-                            "keys are words, such as `rank:`".into(),
-                        ));
-                    }
-                };
-                let below = path.key(&key);
+                let key = key.as_str().unwrap_or_default();
                 if key == "<<" {
                     return Err((
-                        below,
+                        path.key(key),
                         Side::Key,
                         "`<<` merge keys are not part of the language".into(),
                         "put what is shared under `vars:` and write `\"${vars.NAME}\"`".into(),
                     ));
                 }
-                tidied.insert(Value::String(key), tidy(value, &below)?);
+                if is_nested(value) {
+                    tidy_in_place(value, &path.key(key))?;
+                }
             }
-            Value::Mapping(tidied)
+            Ok(())
         }
-        Value::Sequence(list) => Value::Sequence(
-            list.into_iter().enumerate().map(|(i, item)| tidy(item, &path.index(i))).collect::<Result<_, _>>()?,
-        ),
-        Value::Tagged(tagged) => {
-            return Err((
-                path.clone(),
-                Side::Value,
-                format!("the tag `{}` is not part of the language", tagged.tag),
-                "write the value without a tag".into(),
-            ));
+        Value::Sequence(list) => {
+            let nested = list.iter_mut().enumerate().filter(|(_, item)| is_nested(item));
+            nested.into_iter().try_for_each(|(index, item)| tidy_in_place(item, &path.index(index)))
         }
-        scalar => scalar,
-    })
+        Value::Tagged(tagged) => Err((
+            path.clone(),
+            Side::Value,
+            format!("the tag `{}` is not part of the language", tagged.tag),
+            "write the value without a tag".into(),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Whether there is anything to look at within a value.
+fn is_nested(value: &Value) -> bool {
+    matches!(value, Value::Mapping(_) | Value::Sequence(_) | Value::Tagged(_))
+}
+
+/// A key as a word.
+fn word(key: Value, path: &YamlPath) -> Result<String, (YamlPath, Side, String, String)> {
+    match key {
+        Value::String(key) => Ok(key),
+        Value::Number(number) => Ok(number.to_string()),
+        Value::Bool(value) => Ok(value.to_string()),
+        _ => Err((path.clone(), Side::Key, "a key that is no word".into(), "keys are words, such as `rank:`".into())),
+    }
 }
 
 /// What a YAML reader's refusal means for a pipeline file.

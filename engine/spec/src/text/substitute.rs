@@ -87,7 +87,7 @@ const LATER: [&str; 2] = ["in", "out"];
 /// # Errors
 /// An unknown scope or name, a map in the middle of a text, a `${` without `}`, variables that need themselves.
 pub fn substitute(value: &Value, base: &YamlPath, scopes: &[Scope<'_>]) -> Result<Substituted, SubstitutionFault> {
-    let mut work = Work { scopes, moved: Vec::new(), within: Vec::new() };
+    let mut work = Work { scopes, moved: Vec::new(), within: Vec::new(), brought: 0 };
     let value = work.replace(value, base, &YamlPath::root())?;
     Ok(Substituted { value, moved: work.moved, set: Vec::new() })
 }
@@ -117,6 +117,25 @@ struct Work<'a> {
     scopes: &'a [Scope<'a>],
     moved: Vec<(YamlPath, YamlPath)>,
     within: Vec<String>,
+    /// How much variables have brought in, by [`weight`].
+    brought: usize,
+}
+
+/// The most that the variables of one value may bring in. A few lines whose variables name each other several times would
+/// otherwise fill any memory.
+const MOST: usize = 16 << 20;
+
+/// How deep variables may name variables.
+const DEEPEST: usize = 100;
+
+/// Bytes of text, and one for every value.
+fn weight(value: &Value) -> usize {
+    match value {
+        Value::String(text) => text.len() + 1,
+        Value::Sequence(list) => list.iter().map(weight).sum::<usize>() + 1,
+        Value::Mapping(map) => map.values().map(weight).sum::<usize>() + 1,
+        _ => 1,
+    }
 }
 
 enum Piece<'t> {
@@ -148,8 +167,11 @@ fn pieces(text: &str) -> Option<Vec<Piece<'_>>> {
 impl Work<'_> {
     /// `document` is where the value was written, `result` where it will stand.
     fn replace(&mut self, value: &Value, document: &YamlPath, result: &YamlPath) -> Result<Value, SubstitutionFault> {
+        if !has_variable(value) {
+            return Ok(value.clone());
+        }
         Ok(match value {
-            Value::String(text) if text.contains("${") => return self.replace_text(text, document, result),
+            Value::String(text) => return self.replace_text(text, document, result),
             Value::Sequence(list) => Value::Sequence(
                 list.iter()
                     .enumerate()
@@ -181,7 +203,7 @@ impl Work<'_> {
                 None => Ok(Value::String(text.to_owned())),
                 Some((value, written)) => {
                     self.moved.push((result.clone(), written.clone()));
-                    self.nested(inner, document, |work| work.replace(&value, &written, result))
+                    self.nested(inner, document, &value, |work| work.replace(&value, &written, result))
                 }
             };
         }
@@ -195,7 +217,8 @@ impl Work<'_> {
                     (None, Some((value, written))) => {
                         // Inside a text only the text remains, so where the parts came from is of no use.
                         let kept = self.moved.len();
-                        let value = self.nested(inner, document, |work| work.replace(&value, &written, result))?;
+                        let value =
+                            self.nested(inner, document, &value, |work| work.replace(&value, &written, result))?;
                         self.moved.truncate(kept);
                         joined.push_str(&scalar_text(&value).ok_or_else(|| {
                             fault(
@@ -215,6 +238,7 @@ impl Work<'_> {
         &mut self,
         inner: &str,
         document: &YamlPath,
+        value: &Value,
         then: impl FnOnce(&mut Self) -> Result<T, SubstitutionFault>,
     ) -> Result<T, SubstitutionFault> {
         let name = inner.trim().to_owned();
@@ -223,6 +247,14 @@ impl Work<'_> {
                 path: document.clone(),
                 message: format!("`${{{name}}}` needs itself: {} → {name}", self.within.join(" → ")),
                 hint: "give one of them a value of its own".into(),
+            });
+        }
+        self.brought = self.brought.saturating_add(weight(value));
+        if self.brought > MOST || self.within.len() >= DEEPEST {
+            return Err(SubstitutionFault {
+                path: document.clone(),
+                message: format!("`${{{name}}}`: the variables of this value expand without measure"),
+                hint: format!("at most {} MiB, and variables in variables {DEEPEST} deep", MOST >> 20),
             });
         }
         self.within.push(name);
@@ -293,6 +325,16 @@ impl Work<'_> {
             written = written.join(&[segment]);
         }
         Ok(Some((value, written)))
+    }
+}
+
+/// Whether a `${` stands anywhere in a value.
+fn has_variable(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains("${"),
+        Value::Sequence(list) => list.iter().any(has_variable),
+        Value::Mapping(map) => map.values().any(has_variable),
+        _ => false,
     }
 }
 
