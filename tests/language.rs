@@ -22,13 +22,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     process::{Command, Output},
 };
 
 use plan::graph::{Graph, Node};
 use serde_json::Value;
-use spec::{pipeline::Pipeline, stage::Stage, text::Source};
+use spec::{pipeline::Pipeline, reference::Reference, stage::Stage, text::Source};
 
 /// A mistake as `engine check --json` prints it, or as a file expects it.
 #[derive(Debug, PartialEq)]
@@ -200,6 +201,13 @@ fn valid_files_have_the_members_they_name() {
             let wanted: Vec<&str> = members.iter().map(|(name, _)| *name).collect();
             assert_eq!(names, wanted, "{} with profile {profile:?}", file.display());
             for (node, (name, values)) in nodes.iter().zip(members) {
+                let reference = Reference::parse(name).unwrap();
+                let labels: BTreeMap<String, String> = node.labels().into_iter().collect();
+                assert_eq!(
+                    (reference.stage, reference.selector),
+                    (node.stage.clone(), labels),
+                    "{name} is not read back"
+                );
                 for (path, value) in values {
                     let expected: Value = serde_yaml::from_str(value).unwrap();
                     let at = format!("{} with profile {profile:?}: {name}: {path}", file.display());

@@ -62,12 +62,46 @@ fn what_does_not_decide_the_result_runs_nothing() {
     project.run(&[]).exit(0).did(&[]);
     // Another stage's name, and how much of the machine it takes.
     let renamed = CHAIN.replace("lower", "small").replace("small.runs", "lower.runs");
-    project.pipeline(&renamed.replace("  sorted:\n", "  sorted:\n    resources: {cpu: 2}\n"));
+    let execution = "    resources: {cpu: 2, memory: 64MiB}\n    timeout: 1h\n    retry: 1\n";
+    project.pipeline(&renamed.replace("  sorted:\n", &format!("  sorted:\n{execution}")));
+    project.run(&[]).exit(0).did(&[]);
+    // The file that it stands in.
+    let (first, last) = stages.split_at(stages.find("  sorted:").unwrap());
+    let first = first.replace("DIR", &project.path("").display().to_string());
+    project.file("common/lower.yaml", &format!("stages:\n{first}"));
+    project.pipeline(&format!("include: ../common/lower.yaml\nstages:\n{last}"));
     project.run(&[]).exit(0).did(&[]);
     assert_eq!(project.runs(), [1, 1, 1]);
     // A file that is touched, and one that nobody reads.
     project.file("words.txt", "Pear\nApple\n").file("other.txt", "new");
     project.run(&[]).exit(0).did(&[]);
+}
+
+#[test]
+fn what_with_sets_runs_the_members_it_is_for() {
+    let stage = r#"stages:
+  made:
+    kind: command
+    matrix:
+      size: [1, 2, 3]
+      step: [1, 2]
+      exclude: [{size: 3}]
+WITH
+    run: [sh, -c, 'seq "$1" "$2" 9 > "$3"', sh, "${matrix.size}", "${matrix.step}", "${out.text}"]
+    out: {text: text}
+"#;
+    let with = |entries: &str| stage.replace("WITH", &format!("      with: [{entries}]"));
+    let project = Project::new(&with("{size: 1, set: {retry: 1}}"));
+    let all = ["made[size=1,step=1]", "made[size=1,step=2]", "made[size=2,step=1]", "made[size=2,step=2]"];
+    project.run(&[]).exit(0).did(&all);
+    // How a member runs is no part of its key.
+    project.pipeline(&with("{size: 2, set: {timeout: 1h, resources: {cpu: 1}}}"));
+    project.run(&[]).exit(0).did(&[]);
+    project.pipeline(&with("{size: 1, set: {env: {LANG: C}}}, {size: 1, step: 2, set: {env.LANG: C.UTF-8}}"));
+    project.run(&[]).exit(0).did(&all[..2]);
+    project.pipeline(&with("{size: 1, set: {env: {LANG: C}}}"));
+    project.run(&[]).exit(0).did(&all[1..2]);
+    project.run(&["--set", "stages.made.matrix.with=[]"]).exit(0).did(&[]);
 }
 
 #[test]

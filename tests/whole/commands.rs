@@ -116,9 +116,9 @@ fn previews() {
     project
         .engine(&["preview", FILE, "rows", "--split", "train", "--rows", "1"])
         .exit(0)
-        .says(&["── train · row 0 · row-0", "thing 0 is▸ red"]);
+        .says(&["── train · row 1 (id row-0)", "thing 0 is▸ red"]);
     let tokens = project.engine(&["preview", FILE, "tokens", "--split", "test"]);
-    tokens.exit(0).says(&["── test · row-40", "with loss", "⟦", "⟧"]);
+    tokens.exit(0).says(&["── test · id row-40", "with loss", "⟦", "⟧"]);
     project.engine(&["preview", FILE, "raw"]).exit(1).warns(&["it leaves no rows"]);
     project.engine(&["preview", FILE, "rows", "--split", "tset"]).exit(1).warns(&["no split `tset`", "test"]);
 }
@@ -160,7 +160,14 @@ fn schema_and_completions() {
     assert!(schema["properties"]["stages"].is_object(), "{schema:#}");
     project.engine(&["schema", "--docs"]).exit(0).says(&["preprocess", "`rank`"]);
     for shell in ["bash", "zsh", "fish"] {
-        project.engine(&["completions", shell]).exit(0).says(&["engine", "preview", "keep-going"]);
+        let script = project.engine(&["completions", shell]);
+        script.exit(0).says(&["engine", "preview", "keep-going"]);
+        let name = format!("completions.{shell}");
+        project.file(&name, &script.out);
+        // Where the shell is installed, it reads the script without running it.
+        if let Ok(read) = std::process::Command::new(shell).arg("-n").arg(project.path(&name)).output() {
+            assert!(read.status.success(), "{shell}: {}", String::from_utf8_lossy(&read.stderr));
+        }
     }
 }
 

@@ -68,7 +68,7 @@ fn a_column_that_row_17_lacks() {
     let mut lines: Vec<String> = tiny::rows(0..40).lines().map(str::to_owned).collect();
     lines[16] = r#"{"id": "row-16", "thing": "colourless"}"#.to_owned();
     let ran = with_training_rows(&lines.join("\n")).run(&[]);
-    ran.failed(&["rows"]).fails_with(&["colour", "row 16 (id row-16)", "ask.jinja"]);
+    ran.failed(&["rows"]).fails_with(&["colour", "row 17 (id row-16)", "ask.jinja"]);
 }
 
 #[test]

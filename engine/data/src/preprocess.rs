@@ -18,7 +18,7 @@ use spec::{
 use crate::{
     Error,
     job::{Events, input, settings},
-    rows::{self, Rows},
+    rows::{self, Rows, row_name},
     splits::{self, Selection},
     table::{self, Writer},
     template::{Block, Rendered, Template, folder_of},
@@ -109,10 +109,9 @@ fn write(
 /// An error of a template, with the row it happened on.
 fn at_row(error: Error, split: &str, source: &Rows, selection: &Selection, position: usize) -> Error {
     let row = selection.rows[position];
-    let id = &source.ids[row];
-    let named = if *id == row.to_string() { String::new() } else { format!(" (id {id})") };
+    let name = row_name(row, &source.ids[row]);
     let template = error.place.clone().unwrap_or_else(|| "template".to_owned());
-    error.at(format!("{template}, split `{split}`, row {row}{named}"))
+    error.at(format!("{template}, split `{split}`, {name}"))
 }
 
 fn pair_fields() -> Fields {

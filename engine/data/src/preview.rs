@@ -2,22 +2,21 @@
 
 use std::path::Path;
 
-use arrow::array::Int64Array;
 use serde::Serialize;
 use spec::files;
 
 use crate::{
-    Error, table,
+    Error,
+    rows::row_name,
+    table,
     tokens::{self, source},
 };
 
 /// A row of a `preprocess` stage.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RenderedRow {
-    /// The row's name.
-    pub id: String,
-    /// Its number in the source.
-    pub row: i64,
+    /// Which row of the source it is, counted from one, with its id: `row 17 (id row-16)`.
+    pub name: String,
     /// Prompts and completions in turn.
     pub turns: Vec<(String, Option<String>)>,
     /// The answers that count as right.
@@ -55,14 +54,12 @@ pub fn rendered(result: &Path, split: &str, rows: usize) -> Result<Vec<RenderedR
     let mut reader = table::open(&path, None)?;
     let mut shown = Vec::new();
     while let Some(batch) = table::next(&path, &mut reader)? {
-        let numbers = table::column::<Int64Array>(&path, &batch, "row")?;
-        for (position, row) in source::rows(&path, &batch)?.into_iter().enumerate() {
+        for row in source::rows(&path, &batch)? {
             if shown.len() == rows {
                 return Ok(shown);
             }
             shown.push(RenderedRow {
-                id: row.id,
-                row: numbers.value(position),
+                name: row.number.map_or_else(|| format!("id {}", row.id), |number| row_name(number, &row.id)),
                 turns: row.turns.into_iter().map(|turn| (turn.prompt, turn.completion)).collect(),
                 references: row.references,
             });

@@ -12,7 +12,7 @@ use spec::stage::{HoldOut, Permute, Preprocess, Split, Take};
 
 use crate::{
     Error,
-    rows::{Row, Rows},
+    rows::{Row, Rows, row_name},
 };
 
 /// The rows of a split: numbers into the source, in order, and the source each row's permuted column is taken from.
@@ -118,8 +118,8 @@ fn groups(source: &Rows, rows: &[usize], column: &str, split: &str) -> Result<Ve
     let mut groups: Vec<Vec<usize>> = Vec::new();
     for row in rows {
         let Some(value) = source.rows[*row].get(column) else {
-            return Err(Error::new(format!("row {} has no column `{column}`", source.ids[*row]))
-                .at(format!("split `{split}`, row {row}"))
+            return Err(Error::new(format!("a row has no column `{column}`"))
+                .at(format!("split `{split}`, {}", row_name(*row, &source.ids[*row])))
                 .hint(spec::suggest::did_you_mean(column, source.rows[*row].keys().map(String::as_str))));
         };
         let group = *known.entry(key(value)).or_insert_with(|| {

@@ -259,7 +259,7 @@ impl<'a> Reference<'a> {
         let minimum = schema.get("minimum").and_then(Value::as_f64).unwrap_or_default();
         let words = named.into_iter().map(|name| match name {
             "string" => "text".to_owned(),
-            "integer" if minimum >= 1.0 => "whole number from 1 on".to_owned(),
+            "integer" if minimum >= 1.0 => format!("whole number from {minimum} on"),
             "integer" => "whole number".to_owned(),
             "boolean" => "`true` or `false`".to_owned(),
             "array" => match schema.get("items") {

@@ -8,6 +8,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use crate::reference::quoted;
+
 /// One stage to be done, whole: nothing else decides what it makes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -66,12 +68,12 @@ impl JobInput {
     }
 }
 
-/// The name of a member for people: the stage, then its coordinates in brackets.
+/// The name of a member for people: the stage, then its coordinates in brackets; a reference that means it alone.
 pub fn member_name(stage: &str, coordinates: &[(String, String)]) -> String {
     if coordinates.is_empty() {
         return stage.to_owned();
     }
-    let entries: Vec<_> = coordinates.iter().map(|(axis, label)| format!("{axis}={label}")).collect();
+    let entries: Vec<_> = coordinates.iter().map(|(axis, label)| format!("{axis}={}", quoted(label))).collect();
     format!("{stage}[{}]", entries.join(","))
 }
 

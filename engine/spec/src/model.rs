@@ -39,18 +39,24 @@ crate::one_of! {
 #[serde(deny_unknown_fields)]
 pub struct LlamaShape {
     /// Width of the residual stream.
+    #[schemars(range(min = 1))]
     pub hidden_size: u64,
     /// Width of the gated feed-forward layer.
+    #[schemars(range(min = 1))]
     pub intermediate_size: u64,
     /// Transformer layers.
+    #[schemars(range(min = 1))]
     pub num_hidden_layers: u64,
     /// Attention heads.
+    #[schemars(range(min = 1))]
     pub num_attention_heads: u64,
     /// Heads of keys and values. Without it, as many as attention heads.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
     pub num_key_value_heads: Option<u64>,
     /// Width of a head. Without it, `hidden_size / num_attention_heads`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
     pub head_dim: Option<u64>,
     /// Whether the output head is the embedding.
     #[serde(default)]
@@ -63,6 +69,7 @@ pub struct LlamaShape {
     pub rms_norm_eps: f64,
     /// The longest row, in tokens.
     #[serde(default = "default_positions")]
+    #[schemars(range(min = 1))]
     pub max_position_embeddings: u64,
     /// The standard deviation of new weights.
     #[serde(default = "default_initializer_range")]

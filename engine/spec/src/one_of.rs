@@ -3,11 +3,12 @@
 
 /// Declares an enum of choices, each a struct of settings, and reads it from `{name: {settings…}}` or `name`.
 ///
-/// A choice is one line, so this is the registry of the place it stands in. It is written back as a single-key map
+/// A choice is one line, so this is the registry of the place it stands in; behind `where` it may say what the JSON Schema
+/// holds its value to, such as `{"minimum": 1}`. It is written back as a single-key map
 /// in every case, so that `greedy` and `{greedy: {}}` are the same setting.
 #[macro_export]
 macro_rules! one_of {
-    ($(#[$meta:meta])* pub enum $name:ident { $($(#[$vmeta:meta])* $key:ident => $variant:ident($ty:ty)),+ $(,)? }) => {
+    ($(#[$meta:meta])* pub enum $name:ident { $($(#[$vmeta:meta])* $key:ident => $variant:ident($ty:ty) $(where $rule:tt)?),+ $(,)? }) => {
         $(#[$meta])*
         #[derive(Debug, Clone, PartialEq)]
         pub enum $name { $($(#[$vmeta])* $variant($ty)),+ }
@@ -49,7 +50,14 @@ macro_rules! one_of {
                             )
                             .map($name::$variant)
                             .map_err(|error: E| E::custom($crate::one_of::bare(name, &error.to_string()))),)+
-                            _ => Err(E::unknown_variant(name, $name::NAMES)),
+                            _ => {
+                                let text = || serde::de::value::StrDeserializer::<serde::de::value::Error>::new(name);
+                                let takes = [$((
+                                    stringify!($key),
+                                    <$ty as serde::Deserialize>::deserialize(text()).is_ok(),
+                                )),+];
+                                Err($crate::one_of::unknown(name, $name::NAMES, &takes))
+                            }
                         }
                     }
 
@@ -79,7 +87,12 @@ macro_rules! one_of {
                 let mut choices: Vec<serde_json::Value> = Vec::new();
                 $(
                     let meaning = [$($crate::one_of::doc_of(stringify!($vmeta))),*].concat();
-                    choices.extend($crate::one_of::choice_schema::<$ty>(generator, stringify!($key), meaning.trim()));
+                    choices.extend($crate::one_of::choice_schema::<$ty>(
+                        generator,
+                        stringify!($key),
+                        meaning.trim(),
+                        $crate::one_of::rules!($($rule)?),
+                    ));
                 )+
                 let mut schema = schemars::json_schema!({ "oneOf": choices });
                 let doc = [$($crate::one_of::doc_of(stringify!($meta))),*].concat();
@@ -89,6 +102,19 @@ macro_rules! one_of {
         }
     };
 }
+
+/// What a schema says of a choice's value besides its type.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! one_of_rules {
+    () => {
+        serde_json::Map::new()
+    };
+    ({$($key:literal: $value:literal),+}) => {
+        serde_json::Map::from_iter([$(($key.to_owned(), serde_json::Value::from($value))),+])
+    };
+}
+pub use crate::one_of_rules as rules;
 
 /// Names in backticks, joined for a message.
 pub fn listed(names: &[&str]) -> String {
@@ -100,6 +126,17 @@ pub fn bare(name: &str, lack: &str) -> String {
     match lack.strip_prefix("missing field `").and_then(|rest| rest.split('`').next()) {
         Some(key) => format!("`{name}` alone says too little: `{key}` is missing; write `{{{name}: {{{key}: …}}}}`"),
         None => format!("`{name}` alone says too little; write `{{{name}: …}}`"),
+    }
+}
+
+/// Why a text is no choice: misspelt, or the setting of a choice that takes a text, as `takes` says of each.
+pub fn unknown<E: serde::de::Error>(text: &str, names: &'static [&'static str], takes: &[(&str, bool)]) -> E {
+    let misspelt = crate::suggest::nearest(text, names.iter().copied()).is_some();
+    match takes.iter().find(|(_, takes)| *takes) {
+        Some((name, _)) if !misspelt && !text.contains("://") => {
+            E::custom(format!("`{text}` alone does not say what it is; write `{{{name}: {text}}}`"))
+        }
+        _ => E::unknown_variant(text, names),
     }
 }
 
@@ -116,12 +153,16 @@ pub fn choice_schema<T: schemars::JsonSchema>(
     generator: &mut schemars::SchemaGenerator,
     name: &str,
     meaning: &str,
+    rules: serde_json::Map<String, serde_json::Value>,
 ) -> Vec<serde_json::Value> {
     let body = T::json_schema(generator);
     let is_map = body.get("type").is_some_and(|kind| kind == "object");
     let needs_settings =
         body.get("required").and_then(|required| required.as_array()).is_some_and(|list| !list.is_empty());
-    let reference = generator.subschema_for::<T>();
+    let mut reference = generator.subschema_for::<T>();
+    for (rule, value) in rules {
+        reference.insert(rule, value);
+    }
     let mut schemas = vec![serde_json::json!({
         "description": meaning,
         "type": "object",

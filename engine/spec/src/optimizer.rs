@@ -24,14 +24,19 @@ impl Default for Optimizer {
 #[serde(deny_unknown_fields, default)]
 pub struct AdamW {
     /// The highest learning rate; the schedule scales it.
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub learning_rate: f64,
     /// The part of a weight that each step takes away, times the learning rate.
+    #[schemars(range(min = 0))]
     pub weight_decay: f64,
     /// Decay of the mean of gradients.
+    #[schemars(extend("minimum" = 0, "exclusiveMaximum" = 1))]
     pub beta1: f64,
     /// Decay of the mean of squared gradients.
+    #[schemars(extend("minimum" = 0, "exclusiveMaximum" = 1))]
     pub beta2: f64,
     /// Added to the root in the denominator.
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub epsilon: f64,
 }
 

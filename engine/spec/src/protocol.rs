@@ -23,6 +23,7 @@ pub struct Generate {
     #[serde(default)]
     pub decode: Decode,
     /// The most tokens that are added; an EOS ends earlier.
+    #[schemars(range(min = 1))]
     pub max_new_tokens: u64,
 }
 

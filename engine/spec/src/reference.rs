@@ -26,6 +26,9 @@ pub enum ReferenceError {
     /// A `[` without its `]`, or text after it that is no part.
     #[error("`{0}` has a bracket too many or too few")]
     Brackets(String),
+    /// A label whose quote is not closed, or is followed by something.
+    #[error("the quotes in `{0}` do not fit together")]
+    Quotes(String),
     /// A selector entry that is not `axis=label`.
     #[error("`{entry}` in `{text}` fixes no axis")]
     Entry {
@@ -50,6 +53,7 @@ impl ReferenceError {
         match self {
             Self::NoStage(_) => "write `stage`, `stage/part` or `stage[axis=label]`",
             Self::Brackets(_) => "a selector is `[axis=label,…]`, right behind the stage's name",
+            Self::Quotes(_) => "a label with a comma stands in quotes: `[axis=\"a, b\"]`, a quote within it as `\\\"`",
             Self::Entry { .. } => "write `axis=label`",
             Self::Twice { .. } => "keep one of them",
         }
@@ -91,23 +95,60 @@ impl Reference {
             return Err(ReferenceError::NoStage(text.to_owned()));
         }
         let mut fixed = BTreeMap::new();
-        for entry in selector.split(',').filter(|entry| !(selector.is_empty() && entry.is_empty())) {
-            let Some((axis, label)) = entry.split_once('=') else {
+        let mut rest = Some(selector).filter(|selector| !selector.is_empty());
+        while let Some(entries) = rest {
+            let entry = entries.split(',').next().unwrap_or_default();
+            let Some((axis, label)) = entries.split_once('=').filter(|(axis, _)| !axis.contains(',')) else {
                 return Err(ReferenceError::Entry { text: text.to_owned(), entry: entry.to_owned() });
             };
-            if fixed.insert(axis.trim().to_owned(), label.trim().to_owned()).is_some() {
+            let (label, after) = match label.trim_start().strip_prefix('"') {
+                None => match label.split_once(',') {
+                    Some((label, after)) => (label.trim().to_owned(), Some(after)),
+                    None => (label.trim().to_owned(), None),
+                },
+                Some(quoted) => unquoted(quoted).ok_or_else(|| ReferenceError::Quotes(text.to_owned()))?,
+            };
+            if fixed.insert(axis.trim().to_owned(), label).is_some() {
                 return Err(ReferenceError::Twice { text: text.to_owned(), axis: axis.trim().to_owned() });
             }
+            rest = after;
         }
         Ok(Self { stage: head.trim().to_owned(), selector: fixed, part: tail.map(|part| part.trim().to_owned()) })
     }
+}
+
+/// A label as a selector holds it: in quotes where it would not be read back without.
+pub fn quoted(label: &str) -> String {
+    let is_plain = !label.contains(',') && !label.starts_with('"') && label.trim() == label;
+    if is_plain { label.to_owned() } else { format!("\"{}\"", label.replace('\\', "\\\\").replace('"', "\\\"")) }
+}
+
+/// What stands before the closing quote, and what follows the comma behind it.
+fn unquoted(text: &str) -> Option<(String, Option<&str>)> {
+    let mut label = String::new();
+    let mut characters = text.char_indices();
+    while let Some((at, character)) = characters.next() {
+        match character {
+            '\\' => label.push(characters.next()?.1),
+            '"' => {
+                let after = text[at + 1..].trim_start();
+                return match after.strip_prefix(',') {
+                    Some(rest) => Some((label, Some(rest))),
+                    None => after.is_empty().then_some((label, None)),
+                };
+            }
+            other => label.push(other),
+        }
+    }
+    None
 }
 
 impl fmt::Display for Reference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.stage)?;
         if !self.selector.is_empty() {
-            let entries: Vec<_> = self.selector.iter().map(|(axis, label)| format!("{axis}={label}")).collect();
+            let entries: Vec<_> =
+                self.selector.iter().map(|(axis, label)| format!("{axis}={}", quoted(label))).collect();
             write!(f, "[{}]", entries.join(","))?;
         }
         if let Some(part) = &self.part {
@@ -122,7 +163,7 @@ impl Serialize for Reference {
         if Self::parse(&self.to_string()).as_ref() == Ok(self) {
             return serializer.collect_str(self);
         }
-        // A label that the short form cannot hold.
+        // A part that the short form cannot hold.
         let Self { stage, selector, part } = self;
         LongForm { stage, selector, part }.serialize(serializer)
     }
@@ -211,6 +252,9 @@ struct LongForm<'a> {
     part: &'a Option<String>,
 }
 
+/// The short form as a regular expression, for the JSON Schema.
+const SHORT_FORM: &str = r#"^\s*[^\[\]/\s][^\[\]/]*(\[([^=,\[\]]+=("([^"\\]|\\.)*"|[^",][^,]*|)(,[^=,\[\]]+=("([^"\\]|\\.)*"|[^",][^,]*|))*)?\])?(/.*[^\s].*)?$"#;
+
 impl JsonSchema for Reference {
     fn schema_name() -> std::borrow::Cow<'static, str> {
         "Reference".into()
@@ -219,8 +263,9 @@ impl JsonSchema for Reference {
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
         schemars::json_schema!({
             "description": "A stage by name: `tokens`, a part of it: `tokens/dev`, or chosen members: `tuned[method=dora]`. Long form: `{stage: tuned, where: {method: dora}, part: …}`.",
-            "oneOf": [
-                { "type": "string", "minLength": 1 },
+            "anyOf": [
+                { "type": "string", "pattern": SHORT_FORM },
+                { "type": "string", "pattern": r"\$\{[^}.]+\.[^}]+\}" },
                 {
                     "type": "object",
                     "properties": {
@@ -308,6 +353,26 @@ mod tests {
         assert!(matches!(Reference::parse("tuned[method]"), Err(ReferenceError::Entry { .. })));
         assert!(matches!(Reference::parse("/dev"), Err(ReferenceError::NoStage(_))));
         assert!(matches!(Reference::parse("t[a=1,a=2]"), Err(ReferenceError::Twice { .. })));
+    }
+
+    #[test]
+    fn labels_are_read_back_whatever_they_hold() {
+        assert_eq!(Reference::parse(r#"t[name="a,b", seed=0]/dev"#).unwrap().selector["name"], "a,b");
+        let labels =
+            ["a,b", "a=b", "\"", "a \"b\"", "x]y", "[x", " a ", "", "a\\,b", "5\"", "u[v=w,x=y]/z", "a, \"b\", c\\"];
+        for label in labels {
+            let selector =
+                [("name", label), ("other", "plain")].map(|(axis, label)| (axis.to_owned(), label.to_owned()));
+            for part in [None, Some("dev".to_owned())] {
+                let reference = Reference { stage: "t".into(), selector: BTreeMap::from(selector.clone()), part };
+                let text = reference.to_string();
+                assert_eq!(Reference::parse(&text), Ok(reference), "{text}");
+                assert!(regex::Regex::new(SHORT_FORM).unwrap().is_match(&text), "{text}");
+            }
+        }
+        assert_eq!(quoted("attention.q+mlp.up"), "attention.q+mlp.up");
+        assert!(matches!(Reference::parse(r#"t[a="b]"#), Err(ReferenceError::Quotes(_))));
+        assert!(matches!(Reference::parse(r#"t[a="b"c]"#), Err(ReferenceError::Quotes(_))));
     }
 
     #[test]

@@ -3,14 +3,16 @@
 
 use serde_json::{Value, json};
 
-use crate::{execution::Execution, matrix::MOST_SUBSET_ITEMS, stage::Stage};
+use crate::{execution::Execution, matrix::MOST_SUBSET_ITEMS, names::PATTERN, stage::Stage};
 
 /// What `${vars.NAME}` or `${matrix.AXIS}` looks like where another type stands.
-const VARIABLE: &str = r"^\$\{[^}]+\}$";
-/// What may name a stage, an axis or a variable; see [`crate::names::is_name`].
-const NAME: &str = r"^[\p{L}_][\p{L}\p{N}_-]*$";
-/// A relative path: no `/` first, no `${…}`, no `\\` and no `://`.
-const INCLUDED: &str = r"^(?!/)(?!.*(\$\{|\\|://)).+$";
+const VARIABLE: &str = r"^\$\{[^}.]+\.[^}]+\}$";
+/// What no text may hold: a `${` without its `}`, or one that names nothing. `$${` is a plain `${`.
+const NO_VARIABLE: &str = r"(^|[^$])\$\{([^}]*$|[^}.]*\})";
+/// Names that a `select` stage cannot have: before the dot of a variable they mean something else.
+const SCOPES: &str = "^(vars|matrix|in|out)$";
+/// What the path of an included file cannot be: absolute, with a variable, an address.
+const NOT_INCLUDED: &str = r"^/|\$\{|\\|://";
 
 /// The JSON Schema (2020-12) of a pipeline file.
 pub fn pipeline_schema() -> Value {
@@ -23,30 +25,8 @@ pub fn pipeline_schema() -> Value {
     }
     let stages: Vec<Value> = kinds
         .into_iter()
-        .map(|(kind, schema)| {
-            let mut schema = schema.to_value();
-            if let (Some(own), Some(shared)) = (
-                schema.get_mut("properties").and_then(Value::as_object_mut),
-                execution.get("properties").and_then(Value::as_object),
-            ) {
-                own.extend(shared.clone());
-            }
-            allow_variables(&mut schema);
-            if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
-                let own = std::mem::take(properties);
-                properties.insert("kind".into(), json!({ "description": "What the stage does.", "const": kind }));
-                properties.insert("matrix".into(), json!({ "$ref": "#/$defs/Matrix" }));
-                properties.extend(own);
-            }
-            if let Some(object) = schema.as_object_mut() {
-                object.insert("title".into(), kind.into());
-                let required = object.entry("required").or_insert_with(|| json!([]));
-                if let Some(required) = required.as_array_mut() {
-                    required.insert(0, "kind".into());
-                }
-            }
-            schema
-        })
+        .enumerate()
+        .map(|(place, (kind, schema))| stage(place, kind, schema.to_value(), &execution))
         .collect();
     definitions.insert("Stage".into(), json!({ "oneOf": stages }));
     definitions.insert(
@@ -58,6 +38,7 @@ pub fn pipeline_schema() -> Value {
         }),
     );
     definitions.insert("Matrix".into(), matrix());
+    let included = json!({ "type": "string", "minLength": 1, "not": { "pattern": NOT_INCLUDED } });
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Pipeline",
@@ -67,15 +48,15 @@ pub fn pipeline_schema() -> Value {
             "name": {
                 "description": "The pipeline's name. Without it, the file's name.",
                 "type": "string",
-                "pattern": NAME,
+                "pattern": PATTERN,
             },
             "include": {
                 "description": "Files whose stages and variables are taken, by paths relative to this file.",
                 "anyOf": [
-                    { "type": "string", "pattern": INCLUDED },
+                    included,
                     {
                         "type": "array",
-                        "items": { "type": "string", "pattern": INCLUDED },
+                        "items": included,
                         "minItems": 1,
                         "uniqueItems": true,
                     },
@@ -84,7 +65,7 @@ pub fn pipeline_schema() -> Value {
             "vars": {
                 "description": "Values by name, for `${vars.NAME}`.",
                 "type": "object",
-                "propertyNames": { "pattern": NAME },
+                "propertyNames": { "pattern": PATTERN },
             },
             "profiles": {
                 "description": "Sets of changes by name: paths such as `vars.rows` or `stages.tuned.epochs` to values.",
@@ -97,14 +78,68 @@ pub fn pipeline_schema() -> Value {
             "stages": {
                 "description": "The stages by name.",
                 "type": "object",
-                "propertyNames": { "pattern": NAME },
+                "propertyNames": { "pattern": PATTERN },
                 "additionalProperties": { "$ref": "#/$defs/Stage" },
+                "patternProperties": {
+                    SCOPES: {
+                        "$ref": "#/$defs/Stage",
+                        "not": { "properties": { "kind": { "const": "select" } }, "required": ["kind"] },
+                    },
+                },
                 "minProperties": 1,
             },
         },
         "anyOf": [{ "required": ["stages"] }, { "required": ["include"] }],
         "additionalProperties": false,
         "$defs": definitions,
+    })
+}
+
+/// The schema of the stages of one kind, the one at `place` of all kinds.
+fn stage(place: usize, kind: &str, mut schema: Value, execution: &Value) -> Value {
+    let shared = execution.get("properties").and_then(Value::as_object);
+    if let Some(own) = schema.get_mut("properties").and_then(Value::as_object_mut) {
+        own.extend(shared.cloned().unwrap_or_default());
+    }
+    allow_variables(&mut schema);
+    let Some(object) = schema.as_object_mut() else { return schema };
+    if let Some(properties) = object.get_mut("properties").and_then(Value::as_object_mut) {
+        let own = std::mem::take(properties);
+        let matrix = json!({ "$ref": "#/$defs/Matrix", "properties": { "with": { "items": set_of(place, &own) } } });
+        properties.insert("kind".into(), json!({ "description": "What the stage does.", "const": kind }));
+        properties.insert("matrix".into(), matrix);
+        properties.extend(own);
+    }
+    object.insert("title".into(), kind.into());
+    // What must be there, and what cannot stand together, may be mended by `with`, for each member.
+    let demands = ["required", "not", "if", "then"]
+        .into_iter()
+        .filter_map(|key| Some((key.to_owned(), object.shift_remove(key)?)));
+    let demands: serde_json::Map<String, Value> = demands.collect();
+    object.insert("required".into(), json!(["kind"]));
+    let has_with = json!({ "required": ["matrix"], "properties": { "matrix": { "required": ["with"] } } });
+    object.insert("if".into(), has_with);
+    object.insert("else".into(), demands.into());
+    schema
+}
+
+/// What `set` of an entry of `with` may hold for the kind at `place` of all kinds, with these settings: those by name,
+/// and paths below them.
+fn set_of(place: usize, settings: &serde_json::Map<String, Value>) -> Value {
+    let names: Vec<&str> = settings.keys().map(String::as_str).collect();
+    let values = names.iter().map(|name| {
+        let schema = json!({ "$ref": format!("#/$defs/Stage/oneOf/{place}/properties/{name}") });
+        ((*name).to_owned(), schema)
+    });
+    let below = format!(r"^({})\..", names.join("|"));
+    json!({
+        "properties": {
+            "set": {
+                "properties": serde_json::Map::from_iter(values),
+                "patternProperties": { below: true },
+                "additionalProperties": false,
+            },
+        },
     })
 }
 
@@ -144,7 +179,6 @@ fn matrix() -> Value {
                                                 {
                                                     "type": "object",
                                                     "minProperties": 1,
-                                                    "propertyNames": { "not": { "pattern": r"^(kind|matrix|stages|vars)(\.|$)" } },
                                                 },
                                                 variable,
                                             ],
@@ -159,12 +193,17 @@ fn matrix() -> Value {
                         ],
                     },
                 },
-                "propertyNames": { "pattern": NAME, "not": { "const": "set" } },
+                "propertyNames": { "pattern": PATTERN, "not": { "const": "set" } },
                 "additionalProperties": {
                     "description": "An axis: a list of values, a map of labels to values, or `{subsets: […]}`: every \
                                     combination of a list's items.",
                     "anyOf": [
-                        { "type": "array", "minItems": 1, "items": { "type": ["string", "number", "boolean"] } },
+                        {
+                            "type": "array",
+                            "minItems": 1,
+                            "uniqueItems": true,
+                            "items": { "type": ["string", "number", "boolean"] },
+                        },
                         {
                             "type": "object",
                             "properties": {
@@ -174,6 +213,7 @@ fn matrix() -> Value {
                                             "type": "array",
                                             "minItems": 1,
                                             "maxItems": MOST_SUBSET_ITEMS,
+                                            "uniqueItems": true,
                                             "items": { "type": ["string", "number", "boolean"] },
                                         },
                                         variable,
@@ -196,6 +236,14 @@ fn matrix() -> Value {
 /// Lets `${…}` stand for every setting within a schema, at any depth.
 fn allow_variables(schema: &mut Value) {
     let Some(object) = schema.as_object_mut() else { return };
+    let is_text = match object.get("type") {
+        Some(Value::String(kind)) => kind == "string",
+        Some(Value::Array(kinds)) => kinds.iter().any(|kind| kind == "string"),
+        _ => false,
+    };
+    if is_text && !object.contains_key("enum") && !object.contains_key("not") {
+        object.insert("not".into(), json!({ "type": "string", "pattern": NO_VARIABLE }));
+    }
     for (_, property) in object.get_mut("properties").and_then(Value::as_object_mut).into_iter().flatten() {
         allow_variables(property);
         or_variable(property);
@@ -211,17 +259,21 @@ fn allow_variables(schema: &mut Value) {
     }
 }
 
-/// The schema, or a variable; a schema that takes any text takes a variable already.
+/// The schema, or a variable, also within a text; a schema that takes any text takes variables already.
 fn or_variable(schema: &mut Value) {
-    let is_text = schema.get("type").is_some_and(|kind| kind == "string");
-    let takes_text = is_text && schema.get("enum").is_none() && schema.get("pattern").is_none();
-    let Some(object) = schema.as_object_mut().filter(|_| !takes_text) else { return };
+    let is_text = schema.get("type").is_some_and(|kind| kind == "string") && schema.get("enum").is_none();
+    let variable = match (is_text, schema.get("pattern").is_some()) {
+        (true, false) => return,
+        (true, true) => json!({ "type": "string", "pattern": r"\$\{[^}.]+\.[^}]+\}" }),
+        _ => json!({ "$ref": "#/$defs/Variable" }),
+    };
+    let Some(object) = schema.as_object_mut() else { return };
     let mut outer = serde_json::Map::new();
     for key in ["description", "default"] {
         outer.extend(object.shift_remove(key).map(|value| (key.to_owned(), value)));
     }
     let inner = std::mem::take(object);
-    outer.insert("anyOf".into(), json!([inner, { "$ref": "#/$defs/Variable" }]));
+    outer.insert("anyOf".into(), json!([inner, variable]));
     *object = outer;
 }
 
@@ -237,7 +289,7 @@ mod tests {
             stages.iter().map(|stage| stage["properties"]["kind"]["const"].as_str().unwrap()).collect();
         assert_eq!(kinds, Stage::KINDS);
         for stage in stages {
-            assert_eq!(stage["required"][0], "kind");
+            assert_eq!(stage["required"], json!(["kind"]));
             assert_eq!(stage["additionalProperties"], false);
             for key in crate::pipeline::STAGE_KEYS {
                 assert!(stage["properties"].get(key).is_some(), "{key}");
@@ -249,20 +301,20 @@ mod tests {
 
     #[test]
     fn every_reference_leads_somewhere() {
-        fn walk(value: &Value, defined: &serde_json::Map<String, Value>) {
+        fn walk(value: &Value, schema: &Value) {
             match value {
                 Value::Object(map) => {
                     if let Some(name) = map.get("$ref").and_then(Value::as_str) {
-                        assert!(defined.contains_key(name.trim_start_matches("#/$defs/")), "{name}");
+                        assert!(schema.pointer(name.trim_start_matches('#')).is_some(), "{name}");
                     }
-                    map.values().for_each(|inner| walk(inner, defined));
+                    map.values().for_each(|inner| walk(inner, schema));
                 }
-                Value::Array(list) => list.iter().for_each(|inner| walk(inner, defined)),
+                Value::Array(list) => list.iter().for_each(|inner| walk(inner, schema)),
                 _ => {}
             }
         }
         let schema = pipeline_schema();
-        walk(&schema, schema["$defs"].as_object().unwrap());
+        walk(&schema, &schema);
     }
 
     #[test]
@@ -271,8 +323,10 @@ mod tests {
         let rank = &schema["$defs"]["Lora"]["properties"]["rank"];
         assert_eq!(rank["anyOf"][1]["$ref"], "#/$defs/Variable");
         assert_eq!(rank["anyOf"][0]["type"], "integer");
+        let source = &schema["$defs"]["Published"]["properties"]["source"];
+        assert_eq!(source["type"], "string");
         let address = &schema["$defs"]["Url"]["properties"]["address"];
-        assert_eq!(address["type"], "string");
+        assert_eq!(address["anyOf"][1]["pattern"], r"\$\{[^}.]+\.[^}]+\}");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use serde::{
     de::{self, IntoDeserializer},
 };
 
-use crate::reference::Reference;
+use crate::{reference::Reference, suggest};
 
 /// A stage, or a choice of the type `T`.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,7 +48,9 @@ impl<'de, T: Deserialize<'de>> de::Visitor<'de> for Visitor<T> {
 
     fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let first = map.next_key::<String>()?;
-        let is_reference = first.as_deref().is_some_and(|key| ["stage", "where", "part"].contains(&key));
+        // A misspelt `stage` or `where` is refused as a reference, which says what was meant.
+        let is_reference =
+            first.as_deref().is_some_and(|key| key == "part" || suggest::nearest(key, ["stage", "where"]).is_some());
         let rest = de::value::MapAccessDeserializer::new(WithFirst { first, map });
         if is_reference {
             Reference::deserialize(rest).map(StageOr::Stage)

@@ -108,7 +108,7 @@ fn show(preview: &Preview, project: &Project, meant: &[plan::graph::NodeId]) -> 
 
 fn print_rows(folder: &std::path::Path, split: &str, rows: usize) -> Result<(), spec::job::Failure> {
     for row in data::preview::rendered(folder, split, rows)? {
-        println!("── {split} · row {} · {}", row.row, row.id);
+        println!("── {split} · {}", row.name);
         for (prompt, completion) in &row.turns {
             print!("{prompt}");
             match completion {
@@ -128,7 +128,7 @@ fn print_tokens(folder: &std::path::Path, split: &str, rows: usize) -> Result<()
     let colors = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     for row in data::preview::tokenized(folder, split, rows)? {
         let with_loss = row.tokens.iter().filter(|token| token.loss).count();
-        println!("── {split} · {} · {} tokens, {with_loss} with loss", row.id, row.tokens.len());
+        println!("── {split} · id {} · {} tokens, {with_loss} with loss", row.id, row.tokens.len());
         if let Some(reason) = &row.failed {
             println!("cannot be used: {reason}");
         }

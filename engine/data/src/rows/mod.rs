@@ -28,6 +28,12 @@ pub struct Rows {
     pub warning: Option<String>,
 }
 
+/// How a row is called in messages: by its place, counted from one as lines are, and its id where it has one.
+pub fn row_name(number: usize, id: &str) -> String {
+    let named = if *id == number.to_string() { String::new() } else { format!(" (id {id})") };
+    format!("row {}{named}", number + 1)
+}
+
 impl Rows {
     /// Names rows. `id` columns are used only where they name every row and each differently.
     pub fn new(rows: Vec<Row>) -> Self {

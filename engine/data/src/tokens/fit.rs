@@ -7,7 +7,7 @@ use super::{
     encode::{EncodedTurn, Encoder},
     source::{SourceRow, Turn},
 };
-use crate::Error;
+use crate::{Error, rows::row_name};
 
 /// What became of a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,7 +100,8 @@ pub fn fit(
     policy: &OverflowPolicy,
     split: &str,
 ) -> Result<Fitted, Error> {
-    let at = |error: Error| error.at(format!("split `{split}`, row {}", row.id));
+    let name = row.number.map_or_else(|| format!("the row `{}`", row.id), |number| row_name(number, &row.id));
+    let at = |error: Error| error.at(format!("split `{split}`, {name}"));
     let turns = encoder.encode(&row.turns).map_err(at)?;
     let lengths = Lengths::of(&turns);
     if lengths.fit(limit) {

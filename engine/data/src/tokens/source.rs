@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use arrow::{
-    array::{Array, Int32Array, ListArray, RecordBatch, StringArray, StructArray},
+    array::{Array, Int32Array, Int64Array, ListArray, RecordBatch, StringArray, StructArray},
     datatypes::DataType,
 };
 
@@ -23,6 +23,8 @@ pub struct Turn {
 pub struct SourceRow {
     /// The row's name.
     pub id: String,
+    /// Its number in the source, from zero, where the file says.
+    pub number: Option<usize>,
     /// Its turns, at least one.
     pub turns: Vec<Turn>,
     /// The block `prompt`.
@@ -80,11 +82,13 @@ pub fn rows(path: &Path, batch: &RecordBatch) -> Result<Vec<SourceRow>, Error> {
     let completions = table::optional::<StringArray>(batch, "completion");
     let references = table::optional::<ListArray>(batch, "references");
     let spans = table::optional::<ListArray>(batch, "spans");
+    let numbers = table::optional::<Int64Array>(batch, "row");
     let row = |row: usize| {
         let prompt = prompts.map(|texts| texts.value(row).to_owned());
         let completion = completions.map(|texts| texts.value(row).to_owned());
         SourceRow {
             id: ids.value(row).to_owned(),
+            number: numbers.and_then(|numbers| usize::try_from(numbers.value(row)).ok()),
             turns: turns(&prompt, &completion, pairs.map(|lists| pairs_of(&lists.value(row)))),
             references: references.map(|lists| table::texts_of(lists, row)),
             spans: spans.map(|lists| spans_of(&lists.value(row))).unwrap_or_default(),

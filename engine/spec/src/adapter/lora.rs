@@ -10,11 +10,14 @@ use super::Targets;
 #[serde(deny_unknown_fields)]
 pub struct Lora {
     /// Rows of A and columns of B.
+    #[schemars(range(min = 1))]
     pub rank: u64,
     /// The update is scaled by `alpha / rank`.
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub alpha: f64,
     /// The probability with which an input of A is dropped while training.
     #[serde(default)]
+    #[schemars(extend("minimum" = 0, "exclusiveMaximum" = 1))]
     pub dropout: f64,
     /// The linear maps that are adapted: a list of roles, `{suffix: [q_proj]}` by the end of the module's name,
     /// `{regex: …}` over whole module names, or `all-linear`, every one but the output head.

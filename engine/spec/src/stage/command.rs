@@ -18,18 +18,41 @@ use crate::{
 pub struct Command {
     /// The program and its arguments; no shell reads them. `${in.NAME}` and `${out.NAME}` are paths.
     #[serde(deserialize_with = "words")]
-    #[schemars(with = "Vec<Word>")]
+    #[schemars(with = "Vec<Word>", length(min = 1))]
     pub run: Vec<String>,
     /// What it reads: by name, a stage (`tokens/dev`) or `{path: …}`, a file or folder of the project.
     #[serde(default, rename = "in", skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("propertyNames" = {"pattern": names::PATTERN}))]
     pub inputs: BTreeMap<String, CommandInput>,
     /// What it writes: by name, a file or folder, relative to the stage's folder.
     #[serde(rename = "out")]
+    #[schemars(
+        with = "BTreeMap<String, OutputPath>",
+        extend("minProperties" = 1, "propertyNames" = {"pattern": names::PATTERN}),
+    )]
     pub outputs: BTreeMap<String, String>,
     /// The environment it sees, besides `PATH` and `HOME` (an empty folder).
     #[serde(default, deserialize_with = "named_words", skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(with = "BTreeMap<String, Word>")]
     pub env: BTreeMap<String, String>,
+}
+
+/// The schema of a path that stays inside the stage's folder; see [`is_inside`].
+struct OutputPath;
+
+impl JsonSchema for OutputPath {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "OutputPath".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let outside = r"^/|^\.(/|$)|(^|/)\.\.(/|$)";
+        schemars::json_schema!({ "type": "string", "minLength": 1, "not": { "pattern": outside } })
+    }
 }
 
 /// A text, or a number or truth value that is taken as the text that YAML prints for it: `${matrix.seed}` is a word.

@@ -33,9 +33,11 @@ crate::one_of! {
 #[serde(deny_unknown_fields)]
 pub struct Url {
     /// The address, beginning with `https://` (or `http://` on this machine).
+    #[schemars(regex(pattern = r"^(https://.|http://(127\.0\.0\.1|localhost|\[::1\])([:/]|$))"))]
     pub address: String,
     /// The SHA-256 of the file, 64 hexadecimal digits. A file with another digest is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = "^[0-9A-Fa-f]{64}$"))]
     pub sha256: Option<String>,
 }
 

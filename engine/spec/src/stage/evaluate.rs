@@ -16,18 +16,37 @@ use crate::{
 /// Leaves `metrics.json`, and `predictions.jsonl`: prompt, output, references and score of every row.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("not" = {"anyOf": [mixed("perplexity", "squad_v2"), mixed("generate", "perplexity")]}))]
 pub struct Evaluate {
     /// A stage that left a model or an adapter; a list makes one member for each.
     pub model: OneOrMany,
     /// The split of a `tokenize` stage, such as `tokens/test`.
+    #[schemars(extend("not" = {"anyOf": [
+        {"type": "string", "pattern": "^[^/$]*$"},
+        {"type": "object", "not": {"required": ["part"]}},
+    ]}))]
     pub data: Reference,
     /// How the model is asked.
     pub protocol: Protocol,
     /// What is counted.
+    #[schemars(length(min = 1))]
     pub metrics: Vec<Metric>,
     /// How many rows are computed at once; changes no result beyond rounding.
     #[serde(default)]
     pub batch: EvaluateBatch,
+}
+
+/// The schema of what [`Metric::fits`] refuses: a protocol with a metric that cannot be counted from it.
+fn mixed(protocol: &str, metric: &str) -> serde_json::Value {
+    let chosen =
+        |name: &str| serde_json::json!({ "anyOf": [{ "const": name }, { "type": "object", "required": [name] }] });
+    serde_json::json!({
+        "required": ["protocol", "metrics"],
+        "properties": {
+            "protocol": chosen(protocol),
+            "metrics": { "type": "array", "contains": chosen(metric) },
+        },
+    })
 }
 
 /// Rows computed at once.
@@ -35,6 +54,7 @@ pub struct Evaluate {
 #[serde(deny_unknown_fields)]
 pub struct EvaluateBatch {
     /// Rows computed at once.
+    #[schemars(range(min = 1))]
     pub size: u64,
 }
 

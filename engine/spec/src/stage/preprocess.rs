@@ -22,6 +22,7 @@ pub struct Preprocess {
     /// The template, a file under `templates/`.
     pub template: String,
     /// The splits, by name.
+    #[schemars(extend("minProperties" = 1, "propertyNames" = {"pattern": crate::names::PATTERN}))]
     pub splits: BTreeMap<String, Split>,
 }
 
@@ -65,6 +66,7 @@ pub enum SquadRows {
 /// How one split is made: rows are read, `shuffle`d, divided (`hold_out`, `rest_of`), taken, then `permute`d.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("not" = {"required": ["hold_out", "rest_of"]}))]
 pub struct Split {
     /// The file of the input that holds the rows, by its name without the ending. A list is read one after the other.
     pub from: SplitNames,
@@ -134,6 +136,7 @@ impl JsonSchema for SplitNames {
 #[serde(deny_unknown_fields)]
 pub struct HoldOut {
     /// How many rows, at least: with `by`, whole groups are taken until this many are reached.
+    #[schemars(range(min = 1))]
     pub rows: usize,
     /// The column whose equal values stay together, so that no group stands on both sides.
     #[serde(default, skip_serializing_if = "Option::is_none")]

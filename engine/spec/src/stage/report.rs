@@ -15,6 +15,7 @@ use crate::{files, reference::Reference};
 #[serde(deny_unknown_fields)]
 pub struct Report {
     /// The stages: trained ones for curves, time and memory, evaluated ones for scores. All members of each.
+    #[schemars(length(min = 1))]
     pub inputs: Vec<Reference>,
     /// How members become rows.
     #[serde(default)]

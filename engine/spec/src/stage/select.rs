@@ -13,11 +13,16 @@ use crate::{files, reference::Reference};
 #[serde(deny_unknown_fields)]
 pub struct Select {
     /// The stage whose members are compared: an evaluated or a trained one.
+    #[schemars(extend("not" = {"anyOf": [
+        {"type": "string", "pattern": "^[^$\\[]*(\\[.*\\])?/"},
+        {"type": "object", "required": ["part"]},
+    ]}))]
     pub from: Reference,
     /// What makes one of them the best.
     pub best: Best,
     /// Axes of `from` that are not chosen from: one winner for each combination of their labels.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("uniqueItems" = true))]
     pub per: Vec<String>,
 }
 
@@ -26,6 +31,7 @@ pub struct Select {
 #[serde(deny_unknown_fields)]
 pub struct Best {
     /// A figure of what each member left, such as `squad_v2.exact` or `perplexity.perplexity`; of a trained stage, `loss`.
+    #[schemars(length(min = 1))]
     pub metric: String,
     /// Whether a high or a low figure is good.
     pub mode: Mode,

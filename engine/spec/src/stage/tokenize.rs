@@ -143,6 +143,7 @@ impl JsonSchema for TokenizerSource {
 #[serde(deny_unknown_fields)]
 pub struct BpeTraining {
     /// The most pieces it may have, the 256 bytes and the special tokens included.
+    #[schemars(range(min = 260))]
     pub vocabulary: usize,
     /// The splits whose texts are learned from. Without it, every split.
     #[serde(default, skip_serializing_if = "Option::is_none")]

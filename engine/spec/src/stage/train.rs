@@ -16,6 +16,20 @@ use crate::{
 /// step; `summary.json`. While it runs it keeps checkpoints, so that a killed run goes on where it was.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend(
+    "not" = {"anyOf": [
+        {"required": ["epochs", "steps"]},
+        {
+            "required": ["model", "adapter"],
+            "properties": {
+                "model": {"type": "object", "required": ["random"]},
+                "adapter": {"type": "object", "not": {"required": ["full"]}},
+            },
+        },
+    ]},
+    "if" = {"not": {"required": ["epochs"]}},
+    "then" = {"required": ["steps"]},
+))]
 pub struct Train {
     /// A stage that left a model or an adapter, or `{random: {…}}`: a shape with random weights.
     pub model: ModelSource,
@@ -31,9 +45,11 @@ pub struct Train {
     pub seed: Seed,
     /// How often every row is seen. Either this or `steps`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
     pub epochs: Option<u64>,
     /// How many optimiser steps are done. Either this or `epochs`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
     pub steps: Option<u64>,
     /// Rows for each optimiser step.
     #[serde(default)]
@@ -46,6 +62,7 @@ pub struct Train {
     pub schedule: Schedule,
     /// The most that the norm of all gradients together may be; larger ones are scaled down. Without it, no bound.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub clip: Option<f64>,
     /// The numbers that are computed with.
     #[serde(default)]
@@ -175,9 +192,11 @@ impl JsonSchema for Seed {
 pub struct Batch {
     /// Rows whose gradients make one step.
     #[serde(default = "default_batch")]
+    #[schemars(range(min = 1))]
     pub size: u64,
     /// Rows that are computed at once; gradients are added up until `size` is reached. Without it, `size`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
     pub micro: Option<u64>,
 }
 
@@ -214,6 +233,7 @@ pub struct Validate {
     pub keep: Keep,
     /// Stop after so many validations without a new best loss. Without it, never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
     pub patience: Option<u64>,
 }
 
@@ -221,9 +241,9 @@ crate::one_of! {
     /// How often something is done.
     pub enum Every {
         /// After so many optimiser steps.
-        steps => Steps(u64),
+        steps => Steps(u64) where {"minimum": 1},
         /// After so many epochs.
-        epochs => Epochs(u64),
+        epochs => Epochs(u64) where {"minimum": 1},
     }
 }
 
@@ -262,6 +282,7 @@ pub enum KeepBest {
 #[serde(deny_unknown_fields)]
 pub struct Checkpoint {
     /// Optimiser steps from one saved state to the next.
+    #[schemars(range(min = 1))]
     pub steps: u64,
 }
 
@@ -277,7 +298,7 @@ crate::one_of! {
         /// So many optimiser steps.
         steps => Steps(u64),
         /// This part of all optimiser steps, from 0 to 1.
-        ratio => Ratio(f64),
+        ratio => Ratio(f64) where {"minimum": 0, "maximum": 1},
     }
 }
 

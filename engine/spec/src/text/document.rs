@@ -1,6 +1,6 @@
 //! A YAML text as one value, with the memory of where each part was written. Knows no stage.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde_yaml::Value;
 
@@ -12,20 +12,29 @@ use crate::diagnostic::{Diagnostic, Place};
 
 /// Where parts of a value were written, when it was not where they stand.
 #[derive(Debug, Clone, Default)]
-pub struct Origins(Vec<(YamlPath, Arc<Source>, YamlPath)>);
+pub struct Origins(BTreeMap<YamlPath, (Arc<Source>, YamlPath)>);
 
 impl Origins {
     /// Notes that what stands at `path` was written at `written` of `source`, and no longer where it was before.
     pub fn note(&mut self, path: YamlPath, source: Arc<Source>, written: YamlPath) {
-        self.0.retain(|(noted, ..)| !noted.0.starts_with(&path.0));
-        self.0.push((path, source, written));
+        // Paths are sorted by their steps, so what lies below one follows it.
+        let below = self.0.range(path.clone()..).map(|(noted, _)| noted);
+        let below: Vec<YamlPath> = below.take_while(|noted| noted.0.starts_with(&path.0)).cloned().collect();
+        for noted in below {
+            self.0.remove(&noted);
+        }
+        self.0.insert(path, (source, written));
     }
 
     /// Where what stands at `path` was written: by the longest noted path above it.
     pub fn find(&self, path: &YamlPath) -> Option<(Arc<Source>, YamlPath)> {
-        let (noted, source, written) =
-            self.0.iter().filter(|(noted, ..)| path.0.starts_with(&noted.0)).max_by_key(|(noted, ..)| noted.0.len())?;
-        Some((source.clone(), written.join(&path.0[noted.0.len()..])))
+        if self.0.is_empty() {
+            return None;
+        }
+        (0..=path.0.len()).rev().find_map(|length| {
+            let (source, written) = self.0.get(&YamlPath(path.0[..length].to_vec()))?;
+            Some((source.clone(), written.join(&path.0[length..])))
+        })
     }
 }
 
