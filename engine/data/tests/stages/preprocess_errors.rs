@@ -46,5 +46,8 @@ fn a_list_of_sources_is_read_one_after_the_other() {
     project.write("rows/b.jsonl", "{\"x\": 3}");
     let done = project.preprocess("a", json!({"all": {"from": ["b", "a"]}}), 1).unwrap();
     let rows = data::preview::rendered(&done.result, "all", 2).unwrap();
-    assert_eq!(rows.iter().map(|row| (row.row, row.turns[0].0.as_str())).collect::<Vec<_>>(), [(0, "3"), (1, "1")]);
+    assert_eq!(
+        rows.iter().map(|row| (row.name.as_str(), row.turns[0].0.as_str())).collect::<Vec<_>>(),
+        [("row 1", "3"), ("row 2", "1")]
+    );
 }

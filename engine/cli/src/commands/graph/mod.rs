@@ -1,4 +1,6 @@
-//! `engine graph`: the stages and what they read, as text, Mermaid or Graphviz.
+//! `engine graph`: the stages and what they read, as text, Mermaid, Graphviz or a picture.
+
+mod svg;
 
 use clap::{Args, ValueEnum};
 use plan::graph::Graph;
@@ -24,6 +26,7 @@ enum Format {
     Text,
     Mermaid,
     Dot,
+    Svg,
 }
 
 /// Prints the graph.
@@ -39,6 +42,7 @@ pub fn run(command: &GraphCommand) -> Exit {
         Format::Text => as_text(&project.graph),
         Format::Mermaid => as_mermaid(&project.graph),
         Format::Dot => as_dot(&project.graph),
+        Format::Svg => as_svg(&project.graph),
     };
     print!("{text}");
     Exit::Done
@@ -114,6 +118,15 @@ fn as_mermaid(graph: &Graph) -> String {
         }
     }
     text
+}
+
+fn as_svg(graph: &Graph) -> String {
+    let shown = |(stage, reads): (&plan::graph::StageMembers, Vec<usize>)| svg::Shown {
+        name: stage.name.clone(),
+        kind: format!("{}{}", stage.kind, times(graph, stage)),
+        reads,
+    };
+    svg::draw(&graph.stages.iter().zip(reads(graph)).map(shown).collect::<Vec<_>>())
 }
 
 fn as_dot(graph: &Graph) -> String {
