@@ -23,4 +23,5 @@ pub mod stage;
 pub mod stage_or;
 pub mod suggest;
 pub mod text;
+pub mod top;
 pub mod yields;

@@ -1,7 +1,7 @@
 //! A pipeline file as it was written: its stages, their axes, and each combination of these as typed settings. Knows
 //! nothing of how stages depend on each other.
 
-use std::{collections::BTreeSet, path::Path, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc};
 
 use serde_yaml::Value;
 
@@ -16,11 +16,10 @@ use crate::{
     text::{
         Document, Misfit, Scope, Segment, Side, Source, Substituted, YamlPath, decode, get, kind_of, substitute, uses,
     },
+    top,
     yields::{Choice, Yield, Yields},
 };
 
-/// The keys of a pipeline file.
-pub const TOP_KEYS: &[&str] = &["name", "include", "vars", "profiles", "stages"];
 /// The keys that a stage of any kind may have.
 pub const STAGE_KEYS: &[&str] = &["kind", "matrix", "resources", "timeout", "retry"];
 
@@ -103,28 +102,19 @@ impl Pipeline {
         sets: &[String],
     ) -> Result<Self, Vec<Diagnostic>> {
         let mut document = Document::read(source).map_err(|fault| vec![fault])?;
-        let mut faults = faults_of_top(&document);
-        let misspelt = |key: &Value| key.as_str().and_then(|key| suggest::nearest(key, TOP_KEYS.iter().copied()));
-        let mut top = document.value.as_mapping().into_iter().flat_map(serde_yaml::Mapping::keys);
-        if document.value.is_mapping() && !top.any(|key| ["stages", "include"].map(Some).contains(&misspelt(key))) {
-            faults.push(document.fault(
-                &YamlPath::root(),
-                Side::Value,
-                "`stages` is missing",
-                "a pipeline has at least one stage: `stages: {NAME: {kind: …}}`",
-            ));
-        }
+        let mut faults = top::faults(&document);
+        faults.extend(top::missing_stages(&document));
         if !faults.is_empty() {
             return Err(faults);
         }
-        include::join(&mut document, load, &faults_of_top)?;
+        include::join(&mut document, load, &top::faults)?;
         if let Some(profile) = profile {
             document.apply_profile(profile)?;
         }
         for argument in sets {
             document.apply_set(argument).map_err(|fault| vec![fault])?;
         }
-        let name = name_of(&document).unwrap_or_else(|fault| {
+        let name = top::name_of(&document).unwrap_or_else(|fault| {
             faults.push(fault);
             String::new()
         });
@@ -301,46 +291,6 @@ impl Pipeline {
     }
 }
 
-/// The mistakes at the top of a file, be it a pipeline or one that is included.
-fn faults_of_top(document: &Document) -> Vec<Diagnostic> {
-    let root = YamlPath::root();
-    let Value::Mapping(top) = &document.value else {
-        let message = match &document.value {
-            Value::Null => "the file holds nothing".to_owned(),
-            other => format!("a pipeline file is a map, not a {}", kind_of(other)),
-        };
-        return vec![document.fault(&root, Side::Value, message, "begin with `stages:`")];
-    };
-    let mut faults = Vec::new();
-    for key in top.keys().filter_map(Value::as_str).filter(|key| !TOP_KEYS.contains(key)) {
-        faults.push(document.fault(
-            &root.key(key),
-            Side::Key,
-            format!("unknown key `{key}`"),
-            suggest::did_you_mean(key, TOP_KEYS.iter().copied()),
-        ));
-    }
-    for key in ["vars", "profiles", "stages"] {
-        if let Some(value) = top.get(key).filter(|value| !value.is_mapping()) {
-            let message = match value {
-                Value::Null => format!("`{key}` holds nothing"),
-                other => format!("`{key}` is a {}, not a map", kind_of(other)),
-            };
-            let hint = format!("write `{key}: {{name: …}}`");
-            faults.push(document.fault(&root.key(key), Side::Value, message, hint));
-        }
-    }
-    for key in ["vars", "profiles"] {
-        let names = top.get(key).and_then(Value::as_mapping).into_iter().flat_map(serde_yaml::Mapping::keys);
-        for name in names.filter_map(Value::as_str).filter(|name| !names::is_name(name)) {
-            let what = if key == "vars" { "variable" } else { "profile" };
-            let message = format!("`{name}` is no name for a {what}");
-            faults.push(document.fault(&root.key(key).key(name), Side::Key, message, names::RULE));
-        }
-    }
-    faults
-}
-
 /// The document's path of a setting.
 fn written(substituted: &Substituted, base: &YamlPath, path: &YamlPath, side: Side) -> YamlPath {
     match side {
@@ -366,23 +316,6 @@ fn vars_of(document: &Document) -> Scope<'_> {
         .filter_map(|(name, value)| name.as_str().map(|name| (name, value, base.key(name))))
         .collect();
     Scope::new("vars", entries)
-}
-
-fn name_of(document: &Document) -> Result<String, Diagnostic> {
-    let path = YamlPath::keys(["name"]);
-    let name = match document.get(&path) {
-        Some(Value::String(name)) => name.clone(),
-        Some(other) => {
-            let message = format!("the name is a {}, not a word", kind_of(other));
-            return Err(document.fault(&path, Side::Value, message, "put it in quotes"));
-        }
-        None => Path::new(&document.source.name).file_stem().unwrap_or_default().to_string_lossy().into_owned(),
-    };
-    if names::is_name(&name) {
-        Ok(name)
-    } else {
-        Err(document.fault(&path, Side::Value, format!("`{name}` is no name for a pipeline"), names::RULE))
-    }
 }
 
 /// The `${scope.name}` that settings use, be it in what `with` sets, through variables or through the values of axes;

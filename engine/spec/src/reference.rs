@@ -360,6 +360,7 @@ mod tests {
         assert_eq!(Reference::parse(r#"t[name="a,b", seed=0]/dev"#).unwrap().selector["name"], "a,b");
         let labels =
             ["a,b", "a=b", "\"", "a \"b\"", "x]y", "[x", " a ", "", "a\\,b", "5\"", "u[v=w,x=y]/z", "a, \"b\", c\\"];
+        let pattern = regex::Regex::new(SHORT_FORM).unwrap();
         for label in labels {
             let selector =
                 [("name", label), ("other", "plain")].map(|(axis, label)| (axis.to_owned(), label.to_owned()));
@@ -367,7 +368,7 @@ mod tests {
                 let reference = Reference { stage: "t".into(), selector: BTreeMap::from(selector.clone()), part };
                 let text = reference.to_string();
                 assert_eq!(Reference::parse(&text), Ok(reference), "{text}");
-                assert!(regex::Regex::new(SHORT_FORM).unwrap().is_match(&text), "{text}");
+                assert!(pattern.is_match(&text), "{text}");
             }
         }
         assert_eq!(quoted("attention.q+mlp.up"), "attention.q+mlp.up");

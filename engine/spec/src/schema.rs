@@ -296,7 +296,7 @@ mod tests {
             }
         }
         let top: Vec<&str> = schema["properties"].as_object().unwrap().keys().map(String::as_str).collect();
-        assert_eq!(top, crate::pipeline::TOP_KEYS);
+        assert_eq!(top, crate::top::TOP_KEYS);
     }
 
     #[test]
