@@ -70,15 +70,14 @@ fn axes_times_axes() {
     refused(&stage(&axes.join(", "), &uses.join(", ")), &words);
     // Each stage has ten, and follows those of the one before.
     let mut chain = "stages:\n".to_owned();
-    for number in 0..9 {
+    for (number, axis) in axes.iter().enumerate().take(9) {
         let (reads, word) = match number {
             0 => (String::new(), ""),
             _ => (format!(", in: {{p: s{}/a}}", number - 1), ", '${in.p}'"),
         };
         writeln!(
             chain,
-            "  s{number}: {{kind: command, matrix: {{{}}}, run: [echo, '${{matrix.a{number}}}'{word}], out: {{a: b}}{reads}}}",
-            axes[number]
+            "  s{number}: {{kind: command, matrix: {{{axis}}}, run: [echo, '${{matrix.a{number}}}'{word}], out: {{a: b}}{reads}}}"
         )
         .unwrap();
     }

@@ -195,7 +195,7 @@ fn a_user_who_may_not_read() {
     project.file("words.txt", "word\n");
     let somebody = Somebody::new(&project);
     let words = project.path("words.txt");
-    fs::set_permissions(&words, Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&words, Permissions::from_mode(0o000)).unwrap();
     let ran = somebody.runs();
     ran.failed(&["copied"]).fails_with(&["words.txt", "ermission denied"]);
     fs::set_permissions(&words, Permissions::from_mode(0o644)).unwrap();

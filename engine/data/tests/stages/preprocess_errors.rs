@@ -4,7 +4,7 @@ use crate::common::Project;
 use serde_json::json;
 
 #[test]
-fn a_column_that_row_17_lacks() {
+fn a_column_that_row_18_lacks() {
     let project = Project::new();
     project.write("templates/t.jinja", "{% block prompt %}\n{{ question }}{% endblock %}");
     let rows: Vec<_> = (0..40)
@@ -20,7 +20,7 @@ fn a_column_that_row_17_lacks() {
     for threads in [1, 4] {
         let failure =
             project.preprocess(&format!("e{threads}"), json!({"all": {"from": "train"}}), threads).err().unwrap();
-        assert_eq!(failure.place.as_deref(), Some("templates/t.jinja:2, split `all`, row 17 (id q17)"));
+        assert_eq!(failure.place.as_deref(), Some("templates/t.jinja:2, split `all`, row 18 (id q17)"));
         assert_eq!(failure.message, "the row has no column `question`");
         assert_eq!(failure.hint.as_deref(), Some("did you mean `questoin`?"));
     }
