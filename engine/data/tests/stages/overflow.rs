@@ -34,7 +34,7 @@ fn fail_names_the_row_and_its_length() {
     let examples = examples(&project, TEMPLATE);
     let failure =
         tokens_of(&project, &examples, "t", json!({"max_length": {"prompt": 60, "completion": 20}})).err().unwrap();
-    assert!(failure.place.as_deref().unwrap().starts_with("split `train`, row r"), "{failure:?}");
+    assert_eq!(failure.place.as_deref(), Some("split `train`, row 7 (id r6)"));
     assert!(
         failure.message.contains("tokens of the prompt") && failure.message.contains("allows 60 and 20"),
         "{failure:?}"
