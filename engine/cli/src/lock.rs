@@ -99,6 +99,9 @@ pub fn write(path: &Path, project: &Project, session: &Session, outcome: &Outcom
     if session.damaged_lock.is_none() && lock == session.lock && path.exists() {
         return Ok(());
     }
+    if lock == session.lock && session.damaged_lock.is_none() && path.exists() {
+        return Ok(());
+    }
     lock.write(path).map(drop).map_err(|error| Failure {
         message: error.to_string(),
         place: None,

@@ -14,10 +14,14 @@
 //! Links are relative: the outputs folder can be moved as a whole.
 
 use std::{
-    collections::BTreeSet,
-    ffi::OsStr,
-    fs, io,
-    os::unix::fs::symlink,
+    collections::{HashMap, HashSet},
+    ffi::{OsStr, OsString},
+    fs::{self, FileType},
+    io,
+    os::unix::{
+        ffi::{OsStrExt, OsStringExt},
+        fs::symlink,
+    },
     path::{Path, PathBuf},
 };
 
@@ -126,15 +130,30 @@ impl Views {
     ///
     /// # Errors
     /// When a link cannot be removed.
-    pub fn keep_only(&self, members: &BTreeSet<(String, Vec<(String, String)>)>) -> Result<(), FileError> {
-        let kept: BTreeSet<PathBuf> =
-            members.iter().flat_map(|(stage, at)| [self.place(stage, at), self.observed_place(stage, at)]).collect();
-        for place in list(&self.folder)? {
-            if place.is_symlink() {
-                drop_link(&place, &kept)?;
-            } else if place.is_dir() {
-                for member in list(&place)?.iter().filter(|member| member.is_symlink()) {
-                    drop_link(member, &kept)?;
+    pub fn keep_only<'a>(
+        &self,
+        members: impl IntoIterator<Item = (&'a str, Vec<(String, String)>)>,
+    ) -> Result<(), FileError> {
+        let mut kept: HashMap<String, HashSet<String>> = HashMap::new();
+        for (stage, at) in members {
+            let folder = if at.is_empty() { String::new() } else { member_folder(&at) };
+            kept.entry(format!("{stage}.observed")).or_default().insert(folder.clone());
+            kept.entry(stage.to_owned()).or_default().insert(folder);
+        }
+        let is_kept = |stage: &Path, member: &str| {
+            let name = stage.file_name().and_then(OsStr::to_str).unwrap_or_default();
+            kept.get(name).is_some_and(|members| members.contains(member))
+        };
+        for (place, kind) in list_with_kinds(&self.folder)? {
+            if kind.is_symlink() {
+                if !is_kept(&place, "") {
+                    fs::remove_file(&place).map_err(at("remove", &place))?;
+                }
+            } else if kind.is_dir() {
+                for (member, _) in list_with_kinds(&place)?.into_iter().filter(|(_, kind)| kind.is_symlink()) {
+                    if !member.file_name().and_then(OsStr::to_str).is_some_and(|name| is_kept(&place, name)) {
+                        fs::remove_file(&member).map_err(at("remove", &member))?;
+                    }
                 }
                 if list(&place)?.is_empty() {
                     fs::remove_dir(&place).map_err(at("remove", &place))?;
@@ -182,7 +201,8 @@ impl Views {
 
     fn point(&self, place: &Path, target: &Path) -> Result<(), FileError> {
         let target = self.relative(place, target);
-        if fs::read_link(place).is_ok_and(|found| found == target) && !self.is_below_link(place) {
+        if fs::read_link(place).is_ok_and(|found| found.as_os_str() == target.as_os_str()) && !self.is_below_link(place)
+        {
             return Ok(());
         }
         let parent = place.parent().unwrap_or(&self.folder);
@@ -205,11 +225,11 @@ impl Views {
 
     /// The target as seen from the folder that the link stands in.
     fn relative(&self, place: &Path, target: &Path) -> PathBuf {
-        let (Ok(place), Ok(target)) = (place.strip_prefix(&self.outputs), target.strip_prefix(&self.outputs)) else {
+        let (Some(place), Some(target_below)) = (below(place, &self.outputs), below(target, &self.outputs)) else {
             return target.to_owned();
         };
-        let ups = place.components().count().saturating_sub(1);
-        std::iter::repeat_n(OsStr::new(".."), ups).chain(target.iter()).collect()
+        let ups = place.iter().filter(|byte| **byte == b'/').count();
+        PathBuf::from(OsString::from_vec([&b"../".repeat(ups), target_below].concat()))
     }
 }
 
@@ -221,8 +241,20 @@ fn list(folder: &Path) -> Result<Vec<PathBuf>, FileError> {
     }
 }
 
-fn drop_link(link: &Path, kept: &BTreeSet<PathBuf>) -> Result<(), FileError> {
-    if kept.contains(link) { Ok(()) } else { fs::remove_file(link).map_err(at("remove", link)) }
+/// The bytes of a path behind those of a folder above it.
+fn below<'p>(path: &'p Path, folder: &Path) -> Option<&'p [u8]> {
+    path.as_os_str().as_bytes().strip_prefix(folder.as_os_str().as_bytes())?.strip_prefix(b"/")
+}
+
+/// What is in a folder, and what each is.
+fn list_with_kinds(folder: &Path) -> Result<Vec<(PathBuf, FileType)>, FileError> {
+    let items = match fs::read_dir(folder) {
+        Ok(items) => items,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(at("list", folder)(error)),
+    };
+    let with_kind = |item: io::Result<fs::DirEntry>| item.and_then(|item| Ok((item.path(), item.file_type()?)));
+    items.map(|item| with_kind(item).map_err(at("list", folder))).collect()
 }
 
 /// Removes a folder of links; anything else is somebody's.
@@ -344,7 +376,7 @@ mod tests {
         space.show("tuned", &[("seed", "1")], "one").unwrap();
         space.show("old", &[("seed", "1")], "one").unwrap();
         space.show("older", &[], "one").unwrap();
-        space.views.keep_only(&BTreeSet::from([("tuned".to_owned(), at(&[("seed", "1")]))])).unwrap();
+        space.views.keep_only([("tuned", at(&[("seed", "1")]))]).unwrap();
         let mut left: Vec<_> = list(&space.outputs.join("study")).unwrap();
         left.sort();
         assert_eq!(left, [space.outputs.join("study/tuned"), space.outputs.join("study/tuned.observed")]);

@@ -66,6 +66,9 @@ impl Execution {
                 own.extend(map.shift_remove(*key).map(|value| (Value::from(*key), value)));
             }
         }
+        if own.is_empty() {
+            return Ok(Self::default());
+        }
         let execution: Self = decode_as(&Value::Mapping(own)).map_err(|misfit| vec![misfit])?;
         let faults = execution.faults();
         if faults.is_empty() {

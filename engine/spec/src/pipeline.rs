@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use serde_yaml::Value;
+use serde_yaml::{Mapping, Value};
 
 use crate::{
     diagnostic::{Diagnostic, Place},
@@ -13,9 +13,7 @@ use crate::{
     names,
     stage::Stage,
     suggest,
-    text::{
-        Document, Misfit, Scope, Segment, Side, Source, Substituted, YamlPath, decode, get, kind_of, substitute, uses,
-    },
+    text::{Document, Misfit, Scope, Segment, Side, Source, Substituted, YamlPath, decode, kind_of, substitute, uses},
     top,
     yields::{Choice, Yield, Yields},
 };
@@ -50,8 +48,6 @@ pub struct StageText {
     pub kind: String,
     /// Its own axes.
     pub matrix: Matrix,
-    /// The settings that belong to the kind and those of [`Execution`], variables in place.
-    settings: Value,
 }
 
 /// One combination of a stage's own axes, typed.
@@ -65,14 +61,33 @@ pub struct Variant {
     pub stage: Stage,
     /// How it runs.
     pub execution: Execution,
+    /// Where its settings came from; their values are in `stage`.
     substituted: Substituted,
+    lists: Vec<YamlPath>,
 }
 
 impl Variant {
-    /// Whether something stands at a path of the settings, variables replaced.
-    pub fn has(&self, path: &str) -> bool {
-        get(&self.substituted.value, &YamlPath::dotted(path).0).is_some()
+    /// Whether a list stands at a path of the settings, variables replaced.
+    pub fn is_list(&self, path: &str) -> bool {
+        self.lists.contains(&YamlPath::dotted(path))
     }
+}
+
+/// The paths at which lists stand within a value.
+fn lists_in(value: &Value) -> Vec<YamlPath> {
+    let mut lists = Vec::new();
+    let mut open = vec![(YamlPath::root(), value)];
+    while let Some((path, value)) = open.pop() {
+        match value {
+            Value::Sequence(_) => lists.push(path),
+            Value::Mapping(map) => {
+                let below = map.iter().filter(|(_, value)| value.is_sequence() || value.is_mapping());
+                open.extend(below.map(|(key, value)| (path.key(key.as_str().unwrap_or_default()), value)));
+            }
+            _ => {}
+        }
+    }
+    lists
 }
 
 impl Pipeline {
@@ -161,7 +176,7 @@ impl Pipeline {
         if self.selects.is_empty() {
             return BTreeSet::new();
         }
-        let mut used = variables_used(&self.document, &stage.settings, &stage.matrix, |_| true);
+        let mut used = variables_used(&self.document, &stage.settings(&self.document), &stage.matrix, |_| true);
         used.retain(|(scope, _)| self.selects.contains(scope));
         used
     }
@@ -175,7 +190,7 @@ impl Pipeline {
         let mut axes: Vec<(String, Vec<AxisEntry>)> = Vec::new();
         for stage in &self.stages {
             axes.extend(stage.matrix.axes.iter().map(|axis| (axis.name.clone(), axis.entries.clone())));
-            axes.extend(stage.lists());
+            axes.extend(stage.lists(&self.document));
         }
         let longest = axes.iter().map(|(_, entries)| entries.len()).max().unwrap_or(0);
         let row = |index: usize| -> Yield {
@@ -201,6 +216,7 @@ impl Pipeline {
         let base = YamlPath::keys(["stages", &stage.name]);
         let mut variants = Vec::new();
         let mut faults: Vec<Diagnostic> = Vec::new();
+        let settings = stage.settings(&self.document);
         let used = self.choices_used(stage);
         let ways = yields.ways(&used);
         let combinations = stage.matrix.combinations();
@@ -211,7 +227,7 @@ impl Pipeline {
                 combination.iter().map(|(axis, entry)| (axis.name.as_str(), &entry.value, entry.path.clone()));
             let mut scopes = vec![vars_of(&self.document), Scope::new("matrix", entries.collect())];
             scopes.extend(self.selects.iter().map(|select| choice_scope(select, way)));
-            let mut substituted = match substitute(&stage.settings, &base, &scopes) {
+            let mut substituted = match substitute(&settings, &base, &scopes) {
                 Ok(substituted) => substituted,
                 Err(fault) => {
                     faults.push(self.document.fault(&fault.path, Side::Value, fault.message, fault.hint));
@@ -257,7 +273,9 @@ impl Pipeline {
                     });
                     if own.is_empty() {
                         let choices = choices.collect();
-                        variants.push(Variant { coordinates, choices, stage: typed, execution, substituted });
+                        let lists = lists_in(&substituted.value);
+                        substituted.value = Value::Null;
+                        variants.push(Variant { coordinates, choices, stage: typed, execution, substituted, lists });
                     }
                 }
                 Err(misfit) => {
@@ -401,12 +419,12 @@ impl StageText {
             faults.append(&mut more);
             Matrix::default()
         });
-        let mut settings = map.clone();
-        settings.retain(|key, _| !key.as_str().is_some_and(|key| ["kind", "matrix"].contains(&key)));
-        let settings = Value::Mapping(settings);
         // An axis that only decides how a stage runs would have members that make the same.
         let decides_result = |path: &YamlPath| !matches!(path.0.first(), Some(Segment::Key(key)) if Execution::KEYS.contains(&key.as_str()));
-        let used = variables_used(document, &settings, &matrix, decides_result);
+        let used = match matrix.axes.as_slice() {
+            [] => BTreeSet::new(),
+            _ => variables_used(document, &own_settings(map), &matrix, decides_result),
+        };
         for axis in &matrix.axes {
             let is_used = used.contains(&("matrix".to_owned(), axis.name.clone()));
             if !is_used && !matrix.with_uses(&axis.name, decides_result) {
@@ -421,13 +439,13 @@ impl StageText {
                 ));
             }
         }
-        if faults.is_empty() { Ok(Self { name: name.to_owned(), kind, matrix, settings }) } else { Err(faults) }
+        if faults.is_empty() { Ok(Self { name: name.to_owned(), kind, matrix }) } else { Err(faults) }
     }
 
     /// Settings that are a list of words, as axes: where one of several stages may stand, a list is an axis.
-    fn lists(&self) -> impl Iterator<Item = (String, Vec<AxisEntry>)> {
-        let settings = self.settings.as_mapping().into_iter().flatten();
-        settings.filter_map(|(key, value)| {
+    fn lists(&self, document: &Document) -> Vec<(String, Vec<AxisEntry>)> {
+        let settings = self.settings(document);
+        let lists = settings.as_mapping().into_iter().flatten().filter_map(|(key, value)| {
             let key = key.as_str()?;
             let path = YamlPath::keys(["stages", &self.name, key]);
             let entry = |(index, item): (usize, &Value)| {
@@ -436,6 +454,19 @@ impl StageText {
             };
             let entries: Option<Vec<AxisEntry>> = value.as_sequence()?.iter().enumerate().map(entry).collect();
             Some((key.to_owned(), entries?))
-        })
+        });
+        lists.collect()
     }
+
+    /// The settings that belong to the kind and those of [`Execution`], variables in place.
+    fn settings(&self, document: &Document) -> Value {
+        let stage = document.get(&YamlPath::keys(["stages", &self.name])).and_then(Value::as_mapping);
+        stage.map_or(Value::Null, own_settings)
+    }
+}
+
+/// A stage's settings without those that are read before the others.
+fn own_settings(stage: &Mapping) -> Value {
+    let own = stage.iter().filter(|(key, _)| !key.as_str().is_some_and(|key| ["kind", "matrix"].contains(&key)));
+    Value::Mapping(own.map(|(key, value)| (key.clone(), value.clone())).collect())
 }

@@ -145,8 +145,8 @@ fn run_project(run: &Run, project: &Project) -> Result<Exit, Failure> {
     {
         eprintln!("this run is not in the history: {error} ({})", error.hint());
     }
-    let current = graph.nodes.iter().map(|node| (node.stage.clone(), node.labels())).collect();
-    if let Err(error) = session.views.keep_only(&current) {
+    let current = graph.nodes.iter().map(|node| (node.stage.as_str(), node.labels()));
+    if let Err(error) = session.views.keep_only(current) {
         eprintln!("{error}: {}", error.hint());
     }
     if let Some(path) = &project.lock {

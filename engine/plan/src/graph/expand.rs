@@ -112,7 +112,7 @@ fn place_of(
     position: usize,
 ) -> Option<spec::diagnostic::Place> {
     let in_list = format!("{}.{position}", input.role);
-    let path = if variant.has(&in_list) { in_list } else { input.role.clone() };
+    let path = if variant.is_list(&input.role) { in_list } else { input.role.clone() };
     pipeline.place(&stage.name, Some(variant), &path, Side::Value)
 }
 
