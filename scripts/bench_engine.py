@@ -288,4 +288,5 @@ def main():
         print("\n".join(f"- {cut}" for cut in cuts))
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -234,15 +234,11 @@ fn named_program(
     log: PathBuf,
 ) -> Result<Program, FileError> {
     let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
-    let tmp = absolute(attempt.tmp());
-    let (folder, home) = (tmp.join("work"), tmp.join("home"));
-    for needed in [&folder, &home] {
-        fs::create_dir_all(needed).map_err(at("make", needed))?;
-    }
+    let (folder, home) = (absolute(attempt.start()), absolute(attempt.home()));
     let mut paths: BTreeMap<String, PathBuf> = BTreeMap::new();
     for (name, path) in &command.outputs {
         let output = folder.join(path);
-        if let Some(parent) = output.parent() {
+        if let Some(parent) = output.parent().filter(|parent| *parent != folder) {
             fs::create_dir_all(parent).map_err(at("make", parent))?;
         }
         paths.insert(format!("out.{name}"), output);
@@ -288,7 +284,7 @@ fn named_program(
 
 /// Moves what a command declared into the result; what else it wrote is dropped.
 fn collect(command: &Command, attempt: &Attempt) -> Result<(), Failure> {
-    let folder = attempt.tmp().join("work");
+    let folder = attempt.start();
     for (name, path) in &command.outputs {
         let (from, to) = (folder.join(path), attempt.result().join(path));
         if fs::symlink_metadata(&from).is_err() {
@@ -298,7 +294,7 @@ fn collect(command: &Command, attempt: &Attempt) -> Result<(), Failure> {
                 hint: Some(format!("let it write to `${{out.{name}}}`")),
             });
         }
-        let parent = to.parent().map_or(Ok(()), fs::create_dir_all);
+        let parent = to.parent().filter(|parent| *parent != attempt.result()).map_or(Ok(()), fs::create_dir_all);
         parent.and_then(|()| fs::rename(&from, &to)).map_err(at("move to", to)).map_err(|error| failure_of(&error))?;
     }
     Ok(())

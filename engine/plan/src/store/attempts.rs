@@ -237,9 +237,14 @@ impl Attempt {
         self.folder.join("state")
     }
 
-    /// An empty folder for temporary files.
-    pub fn tmp(&self) -> PathBuf {
-        self.folder.join("tmp")
+    /// An empty folder for a program to start in.
+    pub fn start(&self) -> PathBuf {
+        self.folder.join("start")
+    }
+
+    /// An empty folder to be a program's `HOME`.
+    pub fn home(&self) -> PathBuf {
+        self.folder.join("home")
     }
 
     /// The lock, to be the standard input of the stage's program: an empty file. So the lock is held as long as the
@@ -351,12 +356,12 @@ impl Attempt {
         self.owner_file.write_all_at(&bytes, 0).map_err(at("write", path))
     }
 
-    /// Makes the private folder, with empty `result`, `observed` and `tmp`; a `state` that is there stays.
+    /// Makes the private folder, with empty `result`, `observed`, `start` and `home`; a `state` that is there stays.
     fn prepare(&self) -> Result<(), FileError> {
         if !self.folder.exists() {
             self.store.layout.spares.take(&self.folder).map_err(at("make", &self.folder))?;
         }
-        for folder in [self.result(), self.observed(), self.tmp()] {
+        for folder in [self.result(), self.observed(), self.start(), self.home()] {
             make_empty(&folder).map_err(at("empty", &folder))?;
         }
         let state = self.state();
@@ -372,7 +377,7 @@ impl Attempt {
             Keep::Nothing if !self.folder.exists() => Ok(()),
             Keep::Nothing => self.store.layout.spares.give(&self.folder, &self.store.layout.scratch()),
             Keep::StateAndLog if self.folder.exists() => {
-                make_empty(&self.result()).and_then(|()| make_empty(&self.tmp()))
+                [self.result(), self.start(), self.home()].iter().try_for_each(|folder| make_empty(folder))
             }
             Keep::StateAndLog => Ok(()),
         };

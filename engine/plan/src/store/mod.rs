@@ -8,7 +8,7 @@
 //!                              and people open
 //!   records/ab/<key>.json      the action record: key, tree, headline figures; written last, atomically
 //!   observed/ab/<key>/…        what was observed while it was made: measured.json, run.json, log.txt; never digested
-//!   work/<key>/                the private folder of a running attempt: result/ observed/ state/ tmp/
+//!   work/<key>/                the private folder of a running attempt: result/ observed/ state/ start/ home/
 //!   work/<key>.lock            held while the attempt runs; the stage's program holds it, too
 //!   work/<key>.owner           whose attempt it is: the engine, and the process group of the stage
 //!   work/scratch-…             a folder on its way in or out

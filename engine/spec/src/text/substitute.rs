@@ -328,14 +328,21 @@ impl Work<'_> {
     }
 }
 
-/// Whether a `${` stands anywhere in a value.
+/// Whether anything in a value is to be replaced now, or is a `$${`.
 fn has_variable(value: &Value) -> bool {
     match value {
-        Value::String(text) => text.contains("${"),
+        Value::String(text) => has_variable_in(text),
         Value::Sequence(list) => list.iter().any(has_variable),
         Value::Mapping(map) => map.values().any(has_variable),
         _ => false,
     }
+}
+
+fn has_variable_in(text: &str) -> bool {
+    text.match_indices("${").any(|(at, _)| {
+        let scope = text[at + 2..].split_once(['.', '}']).map(|(scope, _)| scope);
+        text[..at].ends_with('$') || !scope.is_some_and(|scope| LATER.contains(&scope))
+    })
 }
 
 /// The text of a word or number; nothing for lists and maps.
