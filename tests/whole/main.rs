@@ -23,3 +23,4 @@ mod project;
 mod selection;
 mod tiny;
 mod training;
+mod versions;

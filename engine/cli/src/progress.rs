@@ -168,7 +168,7 @@ fn spinning() -> ProgressStyle {
 }
 
 fn moving() -> ProgressStyle {
-    ProgressStyle::with_template("  {spinner} {prefix}  {bar:20} {pos}/{len} {wide_msg}")
+    ProgressStyle::with_template("  {spinner} {prefix}  {bar:20} {pos}/{len}  {eta} left  {wide_msg}")
         .unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashSet,
+    io::Write,
     path::{Path, PathBuf},
     sync::Arc,
     time::Instant,
@@ -152,7 +153,16 @@ fn run_project(run: &Run, project: &Project) -> Result<Exit, Failure> {
     if let Some(path) = &project.lock {
         lock::write(path, project, &session, &outcome)?;
     }
-    if !run.json {
+    if run.json {
+        let Outcome { done, cached, untried, interrupted, .. } = outcome;
+        let (failed, seconds) = (outcome.failed.len(), begun.elapsed().as_secs_f64());
+        let ended = serde_json::json!({
+            "event": "ended", "done": done, "cached": cached, "failed": failed, "untried": untried,
+            "seconds": seconds, "interrupted": interrupted,
+        });
+        // A reader that went away does not undo the run.
+        let _ = writeln!(std::io::stdout(), "{ended}");
+    } else {
         summary(project, &session, &outcome, begun);
     }
     Ok(if outcome.interrupted {
