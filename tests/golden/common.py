@@ -64,11 +64,12 @@ def randomize_adapter(model, seed, deviation=0.2):
 
 
 def save_adapter(model, folder):
-    """Saves with PEFT; its set of targets is sorted, so that the same run writes the same bytes."""
+    """Saves with PEFT; its set of targets is sorted and the base's place left out, so that each run writes the same bytes."""
     model.save_pretrained(folder)
     (folder / "README.md").unlink(missing_ok=True)
     config = json.loads((folder / "adapter_config.json").read_text())
     config["target_modules"] = sorted(config["target_modules"])
+    config["base_model_name_or_path"] = ""
     write_json(folder / "adapter_config.json", config)
 
 
