@@ -162,20 +162,4 @@ impl Graph {
     pub fn ids(&self) -> impl Iterator<Item = NodeId> + use<> {
         (0..self.nodes.len()).map(NodeId)
     }
-
-    /// These members and all that they read, directly or not.
-    pub fn with_inputs(&self, wanted: impl IntoIterator<Item = NodeId>) -> Vec<bool> {
-        let mut needed = vec![false; self.nodes.len()];
-        for id in wanted {
-            needed[id.0] = true;
-        }
-        for id in (0..self.nodes.len()).rev() {
-            if needed[id] {
-                for member in self.nodes[id].needs() {
-                    needed[member.0] = true;
-                }
-            }
-        }
-        needed
-    }
 }
