@@ -7,11 +7,11 @@ mod linear;
 mod rms_norm;
 mod rope;
 
-pub use attention::{Heads, attend};
-pub use cache::Cache;
+pub use attention::{AttentionMask, Heads, attend};
+pub use cache::{Cache, View};
 pub use linear::{Linear, LinearMap};
-pub use rms_norm::RmsNorm;
-pub use rope::{Angles, Llama3Scaling, Rope};
+pub use rms_norm::{Norm, OffsetRmsNorm, RmsNorm};
+pub use rope::{Angles, Llama3Scaling, Rope, RopeScaling};
 
 /// Whether a forward pass is one of training, with dropout, or one of evaluation, without.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,7 +2,13 @@
 //! folder, from random values, or from another model. Knows methods only by their trait.
 
 mod builder;
+pub mod decoder;
+pub mod gemma3;
 pub mod llama;
+pub mod mistral;
+mod qwen;
+pub mod qwen2;
+pub mod qwen3;
 
 use std::fmt::Debug;
 use std::path::Path;
@@ -46,7 +52,14 @@ struct Family {
     build: fn(&Value, &mut Builder) -> Result<Box<dyn CausalLm>>,
 }
 
-const FAMILIES: &[Family] = &[Family { model_type: "llama", build: llama::build }];
+const FAMILIES: &[Family] = &[
+    Family { model_type: "gemma3", build: gemma3::build },
+    Family { model_type: "gemma3_text", build: gemma3::build_text },
+    Family { model_type: "llama", build: llama::build },
+    Family { model_type: "mistral", build: mistral::build },
+    Family { model_type: "qwen2", build: qwen2::build },
+    Family { model_type: "qwen3", build: qwen3::build },
+];
 
 /// A model that a method has been applied to, with its tensors.
 #[derive(Debug)]
@@ -61,6 +74,8 @@ pub struct Model {
     pub config: Value,
     /// Where the tensors are.
     pub device: Device,
+    /// The checkpoint's tensors that the family knowingly does without.
+    pub left_out: Vec<String>,
     base: Vec<String>,
     maps: Vec<(Place, Rc<dyn LinearMap>)>,
 }
@@ -92,9 +107,9 @@ impl Model {
         let _guard = tch::no_grad_guard();
         let mut builder = Builder::new(source, method, Random::new(seed, device, Kind::Float), device);
         let network = (family.build)(config, &mut builder)?;
-        let Parts { stores, base, maps } = builder.finish()?;
+        let Parts { stores, base, maps, left_out } = builder.finish()?;
         let (trainable, frozen) = (stores.trainable, stores.frozen);
-        Ok(Self { network, trainable, frozen, config: config.clone(), device, base, maps })
+        Ok(Self { network, trainable, frozen, config: config.clone(), device, left_out, base, maps })
     }
 
     /// The base model's tensors under their checkpoint names, each changed linear map merged into its weight, and the
