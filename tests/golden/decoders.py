@@ -132,11 +132,16 @@ def generate(name, seed):
     with torch.no_grad():
         values = {"versions": versions(), "generator": "tests/golden/decoders.py", "loss": loss.item(),
                   "lengths": LENGTHS, "generation": generation(model, seed, 40)}
-        # Loaded anew: bfloat16() has rounded the rotary frequencies too, which no file holds.
-        half = type(model).from_pretrained(folder / "model", dtype=torch.bfloat16, attn_implementation="eager").eval()
-        hidden, logits, loss = forward(half, tokens, mask)
-        tensors.update({"bf16.hidden": hidden, "bf16.logits": logits})
-        values["bf16_loss"] = loss.item()
+    # Loaded anew: bfloat16() has rounded the rotary frequencies too, which no file holds.
+    half = type(model).from_pretrained(folder / "model", dtype=torch.bfloat16, attn_implementation="eager").eval()
+    hidden, logits, loss = forward(half, tokens, mask)
+    loss.backward()
+    tensors.update({"bf16.hidden": hidden.detach(), "bf16.logits": logits.detach()})
+    values["bf16_loss"] = loss.item()
+    pairs = [(exact.grad, rounded.grad.float()) for exact, rounded in zip(model.parameters(), half.parameters())
+             if exact.grad is not None]
+    off = sum((rounded - exact).square().sum() for exact, rounded in pairs) / sum(exact.square().sum() for exact, _ in pairs)
+    values["bf16_gradients_off"] = off.sqrt().item()
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, folder / "values.safetensors")
     write_json(folder / "values.json", values)
     if name == "gemma3_text":

@@ -91,11 +91,13 @@ mod tests {
 
     #[test]
     fn each_mask_is_the_softmax_over_what_it_shows() {
-        tch::manual_seed(1);
-        let states = |heads, length| Tensor::randn([2, heads, length, 8], (Kind::Double, Device::Cpu));
-        let (q, k, v) = (states(4, 5), states(2, 5), states(2, 5));
-        let seen = Tensor::from_slice(&[true, true, false, true, false]);
-        let bias = Tensor::randn([1, 4, 5, 5], (Kind::Double, Device::Cpu));
+        let states = |shape: &[i64], step: f64| {
+            let count = shape.iter().product::<i64>();
+            (Tensor::arange(count, (Kind::Double, Device::Cpu)) * step).sin().view(shape) * 2.0
+        };
+        let (q, k, v) = (states(&[2, 4, 5, 8], 1.7), states(&[2, 2, 5, 8], 2.3), states(&[2, 2, 5, 8], 2.9));
+        let seen = Tensor::from_slice(&[true, true, false, true, false]).unsqueeze(0);
+        let bias = states(&[1, 4, 5, 5], 3.1);
         let hidden = |seen: &Tensor| seen.to_kind(Kind::Double).log();
         let causal = Tensor::ones([5, 5], (Kind::Bool, Device::Cpu)).tril(0);
         let cases = [

@@ -14,7 +14,7 @@ use self::config::Shape;
 use self::mlp::{Activation, GatedMlp};
 use super::{Builder, CausalLm};
 use crate::error::Result;
-use crate::layers::{Angles, AttentionMask, Cache, LinearMap, Mode, Norm, RmsNorm, Rope};
+use crate::layers::{Activations, Angles, AttentionMask, Cache, LinearMap, Mode, Norm, RmsNorm, Rope};
 use crate::targets::Role;
 use crate::weights::Init;
 
@@ -26,13 +26,15 @@ pub struct Decoder {
     /// How layers see a text; each layer names one of these by index.
     pub spans: Vec<Span>,
     /// The layers.
-    pub layers: Vec<Layer>,
+    pub layers: Vec<Rc<Layer>>,
     /// The norm before the head.
     pub norm: Box<dyn Norm>,
     /// The output head.
     pub head: Head,
     /// Number of token ids.
     pub vocabulary: i64,
+    /// What training passes keep; each layer is a segment.
+    pub activations: Rc<Activations>,
 }
 
 /// How a layer sees a text.
@@ -60,6 +62,7 @@ pub struct Embedding {
     weight: Tensor,
     padding_id: i64,
     scale: Option<f64>,
+    compute: Kind,
 }
 
 /// A layer.
@@ -94,9 +97,10 @@ pub struct Head {
 }
 
 impl Embedding {
-    /// An embedding by the rows of `weight`. The row of `padding_id` gets no gradient here, as in transformers.
-    pub fn new(weight: &Tensor, padding_id: Option<i64>) -> Self {
-        Self { weight: weight.shallow_clone(), padding_id: padding_id.unwrap_or(-1), scale: None }
+    /// An embedding by the rows of `weight`, given as the kind `compute`. The row of `padding_id` gets no gradient here,
+    /// as in transformers.
+    pub fn new(weight: &Tensor, padding_id: Option<i64>, compute: Kind) -> Self {
+        Self { weight: weight.shallow_clone(), padding_id: padding_id.unwrap_or(-1), scale: None, compute }
     }
 
     /// With all rows multiplied by `scale`, rounded to the weight's kind as transformers has it.
@@ -107,10 +111,11 @@ impl Embedding {
 
     fn forward(&self, tokens: &Tensor) -> Result<Tensor> {
         let rows = Tensor::f_embedding(&self.weight, tokens, self.padding_id, false, false)?;
-        match self.scale {
-            Some(scale) => Ok(rows.f_mul_scalar(scale)?),
-            None => Ok(rows),
-        }
+        let rows = match self.scale {
+            Some(scale) => rows.f_mul_scalar(scale)?,
+            None => rows,
+        };
+        Ok(rows.f_to_kind(self.compute)?)
     }
 }
 
@@ -134,6 +139,10 @@ impl Layer {
         let x = self.attention.add(x, attention)?;
         self.mlp.add(&x, |mlp, x| mlp.forward(x, mode))
     }
+
+    fn forward_whole(&self, x: &Tensor, pass: &Pass, mode: Mode) -> Result<Tensor> {
+        self.forward(x, mode, |attention, x| attention.forward(x, pass, mode))
+    }
 }
 
 impl CausalLm for Decoder {
@@ -146,12 +155,18 @@ impl CausalLm for Decoder {
                 Some(window) => AttentionMask::sliding(length, window, tokens.device())?,
                 None => AttentionMask::Causal,
             };
-            passes.push(Pass { angles: span.rope.angles(&positions)?, mask });
+            passes.push(Rc::new(Pass { angles: span.rope.angles(&positions)?, mask }));
         }
         let mut x = self.embedding.forward(tokens)?;
         for layer in &self.layers {
             let pass = at(&passes, layer.span)?;
-            x = layer.forward(&x, mode, |attention, x| attention.forward(x, pass, mode))?;
+            x = match mode {
+                Mode::Eval => layer.forward_whole(&x, pass, mode)?,
+                Mode::Train => {
+                    let (layer, pass) = (Rc::clone(layer), Rc::clone(pass));
+                    self.activations.segment([&x], move |[x]| layer.forward_whole(x, &pass, mode))?
+                }
+            };
         }
         self.norm.forward(&x)
     }
@@ -218,7 +233,7 @@ pub fn like_llama(
         let before = norm(&format!("{name}.post_attention_layernorm"), builder)?;
         let sizes = [width, shape.intermediate_size];
         let part = GatedMlp::new(&format!("{name}.mlp"), sizes, mlp_bias, Activation::Silu, init, builder)?;
-        layers.push(Layer { span, attention, mlp: Residual { before, part, after: None } });
+        layers.push(Rc::new(Layer { span, attention, mlp: Residual { before, part, after: None } }));
     }
     let norm = norm("model.norm", builder)?;
     let map = if shape.tie_word_embeddings {
@@ -226,8 +241,9 @@ pub fn like_llama(
     } else {
         builder.linear("lm_head", Role::Head, width, vocabulary, false, init)?
     };
-    let embedding = Embedding::new(&weight, shape.padding_id());
-    Ok(Decoder { embedding, spans, layers, norm, head: Head { map, cap: None }, vocabulary })
+    let embedding = Embedding::new(&weight, shape.padding_id(), builder.compute());
+    let (head, activations) = (Head { map, cap: None }, builder.activations());
+    Ok(Decoder { embedding, spans, layers, norm, head, vocabulary, activations })
 }
 
 /// The norm `name` over vectors of `width`.

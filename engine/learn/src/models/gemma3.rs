@@ -4,6 +4,7 @@
 //! model alone. Knows nothing of methods.
 
 use std::borrow::Cow;
+use std::rc::Rc;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -164,12 +165,13 @@ fn decoder(config: &Value, model: &str, builder: &mut Builder) -> Result<Decoder
     } else {
         builder.linear("lm_head", Role::Head, width, vocabulary, false, init)?
     };
-    let embedding = Embedding::new(&weight, shape.padding_id()).scaled((width as f64).sqrt())?;
+    let embedding = Embedding::new(&weight, shape.padding_id(), builder.compute()).scaled((width as f64).sqrt())?;
     let head = Head { map, cap: keys.final_logit_softcapping };
-    Ok(Decoder { embedding, spans, layers, norm, head, vocabulary })
+    let activations = builder.activations();
+    Ok(Decoder { embedding, spans, layers, norm, head, vocabulary, activations })
 }
 
-fn layer(name: &str, kind: LayerType, shape: &Shape, keys: &Config, builder: &mut Builder) -> Result<Layer> {
+fn layer(name: &str, kind: LayerType, shape: &Shape, keys: &Config, builder: &mut Builder) -> Result<Rc<Layer>> {
     let (width, heads) = (shape.hidden_size, shape.heads());
     let init = Init::Normal(shape.initializer_range);
     let of_layer = |part: &str, builder: &mut Builder| norm(&format!("{name}.{part}"), width, shape, builder);
@@ -189,7 +191,7 @@ fn layer(name: &str, kind: LayerType, shape: &Shape, keys: &Config, builder: &mu
         LayerType::FullAttention => 0,
         LayerType::SlidingAttention => 1,
     };
-    Ok(Layer { span, attention, mlp })
+    Ok(Rc::new(Layer { span, attention, mlp }))
 }
 
 fn norm(name: &str, width: i64, shape: &Shape, builder: &mut Builder) -> Result<Box<dyn Norm>> {

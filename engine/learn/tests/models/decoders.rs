@@ -4,11 +4,13 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use crate::fixtures::{TOLERANCE, assert_close, change_json, copy_folder, difference, forward, golden};
-use learn::adapters::{Frozen, Full};
+use crate::fixtures::{TOLERANCE, assert_close, change_json, copy_folder, difference, forward, generator, golden};
+use learn::adapters::{Frozen, Full, Lora, Method};
 use learn::generate::{Limits, greedy};
 use learn::layers::{Cache, Mode};
 use learn::models::{Model, read_config};
+use learn::numerics::{Memory, Numerics};
+use learn::targets::Targets;
 use learn::weights::Checkpoint;
 use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor};
@@ -82,6 +84,103 @@ fn hidden_states_logits_loss_and_every_gradient() {
     }
 }
 
+/// In bfloat16, what libtorch's kernels round is not what transformers rounds. Neither may be further from the numbers in
+/// float32 than the other by much.
+#[test]
+fn bfloat16_is_as_near_to_float32_as_transformers_is() {
+    for name in VARIANTS {
+        let variant = Variant::read(name);
+        let numerics = Numerics::all(Kind::BFloat16, Device::Cpu);
+        let model = Model::load(&variant.model_folder(), &Frozen, 0, numerics).unwrap();
+        assert!(model.frozen.iter().all(|(_, tensor)| tensor.kind() == Kind::BFloat16));
+        let hidden = model.network.hidden(&variant.tensors["tokens"], Mode::Eval).unwrap();
+        let (logits, loss) = variant.forward(&model);
+        assert_eq!((hidden.kind(), logits.kind()), (Kind::BFloat16, Kind::BFloat16));
+        for (what, found) in [("hidden", hidden), ("logits", logits)] {
+            let exact = &variant.tensors[what];
+            let off = |found: &Tensor| {
+                let off = (found.to_kind(Kind::Float) - exact).square().mean(Kind::Float).sqrt().double_value(&[]);
+                off / exact.square().mean(Kind::Float).sqrt().double_value(&[])
+            };
+            let (found, expected) = (off(&found), off(&variant.tensors[&format!("bf16.{what}")]));
+            assert!(
+                found > 1e-4 && found < 1.25 * expected,
+                "{name}, {what}: {found:.1e}, transformers {expected:.1e}"
+            );
+        }
+        let off = loss.double_value(&[]) - variant.values["loss"].as_f64().unwrap();
+        let expected = variant.values["bf16_loss"].as_f64().unwrap() - variant.values["loss"].as_f64().unwrap();
+        assert!(
+            off.abs() < 0.02 && expected.abs() < 0.02,
+            "{name}: loss off by {off:.1e}, transformers by {expected:.1e}"
+        );
+    }
+}
+
+/// Full fine-tuning keeps its weights in float32 and computes in bfloat16; the gradients are those of transformers within
+/// what it rounds itself.
+#[test]
+fn weights_that_train_stay_float32_whatever_is_computed_in() {
+    for name in VARIANTS {
+        let variant = Variant::read(name);
+        for kind in [Kind::BFloat16, Kind::Half] {
+            let model = Model::load(&variant.model_folder(), &Full, 0, Numerics::all(kind, Device::Cpu)).unwrap();
+            let (logits, loss) = variant.forward(&model);
+            assert_eq!(logits.kind(), kind);
+            loss.backward();
+            let (mut off, mut size) = (0.0, 0.0);
+            for (parameter, tensor) in model.trainable.iter() {
+                assert_eq!((tensor.kind(), tensor.grad().kind()), (Kind::Float, Kind::Float), "{parameter}");
+                let expected = &variant.tensors[&format!("gradient.{parameter}")];
+                off += (tensor.grad() - expected).square().sum(Kind::Float).double_value(&[]);
+                size += expected.square().sum(Kind::Float).double_value(&[]);
+            }
+            let expected = variant.values["bf16_gradients_off"].as_f64().unwrap();
+            // Half precision has three more bits.
+            let (off, bound) = ((off / size).sqrt(), if kind == Kind::Half { expected / 4.0 } else { 1.25 * expected });
+            assert!(off < bound, "{name}, {kind:?}: gradients are off by {off:.1e}");
+        }
+    }
+}
+
+/// Dropout of the adapters and of the attention is drawn again as it was drawn.
+#[test]
+fn recomputed_activations_change_no_loss_and_no_gradient() {
+    let _alone = generator();
+    for name in VARIANTS {
+        let variant = Variant::read(name);
+        let mut config = read_config(&variant.model_folder()).unwrap();
+        config["attention_dropout"] = json!(0.2);
+        let lora = Lora::new(2, 4.0, 0.3, Targets::AllLinear).unwrap();
+        for method in [&Full as &dyn Method, &lora] {
+            for kind in [Kind::Float, Kind::BFloat16] {
+                let pass = |memory: Memory| {
+                    let numerics = Numerics { memory, ..Numerics::all(kind, Device::Cpu) };
+                    let mut weights = Checkpoint::open(&variant.model_folder(), Device::Cpu, Kind::Float).unwrap();
+                    let model = Model::build(&config, &mut weights, method, 7, numerics).unwrap();
+                    // B is zero in a new adapter, and so would be the gradients of A.
+                    for (_, tensor) in model.trainable.iter().filter(|(name, _)| name.ends_with("lora_B.weight")) {
+                        let _ = tch::no_grad(|| tensor.shallow_clone().fill_(0.1));
+                    }
+                    model.activations.begin(9);
+                    let (_, loss) = variant.forward(&model);
+                    loss.backward();
+                    model.activations.backward().unwrap();
+                    let gradients: Vec<Tensor> = model.trainable.iter().map(|(_, tensor)| tensor.grad()).collect();
+                    (loss.double_value(&[]), gradients)
+                };
+                let (loss, gradients) = pass(Memory::KeepActivations);
+                let (same_loss, same_gradients) = pass(Memory::KeepInputs);
+                assert_eq!(loss, same_loss, "{name}, {kind:?}");
+                for (one, other) in gradients.iter().zip(&same_gradients) {
+                    let tolerance = if kind == Kind::Float { 1e-6 } else { 1e-2 };
+                    assert_close(other, one, tolerance, &format!("{name}, {kind:?}, {}", method.name()));
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn cached_generation_is_the_continuation_without_a_cache() {
     for name in VARIANTS {
@@ -101,6 +200,7 @@ fn cached_generation_is_the_continuation_without_a_cache() {
 /// dropped on the way.
 #[test]
 fn cached_hidden_states_are_those_of_whole_texts() {
+    let _alone = generator();
     let columns = 17;
     for name in VARIANTS {
         let model = Variant::read(name).frozen();
