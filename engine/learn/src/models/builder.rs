@@ -3,11 +3,12 @@
 
 use std::rc::Rc;
 
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::adapters::Method;
 use crate::error::{Error, Result};
-use crate::layers::{Linear, LinearMap};
+use crate::layers::{Activations, Linear, LinearMap};
+use crate::numerics::Numerics;
 use crate::parameters::Stores;
 use crate::targets::{Place, Role};
 use crate::weights::{Init, Random, Source};
@@ -16,7 +17,12 @@ use crate::weights::{Init, Random, Source};
 pub struct Builder<'a> {
     source: &'a mut dyn Source,
     method: &'a dyn Method,
-    device: Device,
+    numerics: Numerics,
+    activations: Rc<Activations>,
+    /// The kind in which the method wants the base model's tensors.
+    kept: Kind,
+    /// Beginnings of names, and what stands for each in the source.
+    stored: Vec<(String, String)>,
     parts: Parts,
 }
 
@@ -29,23 +35,57 @@ pub struct Parts {
     pub base: Vec<String>,
     /// Every linear map by its place.
     pub maps: Vec<(Place, Rc<dyn LinearMap>)>,
+    /// Names of the source's tensors that the family knowingly does without.
+    pub left_out: Vec<String>,
 }
 
 impl<'a> Builder<'a> {
-    /// A builder that takes the base model's tensors from `source` (which puts them on `device`) and gives every linear
+    /// A builder that takes the base model's tensors from `source` (which puts them on the device) and gives every linear
     /// map to `method`. New parameters get their first values from `fresh`.
-    pub fn new(source: &'a mut dyn Source, method: &'a dyn Method, fresh: Random, device: Device) -> Self {
-        Self { source, method, device, parts: Parts { stores: Stores::new(fresh), base: Vec::new(), maps: Vec::new() } }
+    pub fn new(source: &'a mut dyn Source, method: &'a dyn Method, fresh: Random, numerics: Numerics) -> Self {
+        let activations = Rc::new(numerics.activations());
+        let parts = Parts { stores: Stores::new(fresh), base: Vec::new(), maps: Vec::new(), left_out: Vec::new() };
+        Self { source, method, numerics, activations, kept: method.kept_as(numerics.base), stored: Vec::new(), parts }
     }
 
     /// Where the model's tensors are.
     pub fn device(&self) -> Device {
-        self.device
+        self.numerics.device
+    }
+
+    /// The kind of the hidden states: what embeddings give.
+    pub fn compute(&self) -> Kind {
+        self.numerics.compute
+    }
+
+    /// What training passes keep: a model's layers compute their segments through it.
+    pub fn activations(&self) -> Rc<Activations> {
+        Rc::clone(&self.activations)
+    }
+
+    /// Whether the source is a store of named tensors that has this one.
+    pub fn holds(&self, stored_name: &str) -> bool {
+        self.source.holds(stored_name)
+    }
+
+    /// From now on, tensors whose names begin with the part `model` are found under `stored` instead of it.
+    pub fn stored_under(&mut self, model: &str, stored: &str) {
+        self.stored.push((format!("{model}."), format!("{stored}.")));
+    }
+
+    /// Sets aside the source's tensors whose names begin with `prefix`: the family knowingly does without them.
+    pub fn leave_out(&mut self, prefix: &str) {
+        self.parts.left_out.extend(self.source.leave_out(prefix));
+    }
+
+    fn stored_name(&self, name: &str) -> String {
+        let found = self.stored.iter().find_map(|(model, stored)| Some((stored, name.strip_prefix(model.as_str())?)));
+        found.map_or_else(|| name.to_owned(), |(stored, rest)| format!("{stored}{rest}"))
     }
 
     /// A tensor of the base model that is not the weight of a linear map: an embedding or a norm.
     pub fn tensor(&mut self, name: &str, shape: &[i64], init: Init) -> Result<Tensor> {
-        let tensor = self.source.tensor(name, shape, init)?;
+        let tensor = self.source.tensor(&self.stored_name(name), shape, init)?.f_to_kind(self.kept)?;
         self.own(name, tensor)
     }
 
@@ -69,9 +109,9 @@ impl<'a> Builder<'a> {
     /// The linear map `name` over a weight that the model has already, such as an output head tied to the embedding.
     /// A checkpoint may hold it a second time under `name.weight`, with the same values.
     pub fn tied_linear(&mut self, name: &str, role: Role, weight: &Tensor) -> Result<Rc<dyn LinearMap>> {
-        let file_name = format!("{name}.weight");
+        let file_name = self.stored_name(&format!("{name}.weight"));
         if let Some(again) = self.source.extra(&file_name)?
-            && (again.size() != weight.size() || !again.f_equal(weight)?)
+            && (again.size() != weight.size() || !again.f_to_kind(self.kept)?.f_equal(weight)?)
         {
             return Err(Error::setting(
                 file_name,
@@ -84,7 +124,7 @@ impl<'a> Builder<'a> {
 
     /// Accepts a tensor that checkpoints may hold although it can be computed.
     pub fn accept(&mut self, name: &str) -> Result<()> {
-        self.source.extra(name).map(|_| ())
+        self.source.extra(&self.stored_name(name)).map(|_| ())
     }
 
     /// Ends the building: everything the source has must have been used, and the method's targets must exist.

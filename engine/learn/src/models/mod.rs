@@ -2,7 +2,13 @@
 //! folder, from random values, or from another model. Knows methods only by their trait.
 
 mod builder;
+pub mod decoder;
+pub mod gemma3;
 pub mod llama;
+pub mod mistral;
+mod qwen;
+pub mod qwen2;
+pub mod qwen3;
 
 use std::fmt::Debug;
 use std::path::Path;
@@ -13,7 +19,8 @@ use tch::{Device, Kind, Tensor};
 
 use crate::adapters::{Frozen, Method};
 use crate::error::{Error, Result, nearest};
-use crate::layers::{Cache, LinearMap, Mode};
+use crate::layers::{Activations, Cache, LinearMap, Mode};
+use crate::numerics::Numerics;
 use crate::parameters::{Named, Parameters};
 use crate::targets::Place;
 use crate::weights::{Checkpoint, InMemory, Random, Source};
@@ -46,7 +53,14 @@ struct Family {
     build: fn(&Value, &mut Builder) -> Result<Box<dyn CausalLm>>,
 }
 
-const FAMILIES: &[Family] = &[Family { model_type: "llama", build: llama::build }];
+const FAMILIES: &[Family] = &[
+    Family { model_type: "gemma3", build: gemma3::build },
+    Family { model_type: "gemma3_text", build: gemma3::build_text },
+    Family { model_type: "llama", build: llama::build },
+    Family { model_type: "mistral", build: mistral::build },
+    Family { model_type: "qwen2", build: qwen2::build },
+    Family { model_type: "qwen3", build: qwen3::build },
+];
 
 /// A model that a method has been applied to, with its tensors.
 #[derive(Debug)]
@@ -61,23 +75,38 @@ pub struct Model {
     pub config: Value,
     /// Where the tensors are.
     pub device: Device,
+    /// Where it computes, and in which kinds of numbers.
+    pub numerics: Numerics,
+    /// What its training passes keep.
+    pub activations: Rc<Activations>,
+    /// The checkpoint's tensors that the family knowingly does without.
+    pub left_out: Vec<String>,
     base: Vec<String>,
     maps: Vec<(Place, Rc<dyn LinearMap>)>,
 }
 
 impl Model {
-    /// Loads a folder in Hugging Face layout to `device`, with `method` applied. New parameters depend on `seed`.
-    pub fn load(folder: &Path, method: &dyn Method, seed: u64, device: Device) -> Result<Self> {
+    /// Loads a folder in Hugging Face layout, with `method` applied. New parameters depend on `seed`. A device alone, as
+    /// `numerics`, means float32.
+    pub fn load(folder: &Path, method: &dyn Method, seed: u64, numerics: impl Into<Numerics>) -> Result<Self> {
+        let numerics = numerics.into();
         let config = read_config(folder)?;
-        let mut weights = Checkpoint::open(folder, device, Kind::Float)?;
-        Self::build(&config, &mut weights, method, seed, device)
+        let mut weights = Checkpoint::open(folder, numerics.device, method.kept_as(numerics.base))?;
+        Self::build(&config, &mut weights, method, seed, numerics)
     }
 
     /// Makes a model of random weights, which depend on `weights_seed`, with `method` applied, whose new parameters
     /// depend on `seed`.
-    pub fn random(config: &Value, weights_seed: u64, method: &dyn Method, seed: u64, device: Device) -> Result<Self> {
-        let mut weights = Random::new(weights_seed, device, Kind::Float);
-        Self::build(config, &mut weights, method, seed, device)
+    pub fn random(
+        config: &Value,
+        weights_seed: u64,
+        method: &dyn Method,
+        seed: u64,
+        numerics: impl Into<Numerics>,
+    ) -> Result<Self> {
+        let numerics = numerics.into();
+        let mut weights = Random::new(weights_seed, numerics.device, method.kept_as(numerics.base));
+        Self::build(config, &mut weights, method, seed, numerics)
     }
 
     /// Makes a model of the family that `config` names from the tensors of `source`, with `method` applied.
@@ -86,15 +115,29 @@ impl Model {
         source: &mut dyn Source,
         method: &dyn Method,
         seed: u64,
-        device: Device,
+        numerics: impl Into<Numerics>,
     ) -> Result<Self> {
+        let numerics = numerics.into();
+        let device = numerics.device;
         let family = family(config)?;
         let _guard = tch::no_grad_guard();
-        let mut builder = Builder::new(source, method, Random::new(seed, device, Kind::Float), device);
+        let mut builder = Builder::new(source, method, Random::new(seed, device, Kind::Float), numerics);
+        let activations = builder.activations();
         let network = (family.build)(config, &mut builder)?;
-        let Parts { stores, base, maps } = builder.finish()?;
+        let Parts { stores, base, maps, left_out } = builder.finish()?;
         let (trainable, frozen) = (stores.trainable, stores.frozen);
-        Ok(Self { network, trainable, frozen, config: config.clone(), device, base, maps })
+        Ok(Self {
+            network,
+            trainable,
+            frozen,
+            config: config.clone(),
+            device,
+            numerics,
+            activations,
+            left_out,
+            base,
+            maps,
+        })
     }
 
     /// The base model's tensors under their checkpoint names, each changed linear map merged into its weight, and the
@@ -132,7 +175,7 @@ impl Model {
     /// generate with; it sees later training only where it shares a tensor, so make it anew after each step.
     pub fn merged(&self) -> Result<Self> {
         let (config, tensors) = self.merged_tensors()?;
-        Self::build(&config, &mut InMemory::new(tensors), &Frozen, 0, self.device)
+        Self::build(&config, &mut InMemory::new(tensors), &Frozen, 0, self.numerics)
     }
 
     /// All linear maps of the model.

@@ -7,7 +7,7 @@ use crate::batches::{LossRow, MicroBatch};
 use crate::error::{Error, Result, some_of};
 use crate::loss::Placed;
 use crate::models::Model;
-use crate::optim::{AdamW, Flat, Moments, clip};
+use crate::optim::{AdamW, Flat, LossScale, Moments, clip};
 
 /// The tensors that change from step to step.
 #[derive(Debug)]
@@ -16,6 +16,8 @@ pub struct Weights {
     pub flat: Flat,
     /// The optimiser's memory of them.
     pub moments: Moments,
+    /// The scaling of the loss, where the model computes in fp16.
+    pub loss_scale: Option<LossScale>,
     checked: bool,
 }
 
@@ -30,6 +32,8 @@ pub struct Done {
     pub tokens: u64,
     /// Targets that carried loss.
     pub loss_tokens: u64,
+    /// Whether the gradients had overflowed, so that nothing was learned. The norm is zero then.
+    pub skipped: bool,
 }
 
 /// What a step needs beside its rows.
@@ -52,15 +56,17 @@ impl Weights {
     pub fn new(model: &Model) -> Result<Self> {
         let flat = Flat::new(&model.trainable)?;
         let moments = Moments::zero(flat.values())?;
-        Ok(Self { flat, moments, checked: false })
+        let loss_scale = (model.numerics.compute == Kind::Half).then(LossScale::default);
+        Ok(Self { flat, moments, loss_scale, checked: false })
     }
 
     /// Learns from the rows of a batch. The loss is the mean over all targets of the batch, however many micro-batches
     /// it is computed in.
     pub fn step(&mut self, model: &Model, rows: &[&LossRow], rule: &Rule, learning_rate: f64) -> Result<Done> {
-        let step = self.moments.steps;
+        let step = self.moments.steps + self.loss_scale.as_ref().map_or(0, |scale| scale.skipped);
         let loss_tokens: usize = rows.iter().map(|row| row.losses()).sum();
-        let scale = 1.0 / loss_tokens.max(1) as f64;
+        let factor = self.loss_scale.as_ref().map_or(1.0, LossScale::factor);
+        let scale = factor / loss_tokens.max(1) as f64;
         if self.checked {
             let _ = self.flat.gradients()?.f_zero_()?;
         }
@@ -69,19 +75,28 @@ impl Weights {
         for (index, part) in (0_u64..).zip(rows.chunks(rule.micro.max(1))) {
             let micro = MicroBatch::new(part.iter().copied(), rule.padding);
             tokens += micro.tokens;
-            tch::manual_seed(dropout_seed(rule.dropout_seed, step, index));
+            model.activations.begin(dropout_seed(rule.dropout_seed, step, index));
             loss = loss.f_add(&Placed::new(&micro, model.device)?.backward(model.network.as_ref(), scale)?)?;
+            model.activations.backward()?;
         }
+        let loss = loss.f_div_scalar(factor)?;
         if !self.checked {
             self.check(&loss)?;
         }
         let gradients = self.flat.gradients()?;
+        let loss_tokens = loss_tokens as u64;
+        if let Some(loss_scale) = &mut self.loss_scale
+            && !loss_scale.unscale(&gradients)?
+        {
+            let norm = loss.f_zeros_like()?;
+            return Ok(Done { loss, norm, tokens, loss_tokens, skipped: true });
+        }
         let norm = clip(&gradients, rule.clip)?;
         rule.optimizer.step(self.flat.values(), &gradients, &mut self.moments, learning_rate)?;
-        Ok(Done { loss, norm, tokens, loss_tokens: loss_tokens as u64 })
+        Ok(Done { loss, norm, tokens, loss_tokens, skipped: false })
     }
 
-    /// After the first backward pass: every tensor must have a gradient, and a finite one.
+    /// After the first backward pass: every tensor must have a gradient, and a finite one. In fp16 the first often is not.
     fn check(&mut self, loss: &Tensor) -> Result<()> {
         let without = self.flat.without_gradient();
         if !without.is_empty() {
@@ -90,6 +105,9 @@ impl Weights {
             return Err(Error::stopped(problem, Some("the first step".into()), hint));
         }
         self.checked = true;
+        if self.loss_scale.is_some() {
+            return Ok(());
+        }
         let gradients = self.flat.gradients()?;
         let faulty = self.flat.not_finite(&gradients)?;
         // A loss that is not finite is reported as such, with its rows.
@@ -103,10 +121,10 @@ impl Weights {
 }
 
 /// The seed of one micro-batch's dropout: a resumed training draws what an uninterrupted one draws.
-fn dropout_seed(seed: u64, step: u64, micro: u64) -> i64 {
+fn dropout_seed(seed: u64, step: u64, micro: u64) -> u64 {
     let mut hasher = blake3::Hasher::new();
     hasher.update(b"dropout").update(&seed.to_le_bytes()).update(&step.to_le_bytes()).update(&micro.to_le_bytes());
     let mut bytes = [0; 8];
     hasher.finalize_xof().fill(&mut bytes);
-    i64::from_le_bytes(bytes)
+    u64::from_le_bytes(bytes)
 }

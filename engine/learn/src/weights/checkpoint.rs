@@ -89,6 +89,16 @@ impl Source for Checkpoint {
         Ok(Some(tensor))
     }
 
+    fn holds(&self, name: &str) -> bool {
+        self.holders.contains_key(name)
+    }
+
+    fn leave_out(&mut self, prefix: &str) -> Vec<String> {
+        let names: Vec<String> = self.unused.iter().filter(|name| name.starts_with(prefix)).cloned().collect();
+        self.unused.retain(|name| !name.starts_with(prefix));
+        names
+    }
+
     fn finish(&mut self) -> Result<()> {
         if self.unused.is_empty() {
             return Ok(());

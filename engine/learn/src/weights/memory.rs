@@ -41,6 +41,10 @@ impl Source for InMemory {
         Ok(self.tensors.remove(name))
     }
 
+    fn holds(&self, name: &str) -> bool {
+        self.tensors.contains_key(name)
+    }
+
     fn finish(&mut self) -> Result<()> {
         if self.tensors.is_empty() {
             return Ok(());

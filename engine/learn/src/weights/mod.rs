@@ -37,6 +37,16 @@ pub trait Source {
     /// The tensor `name`, if the source has it although the model can do without.
     fn extra(&mut self, name: &str) -> Result<Option<Tensor>>;
 
+    /// Whether this is a store of named tensors that has this one. One that makes tensors as they are asked for has none.
+    fn holds(&self, _name: &str) -> bool {
+        false
+    }
+
+    /// Sets aside the tensors whose names begin with `prefix`: the model knowingly does without them. Returns their names.
+    fn leave_out(&mut self, _prefix: &str) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Ends the reading: tensors that the source has and that the model did not ask for are an error.
     fn finish(&mut self) -> Result<()>;
 }

@@ -37,7 +37,7 @@ pub fn run(job: &Job, stage: &Evaluate, device: Device, observer: &mut dyn Obser
     }
     let ids = SpecialIds::read(data)?;
     let peak = Peak::begin(device);
-    let model = model_source::plain(job, device)?;
+    let model = model_source::plain(job, device::numerics(stage.precision, device))?;
     ids.check_model(model.network.vocabulary(), &model_source::config_place(job))?;
     let work = Work { job, stage, data, path: &path, rows: &rows, model: &model, device };
     let tokens = match &stage.protocol {

@@ -19,8 +19,9 @@ use super::special_ids::SpecialIds;
 use super::{device, model_source};
 use crate::adapters::{Dora, Full, Lora, Method};
 use crate::batches::LossRow;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, some_of};
 use crate::models::Model;
+use crate::numerics::{Memory, Numerics};
 use crate::observer::Observer;
 use crate::optim::AdamW;
 use crate::rows::{TokenRow, read_tokens};
@@ -42,13 +43,22 @@ pub fn run(job: &Job, stage: &Train, device: Device, observer: &mut dyn Observer
     };
     let method = method(&stage.adapter)?;
     let whole = Peak::begin(device);
+    let memory = if stage.gradient_checkpointing { Memory::KeepInputs } else { Memory::KeepActivations };
+    let numerics = Numerics { memory, ..device::numerics(stage.precision, device) };
     let model = match &stage.model {
-        ModelSource::Stage(_) => model_source::with_method(job, method.as_ref(), stage.seed.init, device)?,
+        ModelSource::Stage(_) => model_source::with_method(job, method.as_ref(), stage.seed.init, numerics)?,
         ModelSource::Random(shape) => {
             let config = model_source::random_config(shape, &ids);
-            Model::random(&config, stage.seed.init, method.as_ref(), stage.seed.init, device)?
+            Model::random(&config, stage.seed.init, method.as_ref(), stage.seed.init, numerics)?
         }
     };
+    if !model.left_out.is_empty() {
+        let names = some_of(model.left_out.iter().map(String::as_str));
+        observer.warning(format!(
+            "{} tensors are no part of the language model and are left out: {names}",
+            model.left_out.len()
+        ));
+    }
     ids.check_model(model.network.vocabulary(), &model_source::config_place(job))?;
     check_length(&model, &rows, observer);
     let model_bytes = whole.bytes();
@@ -213,7 +223,7 @@ fn complete_folder(data: &JobInput, ids: &SpecialIds, folder: &Path) -> Result<(
 
 fn summary(model: &Model, rows: &[LossRow], outcome: &Outcome) -> Value {
     let trainable = model.trainable.elements();
-    json!({
+    let mut summary = json!({
         "headline": { "loss": outcome.validation_loss.unwrap_or(outcome.training_loss) },
         "training_loss": outcome.training_loss,
         "validation_loss": outcome.validation_loss,
@@ -227,5 +237,9 @@ fn summary(model: &Model, rows: &[LossRow], outcome: &Outcome) -> Value {
         "best_step": outcome.best_step,
         "kept_step": outcome.kept_step,
         "stopped_early": outcome.stopped_early,
-    })
+    });
+    if let (Some(skipped), Some(summary)) = (outcome.skipped_steps, summary.as_object_mut()) {
+        summary.insert("skipped_steps".to_owned(), json!(skipped));
+    }
+    summary
 }

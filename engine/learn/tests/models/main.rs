@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod checkpoints;
+mod decoders;
 mod fixtures;
 mod generation;
 mod golden;

@@ -23,8 +23,7 @@ pub use tokenize::{
     Truncate,
 };
 pub use train::{
-    Batch, Checkpoint, Duration, Every, Keep, KeepBest, LanguageModel, LossOn, Objective, Precision, Seed, Train,
-    Validate,
+    Batch, Checkpoint, Duration, Every, Keep, KeepBest, LanguageModel, LossOn, Objective, Seed, Train, Validate,
 };
 
 use crate::{reference::Reference, text::Side};
