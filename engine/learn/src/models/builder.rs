@@ -27,15 +27,21 @@ pub struct Parts {
     pub stores: Stores,
     /// The names of the base model's tensors, in the order of the model.
     pub base: Vec<String>,
-    /// Every linear map by its place.
+    /// Every linear map by its place, but those of the task's head.
     pub maps: Vec<(Place, Rc<dyn LinearMap>)>,
+    /// The linear maps of the task's head.
+    pub heads: Vec<Place>,
+    /// The head's tensors that the source did not hold.
+    pub fresh: Vec<String>,
 }
 
 impl<'a> Builder<'a> {
     /// A builder that takes the base model's tensors from `source` (which puts them on `device`) and gives every linear
     /// map to `method`. New parameters get their first values from `fresh`.
     pub fn new(source: &'a mut dyn Source, method: &'a dyn Method, fresh: Random, device: Device) -> Self {
-        Self { source, method, device, parts: Parts { stores: Stores::new(fresh), base: Vec::new(), maps: Vec::new() } }
+        let stores = Stores::new(fresh);
+        let parts = Parts { stores, base: Vec::new(), maps: Vec::new(), heads: Vec::new(), fresh: Vec::new() };
+        Self { source, method, device, parts }
     }
 
     /// Where the model's tensors are.
@@ -82,6 +88,49 @@ impl<'a> Builder<'a> {
         self.wrap(name, role, Linear { weight: weight.shallow_clone(), bias: None })
     }
 
+    /// A tensor as [`tensor`](Self::tensor), which older files hold under another name.
+    pub fn tensor_once_called(&mut self, name: &str, older: &str, shape: &[i64], init: Init) -> Result<Tensor> {
+        match self.source.extra(older)? {
+            Some(tensor) => {
+                let tensor = shaped(older, tensor, shape)?;
+                self.own(name, tensor)
+            }
+            None => self.tensor(name, shape, init),
+        }
+    }
+
+    /// A linear map of the task's head. It is newly made where the source has none, and trains whole whatever the method
+    /// does to the model's own maps.
+    pub fn head(&mut self, name: &str, inputs: i64, outputs: i64, bias: bool, init: Init) -> Result<Rc<dyn LinearMap>> {
+        self.parts.heads.push(Place { name: name.to_owned(), role: Role::Head });
+        let weight = self.head_tensor(&format!("{name}.weight"), &[outputs, inputs], init)?;
+        let bias =
+            if bias { Some(self.head_tensor(&format!("{name}.bias"), &[outputs], Init::Constant(0.0))?) } else { None };
+        Ok(Rc::new(Linear { weight, bias }))
+    }
+
+    fn head_tensor(&mut self, name: &str, shape: &[i64], init: Init) -> Result<Tensor> {
+        let tensor = match self.source.extra(name)? {
+            Some(tensor) => shaped(name, tensor, shape)?,
+            None => {
+                self.parts.fresh.push(name.to_owned());
+                self.parts.stores.fresh.draw(name, shape, init)?
+            }
+        };
+        self.parts.base.push(name.to_owned());
+        self.method.own_head(name, tensor, &mut self.parts.stores)
+    }
+
+    /// Whether the source holds the tensor `name`; one of random values holds every tensor of a model but its head's.
+    pub fn holds(&self, name: &str) -> bool {
+        self.source.holds(name)
+    }
+
+    /// Leaves out what checkpoints hold beside this network: every tensor whose name begins so.
+    pub fn leave_out(&mut self, beginning: &str) {
+        self.source.leave_out(beginning);
+    }
+
     /// Accepts a tensor that checkpoints may hold although it can be computed.
     pub fn accept(&mut self, name: &str) -> Result<()> {
         self.source.extra(name).map(|_| ())
@@ -106,4 +155,15 @@ impl<'a> Builder<'a> {
         self.parts.maps.push((place, Rc::clone(&map)));
         Ok(map)
     }
+}
+
+fn shaped(name: &str, tensor: Tensor, shape: &[i64]) -> Result<Tensor> {
+    if tensor.size() == shape {
+        return Ok(tensor);
+    }
+    Err(Error::setting(
+        name,
+        format!("has shape {:?} in the weights, {shape:?} is asked for", tensor.size()),
+        "check that the number of classes is that of the model's head, or take a model without a head",
+    ))
 }

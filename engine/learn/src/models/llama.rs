@@ -9,7 +9,7 @@ use std::rc::Rc;
 use serde_json::Value;
 use tch::{Kind, Tensor};
 
-use super::{Builder, CausalLm};
+use super::{Builder, CausalLm, Network, Task};
 use crate::error::Result;
 use crate::layers::{Angles, Cache, Heads, LinearMap, Mode, RmsNorm, Rope, attend};
 use crate::targets::Role;
@@ -18,8 +18,11 @@ use crate::weights::Init;
 pub use config::Config;
 
 /// Makes a Llama as `config` (a `config.json`) describes it.
-pub fn build(config: &Value, builder: &mut Builder) -> Result<Box<dyn CausalLm>> {
-    Ok(Box::new(Llama::new(&Config::read(config)?, builder)?))
+pub fn build(config: &Value, task: Task, builder: &mut Builder) -> Result<Option<Network>> {
+    Ok(match task {
+        Task::LanguageModel => Some(Network::CausalLm(Box::new(Llama::new(&Config::read(config)?, builder)?))),
+        _ => None,
+    })
 }
 
 /// A Llama.

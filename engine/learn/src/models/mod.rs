@@ -3,6 +3,7 @@
 
 mod builder;
 pub mod llama;
+mod network;
 
 use std::fmt::Debug;
 use std::path::Path;
@@ -16,9 +17,10 @@ use crate::error::{Error, Result, nearest};
 use crate::layers::{Cache, LinearMap, Mode};
 use crate::parameters::{Named, Parameters};
 use crate::targets::Place;
-use crate::weights::{Checkpoint, InMemory, Random, Source};
+use crate::weights::{Checkpoint, InMemory, Random, Source, WithoutPrefix};
 
 pub use builder::{Builder, Parts};
+pub use network::{Network, Seq2SeqLm, SequenceClassifier, Task, Texts, TokenClassifier, Writing};
 
 /// A causal language model: token ids in, the next token's scores out.
 pub trait CausalLm: Debug {
@@ -40,19 +42,27 @@ pub trait CausalLm: Debug {
     fn vocabulary(&self) -> i64;
 }
 
+/// Makes a network for a task from a `config.json`; none where the family has no such head.
+type Build = fn(&Value, Task, &mut Builder) -> Result<Option<Network>>;
+
 /// One line of the registry.
 struct Family {
     model_type: &'static str,
-    build: fn(&Value, &mut Builder) -> Result<Box<dyn CausalLm>>,
+    /// What the names of the family's tensors begin with where a head stands beside them, and lack in files of the
+    /// headless model.
+    prefix: Option<&'static str>,
+    build: Build,
 }
 
-const FAMILIES: &[Family] = &[Family { model_type: "llama", build: llama::build }];
+const FAMILIES: &[Family] = &[Family { model_type: "llama", prefix: None, build: llama::build }];
 
 /// A model that a method has been applied to, with its tensors.
 #[derive(Debug)]
 pub struct Model {
     /// The network itself.
-    pub network: Box<dyn CausalLm>,
+    pub network: Network,
+    /// What the network was made for.
+    pub task: Task,
     /// What trains.
     pub trainable: Parameters,
     /// What never gets a gradient.
@@ -63,25 +73,51 @@ pub struct Model {
     pub device: Device,
     base: Vec<String>,
     maps: Vec<(Place, Rc<dyn LinearMap>)>,
+    heads: Vec<Place>,
+    fresh: Vec<String>,
 }
 
 impl Model {
-    /// Loads a folder in Hugging Face layout to `device`, with `method` applied. New parameters depend on `seed`.
+    /// Loads the language model of a folder in Hugging Face layout to `device`, with `method` applied. New parameters
+    /// depend on `seed`.
     pub fn load(folder: &Path, method: &dyn Method, seed: u64, device: Device) -> Result<Self> {
-        let config = read_config(folder)?;
-        let mut weights = Checkpoint::open(folder, device, Kind::Float)?;
-        Self::build(&config, &mut weights, method, seed, device)
+        Self::load_for(Task::LanguageModel, folder, method, seed, device)
     }
 
-    /// Makes a model of random weights, which depend on `weights_seed`, with `method` applied, whose new parameters
-    /// depend on `seed`.
+    /// Loads a folder in Hugging Face layout to `device` for a task, with `method` applied. New parameters, and a head that
+    /// the folder lacks, depend on `seed`.
+    pub fn load_for(task: Task, folder: &Path, method: &dyn Method, seed: u64, device: Device) -> Result<Self> {
+        let config = read_config(folder)?;
+        let mut weights = Checkpoint::open(folder, device, Kind::Float)?;
+        match family(&config)?.prefix.filter(|prefix| !weights.any_begins(prefix)) {
+            None => Self::build_for(task, &config, &mut weights, method, seed, device),
+            Some(prefix) => {
+                Self::build_for(task, &config, &mut WithoutPrefix::new(&mut weights, prefix), method, seed, device)
+            }
+        }
+    }
+
+    /// Makes a language model of random weights, which depend on `weights_seed`, with `method` applied, whose new
+    /// parameters depend on `seed`.
     pub fn random(config: &Value, weights_seed: u64, method: &dyn Method, seed: u64, device: Device) -> Result<Self> {
         let mut weights = Random::new(weights_seed, device, Kind::Float);
         Self::build(config, &mut weights, method, seed, device)
     }
 
-    /// Makes a model of the family that `config` names from the tensors of `source`, with `method` applied.
+    /// Makes a language model of the family that `config` names from the tensors of `source`, with `method` applied.
     pub fn build(
+        config: &Value,
+        source: &mut dyn Source,
+        method: &dyn Method,
+        seed: u64,
+        device: Device,
+    ) -> Result<Self> {
+        Self::build_for(Task::LanguageModel, config, source, method, seed, device)
+    }
+
+    /// Makes a model of the family that `config` names for a task from the tensors of `source`, with `method` applied.
+    pub fn build_for(
+        task: Task,
         config: &Value,
         source: &mut dyn Source,
         method: &dyn Method,
@@ -91,10 +127,16 @@ impl Model {
         let family = family(config)?;
         let _guard = tch::no_grad_guard();
         let mut builder = Builder::new(source, method, Random::new(seed, device, Kind::Float), device);
-        let network = (family.build)(config, &mut builder)?;
-        let Parts { stores, base, maps } = builder.finish()?;
+        let Some(network) = (family.build)(config, task, &mut builder)? else {
+            return Err(Error::setting(
+                "model",
+                format!("a model of the family `{}` cannot be used for {}", family.model_type, task.work()),
+                task.families(),
+            ));
+        };
+        let Parts { stores, base, maps, heads, fresh } = builder.finish()?;
         let (trainable, frozen) = (stores.trainable, stores.frozen);
-        Ok(Self { network, trainable, frozen, config: config.clone(), device, base, maps })
+        Ok(Self { network, task, trainable, frozen, config: config.clone(), device, base, maps, heads, fresh })
     }
 
     /// The base model's tensors under their checkpoint names, each changed linear map merged into its weight, and the
@@ -132,12 +174,22 @@ impl Model {
     /// generate with; it sees later training only where it shares a tensor, so make it anew after each step.
     pub fn merged(&self) -> Result<Self> {
         let (config, tensors) = self.merged_tensors()?;
-        Self::build(&config, &mut InMemory::new(tensors), &Frozen, 0, self.device)
+        Self::build_for(self.task, &config, &mut InMemory::new(tensors), &Frozen, 0, self.device)
     }
 
     /// All linear maps of the model.
     pub fn places(&self) -> impl Iterator<Item = &Place> {
         self.maps.iter().map(|(place, _)| place)
+    }
+
+    /// The linear maps of the task's head, which train whole whatever the method.
+    pub fn heads(&self) -> impl Iterator<Item = &Place> {
+        self.heads.iter()
+    }
+
+    /// The tensors of the head that the weights did not hold, and that were newly made.
+    pub fn fresh(&self) -> &[String] {
+        &self.fresh
     }
 
     /// The linear map `name`.

@@ -1,12 +1,11 @@
 //! One optimiser step: forward and backward over its micro-batches, the check of the first gradients, clipping, AdamW.
-//! Knows rows as ids; no order of rows, no file.
+//! Knows rows by their indices; no objective, no order of rows, no file.
 
 use tch::{Kind, Tensor};
 
-use crate::batches::{LossRow, MicroBatch};
 use crate::error::{Error, Result, some_of};
-use crate::loss::Placed;
 use crate::models::Model;
+use crate::objectives::{Examples, Normalize};
 use crate::optim::{AdamW, Flat, Moments, clip};
 
 /// The tensors that change from step to step.
@@ -22,7 +21,7 @@ pub struct Weights {
 /// What a step did; the tensors are single numbers on the device.
 #[derive(Debug)]
 pub struct Done {
-    /// The mean loss of its targets.
+    /// The loss of its rows.
     pub loss: Tensor,
     /// The norm of all gradients before clipping.
     pub norm: Tensor,
@@ -37,8 +36,8 @@ pub struct Done {
 pub struct Rule {
     /// Rows that are computed at once.
     pub micro: usize,
-    /// The id that fills short rows up.
-    pub padding: i64,
+    /// What the loss is a mean of.
+    pub normalize: Normalize,
     /// The seed of dropout.
     pub dropout_seed: u64,
     /// The most that the norm of all gradients may be.
@@ -55,22 +54,24 @@ impl Weights {
         Ok(Self { flat, moments, checked: false })
     }
 
-    /// Learns from the rows of a batch. The loss is the mean over all targets of the batch, however many micro-batches
-    /// it is computed in.
-    pub fn step(&mut self, model: &Model, rows: &[&LossRow], rule: &Rule, learning_rate: f64) -> Result<Done> {
+    /// Learns from `rows` of the examples, by their indices.
+    pub fn step(
+        &mut self,
+        model: &Model,
+        examples: &dyn Examples,
+        rows: &[usize],
+        rule: &Rule,
+        learning_rate: f64,
+    ) -> Result<Done> {
         let step = self.moments.steps;
-        let loss_tokens: usize = rows.iter().map(|row| row.losses()).sum();
-        let scale = 1.0 / loss_tokens.max(1) as f64;
+        let weighed = rule.normalize.weigh(examples, rows, rule.micro);
         if self.checked {
             let _ = self.flat.gradients()?.f_zero_()?;
         }
         let mut loss = Tensor::f_zeros([], (Kind::Float, model.device))?;
-        let mut tokens = 0;
-        for (index, part) in (0_u64..).zip(rows.chunks(rule.micro.max(1))) {
-            let micro = MicroBatch::new(part.iter().copied(), rule.padding);
-            tokens += micro.tokens;
+        for (index, part) in (0_u64..).zip(weighed.chunks(rule.micro.max(1))) {
             tch::manual_seed(dropout_seed(rule.dropout_seed, step, index));
-            loss = loss.f_add(&Placed::new(&micro, model.device)?.backward(model.network.as_ref(), scale)?)?;
+            loss = loss.f_add(&examples.backward(model, part)?)?;
         }
         if !self.checked {
             self.check(&loss)?;
@@ -78,7 +79,9 @@ impl Weights {
         let gradients = self.flat.gradients()?;
         let norm = clip(&gradients, rule.clip)?;
         rule.optimizer.step(self.flat.values(), &gradients, &mut self.moments, learning_rate)?;
-        Ok(Done { loss, norm, tokens, loss_tokens: loss_tokens as u64 })
+        let rows = || rows.iter().filter_map(|&row| examples.row(row));
+        let tokens = rows().map(|row| row.inputs() as u64).sum();
+        Ok(Done { loss, norm, tokens, loss_tokens: rows().map(|row| row.losses() as u64).sum() })
     }
 
     /// After the first backward pass: every tensor must have a gradient, and a finite one.

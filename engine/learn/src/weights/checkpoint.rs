@@ -48,6 +48,11 @@ impl Checkpoint {
         Ok(Self { folder: folder.to_owned(), files, holders, unused, device, kind })
     }
 
+    /// Whether a tensor's name begins so.
+    pub fn any_begins(&self, prefix: &str) -> bool {
+        self.holders.keys().any(|name| name.starts_with(prefix))
+    }
+
     fn file(&self, name: &str) -> Option<&SafetensorsFile> {
         self.holders.get(name).and_then(|&place| self.files.get(place))
     }
@@ -87,6 +92,14 @@ impl Source for Checkpoint {
         let tensor = file.tensor(name, self.device, self.kind)?;
         self.unused.remove(name);
         Ok(Some(tensor))
+    }
+
+    fn holds(&self, name: &str) -> bool {
+        self.holders.contains_key(name)
+    }
+
+    fn leave_out(&mut self, beginning: &str) {
+        self.unused.retain(|name| !name.starts_with(beginning));
     }
 
     fn finish(&mut self) -> Result<()> {

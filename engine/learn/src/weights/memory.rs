@@ -41,6 +41,14 @@ impl Source for InMemory {
         Ok(self.tensors.remove(name))
     }
 
+    fn holds(&self, name: &str) -> bool {
+        self.tensors.contains_key(name)
+    }
+
+    fn leave_out(&mut self, beginning: &str) {
+        self.tensors.retain(|name, _| !name.starts_with(beginning));
+    }
+
     fn finish(&mut self) -> Result<()> {
         if self.tensors.is_empty() {
             return Ok(());

@@ -3,6 +3,7 @@
 
 mod checkpoint;
 mod memory;
+mod prefix;
 mod random;
 mod safetensors_file;
 mod write;
@@ -13,6 +14,7 @@ use crate::error::Result;
 
 pub use checkpoint::Checkpoint;
 pub use memory::InMemory;
+pub use prefix::WithoutPrefix;
 pub use random::Random;
 pub use safetensors_file::SafetensorsFile;
 pub use write::{write_json, write_model, write_tensors, write_tensors_with};
@@ -36,6 +38,12 @@ pub trait Source {
 
     /// The tensor `name`, if the source has it although the model can do without.
     fn extra(&mut self, name: &str) -> Result<Option<Tensor>>;
+
+    /// Whether the source has the tensor `name`.
+    fn holds(&self, name: &str) -> bool;
+
+    /// Counts every tensor whose name begins with `beginning` as used.
+    fn leave_out(&mut self, beginning: &str);
 
     /// Ends the reading: tensors that the source has and that the model did not ask for are an error.
     fn finish(&mut self) -> Result<()>;

@@ -49,6 +49,12 @@ impl Source for Random {
         Ok(None)
     }
 
+    fn holds(&self, _name: &str) -> bool {
+        true
+    }
+
+    fn leave_out(&mut self, _beginning: &str) {}
+
     fn finish(&mut self) -> Result<()> {
         Ok(())
     }
