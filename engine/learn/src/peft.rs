@@ -285,27 +285,22 @@ fn not_targets(problem: &str) -> Error {
     Error::setting("adapter_config.json: target_modules", problem, "give a list of names, a pattern, or `all-linear`")
 }
 
-/// The shortest sorted list of suffixes that means exactly the chosen maps and nothing of the head: the same number of
-/// last parts of every name, else whole names.
+/// The sorted suffixes that mean exactly the chosen maps and nothing of the head: of each name the fewest last parts that
+/// mean no other map.
 fn suffixes(targets: &Targets, places: &[&Place], heads: &[&Place]) -> Vec<String> {
     if let Targets::Suffixes(suffixes) = targets {
         return suffixes.iter().cloned().collect::<BTreeSet<_>>().into_iter().collect();
     }
-    let chosen: Vec<&&Place> = places.iter().filter(|place| targets.contain(place)).collect();
-    let parts = chosen.iter().map(|place| place.name.split('.').count()).max().unwrap_or(1);
-    for count in 1..parts {
-        let last = |place: &Place| {
-            let from = place.name.rmatch_indices('.').nth(count - 1).map_or(0, |(dot, _)| dot + 1);
-            place.name.split_at(from).1.to_owned()
+    let (chosen, others): (Vec<&Place>, Vec<&Place>) = places.iter().partition(|place| targets.contain(place));
+    let shortest = |place: &&Place| {
+        let ends = place.name.rmatch_indices('.').map(|(dot, _)| place.name.split_at(dot + 1).1);
+        let unmistakable = |end: &&str| {
+            let meant = Targets::Suffixes(vec![(*end).to_owned()]);
+            !others.iter().chain(heads).any(|other| meant.contain(other))
         };
-        let short: BTreeSet<String> = chosen.iter().map(|place| last(place)).collect();
-        let meant = Targets::Suffixes(short.iter().cloned().collect());
-        let exact = places.iter().all(|place| meant.contain(place) == targets.contain(place));
-        if exact && !heads.iter().any(|head| meant.contain(head)) {
-            return short.into_iter().collect();
-        }
-    }
-    chosen.iter().map(|place| place.name.clone()).collect::<BTreeSet<_>>().into_iter().collect()
+        ends.into_iter().find(unmistakable).unwrap_or(place.name.as_str()).to_owned()
+    };
+    chosen.iter().map(shortest).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 #[cfg(test)]
@@ -323,7 +318,7 @@ mod tests {
         assert_eq!(suffixes(&Targets::Roles(vec![Role::AttentionQ]), &places, &[]), ["q_proj"]);
         assert_eq!(suffixes(&Targets::AllLinear, &places, &[]), ["q_proj", "up"]);
         let first = Targets::Pattern(Pattern::new(r"m\.0\..*").unwrap());
-        assert_eq!(suffixes(&first, &places, &[]), ["0.q_proj", "0.up"], "q_proj alone would mean layer 1 too");
+        assert_eq!(suffixes(&first, &places, &[]), ["0.q_proj", "up"], "q_proj alone would mean layer 1 too");
         let head = Place { name: "classifier.up".to_owned(), role: Role::Head };
         let up = Targets::Roles(vec![Role::MlpUp]);
         assert_eq!(suffixes(&up, &places, &[&head]), ["0.up"], "up alone would mean a part of the head");

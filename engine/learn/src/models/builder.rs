@@ -75,17 +75,20 @@ impl<'a> Builder<'a> {
     /// The linear map `name` over a weight that the model has already, such as an output head tied to the embedding.
     /// A checkpoint may hold it a second time under `name.weight`, with the same values.
     pub fn tied_linear(&mut self, name: &str, role: Role, weight: &Tensor) -> Result<Rc<dyn LinearMap>> {
-        let file_name = format!("{name}.weight");
-        if let Some(again) = self.source.extra(&file_name)?
-            && (again.size() != weight.size() || !again.f_equal(weight)?)
-        {
-            return Err(Error::setting(
-                file_name,
+        self.same_tensor(&format!("{name}.weight"), weight)?;
+        self.wrap(name, role, Linear { weight: weight.shallow_clone(), bias: None })
+    }
+
+    /// Accepts a tensor that a checkpoint may hold although it is the same as the embedding.
+    pub fn same_tensor(&mut self, name: &str, weight: &Tensor) -> Result<()> {
+        match self.source.extra(name)? {
+            Some(again) if again.size() != weight.size() || !again.f_equal(weight)? => Err(Error::setting(
+                name,
                 "config.json ties it to the embedding, but the weights hold other values for it",
                 "set `tie_word_embeddings` to false in config.json if the model has a head of its own",
-            ));
+            )),
+            _ => Ok(()),
         }
-        self.wrap(name, role, Linear { weight: weight.shallow_clone(), bias: None })
     }
 
     /// A tensor as [`tensor`](Self::tensor), which older files hold under another name.

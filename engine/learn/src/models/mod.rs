@@ -1,9 +1,12 @@
-//! Language models by family: what every one can do, the registry by `model_type`, and how a model is made from a
+//! Models by family: what every one can do, the registry by `model_type`, and how a model is made from a
 //! folder, from random values, or from another model. Knows methods only by their trait.
 
+pub mod bert;
 mod builder;
 pub mod llama;
 mod network;
+pub mod roberta;
+pub mod t5;
 
 use std::fmt::Debug;
 use std::path::Path;
@@ -54,7 +57,12 @@ struct Family {
     build: Build,
 }
 
-const FAMILIES: &[Family] = &[Family { model_type: "llama", prefix: None, build: llama::build }];
+const FAMILIES: &[Family] = &[
+    Family { model_type: "llama", prefix: None, build: llama::build },
+    Family { model_type: "bert", prefix: Some(bert::PREFIX), build: bert::build },
+    Family { model_type: "roberta", prefix: Some(roberta::PREFIX), build: roberta::build },
+    Family { model_type: "t5", prefix: None, build: t5::build },
+];
 
 /// A model that a method has been applied to, with its tensors.
 #[derive(Debug)]

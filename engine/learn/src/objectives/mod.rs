@@ -1,8 +1,13 @@
 //! What is learned: one file an objective. An objective knows what it reads of a row and what its loss is in a network;
 //! no optimiser, no order of rows and no file.
 
+mod classify;
 mod language_model;
 mod normalize;
+mod regress;
+mod seq2seq;
+mod span;
+mod texts;
 
 use std::fmt::Debug;
 
@@ -12,8 +17,13 @@ use crate::batches::Row;
 use crate::error::Result;
 use crate::models::Model;
 
+pub use classify::Classify;
 pub use language_model::LanguageModel;
 pub use normalize::{Normalize, Weighed};
+pub use regress::Regress;
+pub use seq2seq::{AnsweredRow, Seq2Seq};
+pub use span::{Span, span_scores};
+pub use texts::{Labelled, TextExamples, TextObjective, TextRow, together};
 
 /// Rows, and the loss that each of them has in a network.
 pub trait Examples: Debug {

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod checkpoints;
+mod encoders;
 mod fixtures;
 mod generation;
 mod golden;
@@ -9,3 +10,4 @@ mod merging;
 mod methods;
 mod mutations;
 mod peft_files;
+mod seq2seq;
