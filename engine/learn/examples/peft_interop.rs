@@ -9,7 +9,6 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use learn::adapters::{Dora, Frozen, Lora, Method, saved_method};
-use learn::layers::Mode;
 use learn::models::Model;
 use learn::targets::{Pattern, Role, Targets};
 use learn::weights::{Init, Random, SafetensorsFile, write_tensors};
@@ -41,8 +40,7 @@ fn tokens() -> Result<Tensor> {
 }
 
 fn logits(model: &Model) -> Result<Tensor> {
-    let hidden = model.network.hidden(&tokens()?, Mode::Eval)?;
-    Ok(model.network.logits(&hidden, Mode::Eval)?.f_detach()?)
+    model.network.outputs(&tokens()?)
 }
 
 fn save(folder: &Path, config: &Path) -> Result<()> {

@@ -1,7 +1,33 @@
 //! Which rows make a step, in which order, and the one place that shifts labels: padded token ids, and for each target
 //! that carries loss the position that predicts it. Pure functions of rows, seed and epoch; knows no tensor and no model.
 
-/// A row that is learned from.
+/// A row as far as batches depend on it.
+pub trait Row {
+    /// The row's name; with the seed and the epoch it decides where the row stands.
+    fn id(&self) -> &str;
+
+    /// How many of its ids are read.
+    fn inputs(&self) -> usize;
+
+    /// How many of its targets carry loss.
+    fn losses(&self) -> usize;
+}
+
+impl<R: Row + ?Sized> Row for &R {
+    fn id(&self) -> &str {
+        (**self).id()
+    }
+
+    fn inputs(&self) -> usize {
+        (**self).inputs()
+    }
+
+    fn losses(&self) -> usize {
+        (**self).losses()
+    }
+}
+
+/// A row whose next tokens are learned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LossRow {
     /// The row's name; with the seed and the epoch it decides where the row stands.
@@ -24,14 +50,19 @@ impl LossRow {
         targets.truncate(length);
         Some(Self { id: id.into(), ids: ids.iter().take(length).copied().collect(), targets })
     }
+}
 
-    /// How many of its ids are read: all but the last.
-    pub fn inputs(&self) -> usize {
+impl Row for LossRow {
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// All but the last.
+    fn inputs(&self) -> usize {
         self.ids.len().saturating_sub(1)
     }
 
-    /// How many targets carry loss.
-    pub fn losses(&self) -> usize {
+    fn losses(&self) -> usize {
         self.targets.iter().filter(|&&target| target).count()
     }
 }
@@ -42,19 +73,19 @@ const WINDOW: usize = 32;
 /// The batches of an epoch, as indices of `rows`; every row stands in exactly one, and one batch may be smaller than
 /// `size`. The order of the file plays no part. Rows of a window are sorted by length, so that a batch needs little
 /// padding; the batches are then shuffled.
-pub fn epoch(rows: &[LossRow], seed: u64, epoch: u64, size: usize) -> Vec<Vec<usize>> {
+pub fn epoch<R: Row>(rows: &[R], seed: u64, epoch: u64, size: usize) -> Vec<Vec<usize>> {
     let size = size.max(1);
     let place = |what: &str, id: &str| {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&seed.to_le_bytes()).update(&epoch.to_le_bytes()).update(what.as_bytes()).update(id.as_bytes());
         *hasher.finalize().as_bytes()
     };
-    let mut order: Vec<_> = rows.iter().enumerate().map(|(index, row)| (place("row", &row.id), index)).collect();
+    let mut order: Vec<_> = rows.iter().enumerate().map(|(index, row)| (place("row", row.id()), index)).collect();
     order.sort_unstable();
     let mut order: Vec<usize> = order.into_iter().map(|(_, index)| index).collect();
     // Taken out before lengths are looked at: else the smaller batch would hold the longest rows, every epoch.
     let partial = order.split_off(order.len() - order.len() % size);
-    let length = |index: &usize| rows.get(*index).map_or(0, LossRow::inputs);
+    let length = |index: &usize| rows.get(*index).map_or(0, Row::inputs);
     let mut batches = Vec::new();
     for window in order.chunks_mut(size * WINDOW) {
         window.sort_by_key(length);
@@ -63,7 +94,7 @@ pub fn epoch(rows: &[LossRow], seed: u64, epoch: u64, size: usize) -> Vec<Vec<us
     if !partial.is_empty() {
         batches.push(partial);
     }
-    let first = |batch: &Vec<usize>| batch.first().and_then(|index| rows.get(*index)).map(|row| row.id.as_str());
+    let first = |batch: &Vec<usize>| batch.first().and_then(|index| rows.get(*index)).map(Row::id);
     batches.sort_by_cached_key(|batch| place("batch", first(batch).unwrap_or_default()));
     for batch in &mut batches {
         batch.sort_by_key(length);
@@ -175,7 +206,7 @@ mod tests {
             .iter()
             .map(|batch| batch.iter().map(|&index| rows[index].inputs()).max().unwrap() * batch.len())
             .sum();
-        let read: usize = rows.iter().map(LossRow::inputs).sum();
+        let read: usize = rows.iter().map(Row::inputs).sum();
         assert!((padded as f64) < 1.1 * read as f64, "{padded} positions for {read} tokens");
         let longest: Vec<usize> = batches.iter().map(|batch| rows[*batch.last().unwrap()].inputs()).collect();
         let rises = longest.windows(2).filter(|pair| pair[0] < pair[1]).count();

@@ -5,7 +5,7 @@ use tch::{Device, Kind, Tensor};
 
 use crate::error::{Error, Result};
 use crate::layers::{Cache, Mode};
-use crate::models::CausalLm;
+use crate::models::{CausalLm, Network, Seq2SeqLm, Texts, Writing};
 
 /// When generation ends, and how many rows go together.
 #[derive(Debug, Clone)]
@@ -38,10 +38,10 @@ pub struct Continuation {
     pub end: Option<i64>,
 }
 
-/// Continues each prompt with the token of the highest score, step by step. Results stand in the order of the prompts;
+/// Continues each prompt, or answers it where the model is an encoder–decoder, with the token of the highest score, step by step. Results stand in the order of the prompts;
 /// `progress` is called after each step. Equal scores: the lower id.
 pub fn greedy(
-    model: &dyn CausalLm,
+    model: &Network,
     prompts: &[Vec<i64>],
     limits: &Limits,
     device: Device,
@@ -69,12 +69,54 @@ pub fn greedy(
 
 /// Rows that are generated together.
 struct Batch<'a> {
-    model: &'a dyn CausalLm,
-    cache: Cache,
+    text: Box<dyn Growing + 'a>,
     /// For each row of the tensors: the prompt's index, or none once the row has ended.
     rows: Vec<Option<usize>>,
     /// The newest token of each row, `[rows]`.
     next: Tensor,
+}
+
+/// Texts that grow token by token.
+trait Growing {
+    /// The likeliest next token of each row, `[rows]`, after one more of each, `[rows]`.
+    fn next(&mut self, newest: &Tensor) -> Result<Tensor>;
+
+    /// Keeps only `rows` (`[kept]`, indices), in that order.
+    fn keep(&mut self, rows: &Tensor) -> Result<()>;
+}
+
+/// Prompts that a causal language model continues.
+struct Continued<'a> {
+    model: &'a dyn CausalLm,
+    cache: Cache,
+}
+
+impl Growing for Continued<'_> {
+    fn next(&mut self, newest: &Tensor) -> Result<Tensor> {
+        let hidden = self.model.hidden_next(&newest.f_unsqueeze(1)?, &mut self.cache)?;
+        best(&self.model.logits(&hidden.f_squeeze_dim(1)?, Mode::Eval)?)
+    }
+
+    fn keep(&mut self, rows: &Tensor) -> Result<()> {
+        self.cache.keep(rows)
+    }
+}
+
+/// Texts that an encoder–decoder answers.
+struct Answered<'a> {
+    model: &'a dyn Seq2SeqLm,
+    writing: Box<dyn Writing + 'a>,
+}
+
+impl Growing for Answered<'_> {
+    fn next(&mut self, newest: &Tensor) -> Result<Tensor> {
+        let hidden = self.writing.hidden_next(&newest.f_unsqueeze(1)?)?;
+        best(&self.model.logits(&hidden.f_squeeze_dim(1)?, Mode::Eval)?)
+    }
+
+    fn keep(&mut self, rows: &Tensor) -> Result<()> {
+        self.writing.keep(rows)
+    }
 }
 
 /// What one step added.
@@ -85,23 +127,19 @@ struct Step {
 
 impl<'a> Batch<'a> {
     /// Reads the prompts and finds each row's first new token.
-    fn start(model: &'a dyn CausalLm, prompts: &[Vec<i64>], rows: &[usize], device: Device) -> Result<Self> {
+    fn start(model: &'a Network, prompts: &[Vec<i64>], rows: &[usize], device: Device) -> Result<Self> {
         let chosen: Vec<&Vec<i64>> = rows.iter().filter_map(|&row| prompts.get(row)).collect();
-        let longest = chosen.iter().map(|prompt| prompt.len()).max().unwrap_or(0);
-        let padded: Vec<i64> = chosen
-            .iter()
-            .flat_map(|prompt| prompt.iter().copied().chain(std::iter::repeat_n(0, longest - prompt.len())))
-            .collect();
-        let lengths: Vec<i64> = chosen.iter().map(|prompt| prompt.len() as i64).collect();
-        let tokens =
-            Tensor::f_from_slice(&padded)?.f_view([chosen.len() as i64, longest as i64])?.f_to_device(device)?;
-        let mut cache = Cache::new(model.layers(), &lengths, device)?;
-        let hidden = model.hidden_next(&tokens, &mut cache)?;
-        let width = hidden.size3()?.2;
-        let last = Tensor::f_from_slice(&lengths)?.f_sub_scalar(1)?.f_to_device(device)?;
-        let last = last.f_view([-1, 1, 1])?.f_expand([-1, 1, width], false)?;
-        let next = best(model, &hidden.f_gather(1, &last, false)?)?;
-        Ok(Self { model, cache, rows: rows.iter().copied().map(Some).collect(), next })
+        let (text, next): (Box<dyn Growing + 'a>, Tensor) = match model {
+            Network::Seq2SeqLm(model) => {
+                let (text, next) = answered(model.as_ref(), &chosen, device)?;
+                (Box::new(text), next)
+            }
+            other => {
+                let (text, next) = continued(other.causal_lm()?, &chosen, device)?;
+                (Box::new(text), next)
+            }
+        };
+        Ok(Self { text, rows: rows.iter().copied().map(Some).collect(), next })
     }
 
     fn run(mut self, limits: &Limits, results: &mut [Continuation], step: &mut dyn FnMut(Step)) -> Result<()> {
@@ -127,8 +165,7 @@ impl<'a> Batch<'a> {
                 break;
             }
             self.drop_ended()?;
-            let hidden = self.model.hidden_next(&self.next.f_unsqueeze(1)?, &mut self.cache)?;
-            self.next = best(self.model, &hidden)?;
+            self.next = self.text.next(&self.next)?;
         }
         Ok(())
     }
@@ -140,19 +177,48 @@ impl<'a> Batch<'a> {
             return Ok(());
         }
         let kept = Tensor::f_from_slice(&going)?.f_to_device(self.next.device())?;
-        self.cache.keep(&kept)?;
+        self.text.keep(&kept)?;
         self.next = self.next.f_index_select(0, &kept)?;
         self.rows.retain(Option::is_some);
         Ok(())
     }
 }
 
-/// The id of the highest score for each row of hidden states `[rows, 1, width]`.
-fn best(model: &dyn CausalLm, hidden: &Tensor) -> Result<Tensor> {
-    Ok(model.logits(&hidden.f_squeeze_dim(1)?, Mode::Eval)?.f_argmax(-1, false)?.f_to_kind(Kind::Int64)?)
+fn continued<'a>(model: &'a dyn CausalLm, prompts: &[&Vec<i64>], device: Device) -> Result<(Continued<'a>, Tensor)> {
+    let longest = prompts.iter().map(|prompt| prompt.len()).max().unwrap_or(0);
+    let padded: Vec<i64> = prompts
+        .iter()
+        .flat_map(|prompt| prompt.iter().copied().chain(std::iter::repeat_n(0, longest - prompt.len())))
+        .collect();
+    let lengths: Vec<i64> = prompts.iter().map(|prompt| prompt.len() as i64).collect();
+    let tokens = Tensor::f_from_slice(&padded)?.f_view([prompts.len() as i64, longest as i64])?.f_to_device(device)?;
+    let mut cache = Cache::new(model.layers(), &lengths, device)?;
+    let hidden = model.hidden_next(&tokens, &mut cache)?;
+    let width = hidden.size3()?.2;
+    let last = Tensor::f_from_slice(&lengths)?.f_sub_scalar(1)?.f_to_device(device)?;
+    let last = last.f_view([-1, 1, 1])?.f_expand([-1, 1, width], false)?;
+    let hidden = hidden.f_gather(1, &last, false)?.f_squeeze_dim(1)?;
+    let next = best(&model.logits(&hidden, Mode::Eval)?)?;
+    Ok((Continued { model, cache }, next))
 }
 
-fn check(model: &dyn CausalLm, prompts: &[Vec<i64>], limits: &Limits) -> Result<()> {
+fn answered<'a>(model: &'a dyn Seq2SeqLm, prompts: &[&Vec<i64>], device: Device) -> Result<(Answered<'a>, Tensor)> {
+    let ids: Vec<Vec<i32>> =
+        prompts.iter().map(|prompt| prompt.iter().filter_map(|&id| i32::try_from(id).ok()).collect()).collect();
+    let rows: Vec<(&[i32], &[i32])> = ids.iter().map(|ids| (ids.as_slice(), [].as_slice())).collect();
+    let writing = model.begin(&Texts::new(&rows, 0, device)?)?;
+    let first = Tensor::f_full([rows.len() as i64], model.start_id(), (Kind::Int64, device))?;
+    let mut text = Answered { model, writing };
+    let next = text.next(&first)?;
+    Ok((text, next))
+}
+
+/// The id of the highest score of each row, `[rows]`.
+fn best(scores: &Tensor) -> Result<Tensor> {
+    Ok(scores.f_argmax(-1, false)?.f_to_kind(Kind::Int64)?)
+}
+
+fn check(model: &Network, prompts: &[Vec<i64>], limits: &Limits) -> Result<()> {
     if limits.batch == 0 {
         return Err(Error::setting("batch", "is 0", "give the number of rows to generate together, at least 1"));
     }

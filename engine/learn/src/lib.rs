@@ -10,6 +10,7 @@ pub mod layers;
 pub mod loss;
 pub mod models;
 pub mod numerics;
+pub mod objectives;
 pub mod observer;
 pub mod optim;
 pub mod parameters;

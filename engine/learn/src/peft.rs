@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use tch::{Device, Kind};
 
 use crate::error::{Error, Result, nearest, some_of};
+use crate::models::{Model, Network, Task};
 use crate::parameters::Parameters;
 use crate::targets::{Pattern, Place, Targets};
 use crate::weights::{SafetensorsFile, write_json, write_tensors};
@@ -42,18 +43,19 @@ pub struct AdapterConfig {
     /// A list of suffixes, a pattern over whole names, or `all-linear`.
     #[serde(default)]
     pub target_modules: Value,
+    /// What the model is for, in PEFT's words.
+    #[serde(default)]
+    pub task_type: Option<String>,
+    /// The modules of a head, which are saved whole.
+    #[serde(default)]
+    pub modules_to_save: Option<Vec<String>>,
 }
 
 impl AdapterConfig {
-    /// The configuration of a LoRA adapter on `targets` among a model's linear maps. Targets are written as the list of
-    /// suffixes that means the same maps to PEFT.
-    pub fn new<'a>(
-        rank: i64,
-        alpha: f64,
-        dropout: f64,
-        targets: &Targets,
-        places: impl Iterator<Item = &'a Place>,
-    ) -> Self {
+    /// The configuration of a LoRA adapter on `targets` among the linear maps of `model`. Targets are written as the list
+    /// of suffixes that means the same maps to PEFT.
+    pub fn new(rank: i64, alpha: f64, dropout: f64, targets: &Targets, model: &Model) -> Self {
+        let (places, heads): (Vec<_>, Vec<_>) = (model.places().collect(), model.heads().collect());
         Self {
             peft_type: "LORA".to_owned(),
             base_model_name_or_path: None,
@@ -62,7 +64,9 @@ impl AdapterConfig {
             lora_dropout: dropout,
             use_dora: false,
             use_rslora: false,
-            target_modules: json!(suffixes(targets, &places.collect::<Vec<_>>())),
+            target_modules: json!(suffixes(targets, &places, &heads)),
+            task_type: Some(task_type(model).to_owned()),
+            modules_to_save: modules(&heads),
         }
     }
 
@@ -111,13 +115,13 @@ impl AdapterConfig {
             "layers_to_transform": null,
             "lora_alpha": if whole { json!(self.lora_alpha as i64) } else { json!(self.lora_alpha) },
             "lora_dropout": self.lora_dropout,
-            "modules_to_save": null,
+            "modules_to_save": self.modules_to_save,
             "peft_type": self.peft_type,
             "r": self.r,
             "rank_pattern": {},
             "revision": null,
             "target_modules": self.target_modules,
-            "task_type": "CAUSAL_LM",
+            "task_type": self.task_type,
             "use_dora": self.use_dora,
             "use_rslora": self.use_rslora,
         })
@@ -153,6 +157,13 @@ pub fn read_config(folder: &Path) -> Result<AdapterConfig> {
             }
         }
         check_first_values(&path, all)?;
+    }
+    if let Some(module) = config.modules_to_save.iter().flatten().find(|name| !HEADS.contains(&name.as_str())) {
+        return Err(Error::file(
+            &path,
+            format!("`modules_to_save` names `{module}`, which is no module of a head here"),
+            "merge the adapter with PEFT (merge_and_unload) and take the merged model",
+        ));
     }
     Ok(config)
 }
@@ -215,13 +226,35 @@ const UNKNOWN_SETTINGS: &[&str] = &[
     "layer_replication",
     "layers_to_transform",
     "lora_bias",
-    "modules_to_save",
     "rank_pattern",
     "target_parameters",
     "trainable_token_indices",
     "use_bdlora",
     "use_qalora",
 ];
+
+/// The modules that heads are made of. Only these may be saved whole beside an adapter.
+const HEADS: &[&str] = &["classifier", "pooler", "qa_outputs", "score"];
+
+/// What PEFT calls the task of a model.
+fn task_type(model: &Model) -> &'static str {
+    match (model.task, &model.network) {
+        (Task::LanguageModel, Network::Seq2SeqLm(_)) => "SEQ_2_SEQ_LM",
+        (Task::LanguageModel, _) => "CAUSAL_LM",
+        (Task::SequenceClassification { .. }, _) => "SEQ_CLS",
+        (Task::QuestionAnswering, _) => "QUESTION_ANS",
+    }
+}
+
+/// The modules that hold the head's linear maps, as PEFT finds them: by the end of a module's name.
+fn modules(heads: &[&Place]) -> Option<Vec<String>> {
+    let module = |place: &&Place| {
+        let known = place.name.split('.').find(|part| HEADS.contains(part));
+        known.unwrap_or(place.name.as_str()).to_owned()
+    };
+    let modules: BTreeSet<String> = heads.iter().map(module).collect();
+    (!modules.is_empty()).then(|| modules.into_iter().collect())
+}
 
 fn at_rest(value: &Value) -> bool {
     match value {
@@ -252,18 +285,22 @@ fn not_targets(problem: &str) -> Error {
     Error::setting("adapter_config.json: target_modules", problem, "give a list of names, a pattern, or `all-linear`")
 }
 
-/// The shortest sorted list of suffixes that means exactly the chosen maps: last parts of names, else whole names.
-fn suffixes(targets: &Targets, places: &[&Place]) -> Vec<String> {
+/// The sorted suffixes that mean exactly the chosen maps and nothing of the head: of each name the fewest last parts that
+/// mean no other map.
+fn suffixes(targets: &Targets, places: &[&Place], heads: &[&Place]) -> Vec<String> {
     if let Targets::Suffixes(suffixes) = targets {
         return suffixes.iter().cloned().collect::<BTreeSet<_>>().into_iter().collect();
     }
-    let chosen: Vec<&&Place> = places.iter().filter(|place| targets.contain(place)).collect();
-    let last = |place: &Place| place.name.rsplit('.').next().unwrap_or(&place.name).to_owned();
-    let short: BTreeSet<String> = chosen.iter().map(|place| last(place)).collect();
-    let meant = Targets::Suffixes(short.iter().cloned().collect());
-    let exact = places.iter().all(|place| meant.contain(place) == targets.contain(place));
-    let names = if exact { short } else { chosen.iter().map(|place| place.name.clone()).collect() };
-    names.into_iter().collect()
+    let (chosen, others): (Vec<&Place>, Vec<&Place>) = places.iter().partition(|place| targets.contain(place));
+    let shortest = |place: &&Place| {
+        let ends = place.name.rmatch_indices('.').map(|(dot, _)| place.name.split_at(dot + 1).1);
+        let unmistakable = |end: &&str| {
+            let meant = Targets::Suffixes(vec![(*end).to_owned()]);
+            !others.iter().chain(heads).any(|other| meant.contain(other))
+        };
+        ends.into_iter().find(unmistakable).unwrap_or(place.name.as_str()).to_owned()
+    };
+    chosen.iter().map(shortest).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 #[cfg(test)]
@@ -278,9 +315,12 @@ mod tests {
                 .map(|(name, role)| Place { name: name.to_owned(), role })
                 .into();
         let places: Vec<&Place> = places.iter().collect();
-        assert_eq!(suffixes(&Targets::Roles(vec![Role::AttentionQ]), &places), ["q_proj"]);
-        assert_eq!(suffixes(&Targets::AllLinear, &places), ["q_proj", "up"]);
+        assert_eq!(suffixes(&Targets::Roles(vec![Role::AttentionQ]), &places, &[]), ["q_proj"]);
+        assert_eq!(suffixes(&Targets::AllLinear, &places, &[]), ["q_proj", "up"]);
         let first = Targets::Pattern(Pattern::new(r"m\.0\..*").unwrap());
-        assert_eq!(suffixes(&first, &places), ["m.0.q_proj", "m.0.up"], "q_proj alone would mean layer 1 too");
+        assert_eq!(suffixes(&first, &places, &[]), ["0.q_proj", "up"], "q_proj alone would mean layer 1 too");
+        let head = Place { name: "classifier.up".to_owned(), role: Role::Head };
+        let up = Targets::Roles(vec![Role::MlpUp]);
+        assert_eq!(suffixes(&up, &places, &[&head]), ["0.up"], "up alone would mean a part of the head");
     }
 }

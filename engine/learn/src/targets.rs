@@ -25,34 +25,107 @@ pub enum Role {
     MlpUp,
     /// Out of the MLP.
     MlpDown,
-    /// The output head over the vocabulary.
+    /// From the first token's state to that of the text.
+    Pooler,
+    /// The output head over the vocabulary, or that of a task.
     Head,
+    /// What a map of an encoder–decoder does, and in which of its parts.
+    In(Part, Map),
 }
+
+/// The parts of an encoder–decoder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Part {
+    /// What reads.
+    Encoder,
+    /// What writes: its own attention, and its MLP.
+    Decoder,
+    /// The attention from what is written to what was read.
+    CrossAttention,
+}
+
+/// What a linear map does in any layer of a transformer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Map {
+    /// Queries.
+    Q,
+    /// Keys.
+    K,
+    /// Values.
+    V,
+    /// The attention's output.
+    O,
+    /// The gate of a gated MLP.
+    Gate,
+    /// Into the MLP.
+    Up,
+    /// Out of the MLP.
+    Down,
+}
+
+impl Map {
+    /// The role that covers it in every part.
+    pub fn role(self) -> Role {
+        match self {
+            Self::Q => Role::AttentionQ,
+            Self::K => Role::AttentionK,
+            Self::V => Role::AttentionV,
+            Self::O => Role::AttentionO,
+            Self::Gate => Role::MlpGate,
+            Self::Up => Role::MlpUp,
+            Self::Down => Role::MlpDown,
+        }
+    }
+}
+
+/// All roles with the names that a pipeline file uses, in the order of a layer.
+const ROLES: [(Role, &str); 27] = [
+    (Role::AttentionQ, "attention.q"),
+    (Role::AttentionK, "attention.k"),
+    (Role::AttentionV, "attention.v"),
+    (Role::AttentionO, "attention.o"),
+    (Role::MlpGate, "mlp.gate"),
+    (Role::MlpUp, "mlp.up"),
+    (Role::MlpDown, "mlp.down"),
+    (Role::Pooler, "pooler"),
+    (Role::Head, "head"),
+    (Role::In(Part::Encoder, Map::Q), "encoder.attention.q"),
+    (Role::In(Part::Encoder, Map::K), "encoder.attention.k"),
+    (Role::In(Part::Encoder, Map::V), "encoder.attention.v"),
+    (Role::In(Part::Encoder, Map::O), "encoder.attention.o"),
+    (Role::In(Part::Encoder, Map::Gate), "encoder.mlp.gate"),
+    (Role::In(Part::Encoder, Map::Up), "encoder.mlp.up"),
+    (Role::In(Part::Encoder, Map::Down), "encoder.mlp.down"),
+    (Role::In(Part::Decoder, Map::Q), "decoder.attention.q"),
+    (Role::In(Part::Decoder, Map::K), "decoder.attention.k"),
+    (Role::In(Part::Decoder, Map::V), "decoder.attention.v"),
+    (Role::In(Part::Decoder, Map::O), "decoder.attention.o"),
+    (Role::In(Part::CrossAttention, Map::Q), "decoder.cross_attention.q"),
+    (Role::In(Part::CrossAttention, Map::K), "decoder.cross_attention.k"),
+    (Role::In(Part::CrossAttention, Map::V), "decoder.cross_attention.v"),
+    (Role::In(Part::CrossAttention, Map::O), "decoder.cross_attention.o"),
+    (Role::In(Part::Decoder, Map::Gate), "decoder.mlp.gate"),
+    (Role::In(Part::Decoder, Map::Up), "decoder.mlp.up"),
+    (Role::In(Part::Decoder, Map::Down), "decoder.mlp.down"),
+];
 
 impl Role {
     /// All roles, in the order of a layer.
-    pub const ALL: [Self; 8] = [
-        Self::AttentionQ,
-        Self::AttentionK,
-        Self::AttentionV,
-        Self::AttentionO,
-        Self::MlpGate,
-        Self::MlpUp,
-        Self::MlpDown,
-        Self::Head,
-    ];
+    pub fn all() -> impl Iterator<Item = Self> + Clone {
+        ROLES.iter().map(|(role, _)| *role)
+    }
 
     /// The name a pipeline file uses.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::AttentionQ => "attention.q",
-            Self::AttentionK => "attention.k",
-            Self::AttentionV => "attention.v",
-            Self::AttentionO => "attention.o",
-            Self::MlpGate => "mlp.gate",
-            Self::MlpUp => "mlp.up",
-            Self::MlpDown => "mlp.down",
-            Self::Head => "head",
+        ROLES.iter().find(|(role, _)| *role == self).map_or("", |(_, name)| name)
+    }
+
+    /// Whether a map of the role `other` is meant too: `attention.q` means the queries of every part of an
+    /// encoder–decoder.
+    pub fn covers(self, other: Self) -> bool {
+        match other {
+            Self::In(_, map) => self == other || self == map.role(),
+            _ => self == other,
         }
     }
 }
@@ -67,8 +140,8 @@ impl FromStr for Role {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self> {
-        let names = || Self::ALL.into_iter().map(Self::name);
-        Self::ALL.into_iter().find(|role| role.name() == name).ok_or_else(|| {
+        let names = || Self::all().map(Self::name);
+        Self::all().find(|role| role.name() == name).ok_or_else(|| {
             let all = names().collect::<Vec<_>>().join(", ");
             let hint = match nearest(name, names()) {
                 Some(near) => format!("did you mean `{near}`? Roles are: {all}"),
@@ -131,7 +204,7 @@ impl Targets {
     /// Whether the linear map at `place` is meant.
     pub fn contain(&self, place: &Place) -> bool {
         match self {
-            Self::Roles(roles) => roles.contains(&place.role),
+            Self::Roles(roles) => roles.iter().any(|role| role.covers(place.role)),
             Self::Suffixes(suffixes) => suffixes.iter().any(|suffix| ends_in(&place.name, suffix)),
             Self::Pattern(pattern) => pattern.whole.is_match(&place.name),
             Self::AllLinear => place.role != Role::Head,
@@ -144,9 +217,9 @@ impl Targets {
         match self {
             Self::Roles(roles) if roles.is_empty() => Err(nothing("names no role", places, None)),
             Self::Suffixes(suffixes) if suffixes.is_empty() => Err(nothing("names no linear map", places, None)),
-            Self::Roles(roles) => match roles.iter().find(|role| !any(&|place| place.role == **role)) {
+            Self::Roles(roles) => match roles.iter().find(|role| !any(&|place| role.covers(place.role))) {
                 Some(role) => {
-                    let has = Role::ALL.into_iter().filter(|role| any(&|place| place.role == *role));
+                    let has = Role::all().filter(|role| any(&|place| role.covers(place.role)));
                     let has: Vec<_> = has.map(Role::name).collect();
                     let problem = format!("the model has no linear map of the role `{role}`");
                     Err(Error::setting("targets", problem, format!("it has: {}", has.join(", "))))
@@ -251,7 +324,7 @@ mod tests {
 
     #[test]
     fn a_role_is_read_by_its_name() {
-        for role in Role::ALL {
+        for role in Role::all() {
             assert_eq!(role.name().parse::<Role>().unwrap(), role);
         }
         let error = "attention.query".parse::<Role>().unwrap_err();

@@ -60,7 +60,7 @@ impl Method for Dora {
 
     fn save(&self, model: &Model, base: Option<&str>, folder: &Path) -> Result<()> {
         let LowRank { rank, alpha, dropout } = self.low_rank;
-        let config = AdapterConfig::new(rank, alpha, dropout, &self.targets, model.places()).with_base(base);
+        let config = AdapterConfig::new(rank, alpha, dropout, &self.targets, model).with_base(base);
         peft::save(folder, &config.with_dora(), &model.trainable)
     }
 }

@@ -40,6 +40,11 @@ pub trait Method: Debug {
         stores.freeze(name, tensor)
     }
 
+    /// Takes over a tensor of the task's head. It trains whole: a head that was newly made knows nothing yet.
+    fn own_head(&self, name: &str, tensor: Tensor, stores: &mut Stores) -> Result<Tensor> {
+        stores.trainable.add(name, &tensor)
+    }
+
     /// What becomes of the linear map at `place`. Its tensors are already in the stores; what the method adds goes into
     /// `stores.trainable`, named `<place>.<what>`.
     fn linear(&self, place: &Place, plain: Linear, stores: &mut Stores) -> Result<Rc<dyn LinearMap>> {

@@ -36,7 +36,7 @@ pub fn answers(
     }
     let prompts: Vec<Vec<i64>> =
         asked.iter().map(|row| row.ids.iter().take(row.prompt_length).map(|&id| i64::from(id)).collect()).collect();
-    let mut continued = greedy(model.network.as_ref(), &prompts, limits, device, &mut |now| {
+    let mut continued = greedy(&model.network, &prompts, limits, device, &mut |now| {
         observer.progress(now.rows as u64, now.of as u64, "rows", &|| format!("{} tokens", now.tokens));
     })?
     .into_iter();

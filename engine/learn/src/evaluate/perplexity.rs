@@ -4,7 +4,7 @@
 use data::metrics::TokenScore;
 use tch::Kind;
 
-use crate::batches::{LossRow, MicroBatch};
+use crate::batches::{LossRow, MicroBatch, Row};
 use crate::error::Result;
 use crate::loss::Placed;
 use crate::models::Model;
@@ -25,7 +25,7 @@ pub fn scores(
     let (mut done, total) = (0, order.len() as u64);
     for part in order.chunks(batch.max(1)) {
         let micro = MicroBatch::new(part.iter().map(|(_, row)| *row), padding);
-        let (losses, right) = Placed::new(&micro, model.device)?.scored(model.network.as_ref())?;
+        let (losses, right) = Placed::new(&micro, model.device)?.scored(model.network.causal_lm()?)?;
         let losses = Vec::<f64>::try_from(losses.f_to_kind(Kind::Double)?)?;
         let right = Vec::<i64>::try_from(right.f_to_kind(Kind::Int64)?)?;
         let mut targets = losses.into_iter().zip(right);

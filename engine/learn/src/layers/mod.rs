@@ -1,19 +1,25 @@
 //! The parts that model families share: linear maps, root-mean-square norm, rotary embedding, attention and its cache.
 //! They take plain numbers and tensors; they know no configuration file, no checkpoint and no method.
 
+mod activation;
 mod activations;
 mod attention;
 mod cache;
+mod layer_norm;
 mod linear;
 mod rms_norm;
 mod rope;
+mod unordered;
 
+pub use activation::Activation;
 pub use activations::Activations;
 pub use attention::{AttentionMask, Heads, attend};
 pub use cache::{Cache, View};
+pub use layer_norm::LayerNorm;
 pub use linear::{Linear, LinearMap};
 pub use rms_norm::{Norm, OffsetRmsNorm, RmsNorm};
 pub use rope::{Angles, Llama3Scaling, Rope, RopeScaling};
+pub use unordered::{attend_unordered, dropped};
 
 /// Whether a forward pass is one of training, with dropout, or one of evaluation, without.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

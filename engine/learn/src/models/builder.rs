@@ -33,10 +33,14 @@ pub struct Parts {
     pub stores: Stores,
     /// The names of the base model's tensors, in the order of the model.
     pub base: Vec<String>,
-    /// Every linear map by its place.
+    /// Every linear map by its place, but those of the task's head.
     pub maps: Vec<(Place, Rc<dyn LinearMap>)>,
     /// Names of the source's tensors that the family knowingly does without.
     pub left_out: Vec<String>,
+    /// The linear maps of the task's head.
+    pub heads: Vec<Place>,
+    /// The head's tensors that the source did not hold.
+    pub fresh: Vec<String>,
 }
 
 impl<'a> Builder<'a> {
@@ -44,7 +48,9 @@ impl<'a> Builder<'a> {
     /// map to `method`. New parameters get their first values from `fresh`.
     pub fn new(source: &'a mut dyn Source, method: &'a dyn Method, fresh: Random, numerics: Numerics) -> Self {
         let activations = Rc::new(numerics.activations());
-        let parts = Parts { stores: Stores::new(fresh), base: Vec::new(), maps: Vec::new(), left_out: Vec::new() };
+        let stores = Stores::new(fresh);
+        let (base, maps, heads, left_out) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let parts = Parts { stores, base, maps, left_out, heads, fresh: Vec::new() };
         Self { source, method, numerics, activations, kept: method.kept_as(numerics.base), stored: Vec::new(), parts }
     }
 
@@ -63,9 +69,9 @@ impl<'a> Builder<'a> {
         Rc::clone(&self.activations)
     }
 
-    /// Whether the source is a store of named tensors that has this one.
-    pub fn holds(&self, stored_name: &str) -> bool {
-        self.source.holds(stored_name)
+    /// Whether the source holds the tensor `name`; one of random values holds every tensor of a model but its head's.
+    pub fn holds(&self, name: &str) -> bool {
+        self.source.holds(name)
     }
 
     /// From now on, tensors whose names begin with the part `model` are found under `stored` instead of it.
@@ -109,17 +115,56 @@ impl<'a> Builder<'a> {
     /// The linear map `name` over a weight that the model has already, such as an output head tied to the embedding.
     /// A checkpoint may hold it a second time under `name.weight`, with the same values.
     pub fn tied_linear(&mut self, name: &str, role: Role, weight: &Tensor) -> Result<Rc<dyn LinearMap>> {
-        let file_name = self.stored_name(&format!("{name}.weight"));
-        if let Some(again) = self.source.extra(&file_name)?
-            && (again.size() != weight.size() || !again.f_to_kind(self.kept)?.f_equal(weight)?)
-        {
-            return Err(Error::setting(
-                file_name,
-                "config.json ties it to the embedding, but the weights hold other values for it",
-                "set `tie_word_embeddings` to false in config.json if the model has a head of its own",
-            ));
-        }
+        self.same_tensor(&format!("{name}.weight"), weight)?;
         self.wrap(name, role, Linear { weight: weight.shallow_clone(), bias: None })
+    }
+
+    /// Accepts a tensor that a checkpoint may hold although it is the same as the embedding.
+    pub fn same_tensor(&mut self, name: &str, weight: &Tensor) -> Result<()> {
+        let name = self.stored_name(name);
+        match self.source.extra(&name)? {
+            Some(again) if again.size() != weight.size() || !again.f_to_kind(self.kept)?.f_equal(weight)? => {
+                Err(Error::setting(
+                    name,
+                    "config.json ties it to the embedding, but the weights hold other values for it",
+                    "set `tie_word_embeddings` to false in config.json if the model has a head of its own",
+                ))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A tensor as [`tensor`](Self::tensor), which older files hold under another name.
+    pub fn tensor_once_called(&mut self, name: &str, older: &str, shape: &[i64], init: Init) -> Result<Tensor> {
+        match self.source.extra(older)? {
+            Some(tensor) => {
+                let tensor = shaped(older, tensor, shape)?.f_to_kind(self.kept)?;
+                self.own(name, tensor)
+            }
+            None => self.tensor(name, shape, init),
+        }
+    }
+
+    /// A linear map of the task's head. It is newly made where the source has none, and trains whole whatever the method
+    /// does to the model's own maps.
+    pub fn head(&mut self, name: &str, inputs: i64, outputs: i64, bias: bool, init: Init) -> Result<Rc<dyn LinearMap>> {
+        self.parts.heads.push(Place { name: name.to_owned(), role: Role::Head });
+        let weight = self.head_tensor(&format!("{name}.weight"), &[outputs, inputs], init)?;
+        let bias =
+            if bias { Some(self.head_tensor(&format!("{name}.bias"), &[outputs], Init::Constant(0.0))?) } else { None };
+        Ok(Rc::new(Linear { weight, bias }))
+    }
+
+    fn head_tensor(&mut self, name: &str, shape: &[i64], init: Init) -> Result<Tensor> {
+        let tensor = match self.source.extra(name)? {
+            Some(tensor) => shaped(name, tensor, shape)?.f_to_kind(Kind::Float)?,
+            None => {
+                self.parts.fresh.push(name.to_owned());
+                self.parts.stores.fresh.draw(name, shape, init)?
+            }
+        };
+        self.parts.base.push(name.to_owned());
+        self.method.own_head(name, tensor, &mut self.parts.stores)
     }
 
     /// Accepts a tensor that checkpoints may hold although it can be computed.
@@ -146,4 +191,15 @@ impl<'a> Builder<'a> {
         self.parts.maps.push((place, Rc::clone(&map)));
         Ok(map)
     }
+}
+
+fn shaped(name: &str, tensor: Tensor, shape: &[i64]) -> Result<Tensor> {
+    if tensor.size() == shape {
+        return Ok(tensor);
+    }
+    Err(Error::setting(
+        name,
+        format!("has shape {:?} in the weights, {shape:?} is asked for", tensor.size()),
+        "check that the number of classes is that of the model's head, or take a model without a head",
+    ))
 }

@@ -1,14 +1,18 @@
-//! Language models by family: what every one can do, the registry by `model_type`, and how a model is made from a
+//! Models by family: what every one can do, the registry by `model_type`, and how a model is made from a
 //! folder, from random values, or from another model. Knows methods only by their trait.
 
+pub mod bert;
 mod builder;
 pub mod decoder;
 pub mod gemma3;
 pub mod llama;
 pub mod mistral;
+mod network;
 mod qwen;
 pub mod qwen2;
 pub mod qwen3;
+pub mod roberta;
+pub mod t5;
 
 use std::fmt::Debug;
 use std::path::Path;
@@ -23,9 +27,10 @@ use crate::layers::{Activations, Cache, LinearMap, Mode};
 use crate::numerics::Numerics;
 use crate::parameters::{Named, Parameters};
 use crate::targets::Place;
-use crate::weights::{Checkpoint, InMemory, Random, Source};
+use crate::weights::{Checkpoint, InMemory, Random, Source, WithoutPrefix};
 
 pub use builder::{Builder, Parts};
+pub use network::{Network, Seq2SeqLm, SequenceClassifier, Task, Texts, TokenClassifier, Writing};
 
 /// A causal language model: token ids in, the next token's scores out.
 pub trait CausalLm: Debug {
@@ -50,23 +55,49 @@ pub trait CausalLm: Debug {
 /// One line of the registry.
 struct Family {
     model_type: &'static str,
-    build: fn(&Value, &mut Builder) -> Result<Box<dyn CausalLm>>,
+    /// What the names of the family's tensors begin with where a head stands beside them, and lack in files of the
+    /// headless model.
+    prefix: Option<&'static str>,
+    build: Build,
+}
+
+/// How a family's networks are made.
+enum Build {
+    /// It has causal language models alone.
+    CausalLm(fn(&Value, &mut Builder) -> Result<Box<dyn CausalLm>>),
+    /// It has a network for some tasks; none for the others.
+    ForTask(fn(&Value, Task, &mut Builder) -> Result<Option<Network>>),
+}
+
+impl Build {
+    fn network(&self, config: &Value, task: Task, builder: &mut Builder) -> Result<Option<Network>> {
+        match (self, task) {
+            (Self::CausalLm(build), Task::LanguageModel) => Ok(Some(Network::CausalLm(build(config, builder)?))),
+            (Self::CausalLm(_), _) => Ok(None),
+            (Self::ForTask(build), _) => build(config, task, builder),
+        }
+    }
 }
 
 const FAMILIES: &[Family] = &[
-    Family { model_type: "gemma3", build: gemma3::build },
-    Family { model_type: "gemma3_text", build: gemma3::build_text },
-    Family { model_type: "llama", build: llama::build },
-    Family { model_type: "mistral", build: mistral::build },
-    Family { model_type: "qwen2", build: qwen2::build },
-    Family { model_type: "qwen3", build: qwen3::build },
+    Family { model_type: "bert", prefix: Some(bert::PREFIX), build: Build::ForTask(bert::build) },
+    Family { model_type: "gemma3", prefix: None, build: Build::CausalLm(gemma3::build) },
+    Family { model_type: "gemma3_text", prefix: None, build: Build::CausalLm(gemma3::build_text) },
+    Family { model_type: "llama", prefix: None, build: Build::CausalLm(llama::build) },
+    Family { model_type: "mistral", prefix: None, build: Build::CausalLm(mistral::build) },
+    Family { model_type: "qwen2", prefix: None, build: Build::CausalLm(qwen2::build) },
+    Family { model_type: "qwen3", prefix: None, build: Build::CausalLm(qwen3::build) },
+    Family { model_type: "roberta", prefix: Some(roberta::PREFIX), build: Build::ForTask(roberta::build) },
+    Family { model_type: "t5", prefix: None, build: Build::ForTask(t5::build) },
 ];
 
 /// A model that a method has been applied to, with its tensors.
 #[derive(Debug)]
 pub struct Model {
     /// The network itself.
-    pub network: Box<dyn CausalLm>,
+    pub network: Network,
+    /// What the network was made for.
+    pub task: Task,
     /// What trains.
     pub trainable: Parameters,
     /// What never gets a gradient.
@@ -83,20 +114,39 @@ pub struct Model {
     pub left_out: Vec<String>,
     base: Vec<String>,
     maps: Vec<(Place, Rc<dyn LinearMap>)>,
+    heads: Vec<Place>,
+    fresh: Vec<String>,
 }
 
 impl Model {
-    /// Loads a folder in Hugging Face layout, with `method` applied. New parameters depend on `seed`. A device alone, as
-    /// `numerics`, means float32.
+    /// Loads the language model of a folder in Hugging Face layout, with `method` applied. New parameters depend on
+    /// `seed`. A device alone, as `numerics`, means float32.
     pub fn load(folder: &Path, method: &dyn Method, seed: u64, numerics: impl Into<Numerics>) -> Result<Self> {
+        Self::load_for(Task::LanguageModel, folder, method, seed, numerics)
+    }
+
+    /// Loads a folder in Hugging Face layout for a task, with `method` applied. New parameters, and a head that the folder
+    /// lacks, depend on `seed`.
+    pub fn load_for(
+        task: Task,
+        folder: &Path,
+        method: &dyn Method,
+        seed: u64,
+        numerics: impl Into<Numerics>,
+    ) -> Result<Self> {
         let numerics = numerics.into();
         let config = read_config(folder)?;
         let mut weights = Checkpoint::open(folder, numerics.device, method.kept_as(numerics.base))?;
-        Self::build(&config, &mut weights, method, seed, numerics)
+        match family(&config)?.prefix.filter(|prefix| !weights.any_begins(prefix)) {
+            None => Self::build_for(task, &config, &mut weights, method, seed, numerics),
+            Some(prefix) => {
+                Self::build_for(task, &config, &mut WithoutPrefix::new(&mut weights, prefix), method, seed, numerics)
+            }
+        }
     }
 
-    /// Makes a model of random weights, which depend on `weights_seed`, with `method` applied, whose new parameters
-    /// depend on `seed`.
+    /// Makes a language model of random weights, which depend on `weights_seed`, with `method` applied, whose new
+    /// parameters depend on `seed`.
     pub fn random(
         config: &Value,
         weights_seed: u64,
@@ -109,8 +159,20 @@ impl Model {
         Self::build(config, &mut weights, method, seed, numerics)
     }
 
-    /// Makes a model of the family that `config` names from the tensors of `source`, with `method` applied.
+    /// Makes a language model of the family that `config` names from the tensors of `source`, with `method` applied.
     pub fn build(
+        config: &Value,
+        source: &mut dyn Source,
+        method: &dyn Method,
+        seed: u64,
+        numerics: impl Into<Numerics>,
+    ) -> Result<Self> {
+        Self::build_for(Task::LanguageModel, config, source, method, seed, numerics)
+    }
+
+    /// Makes a model of the family that `config` names for a task from the tensors of `source`, with `method` applied.
+    pub fn build_for(
+        task: Task,
         config: &Value,
         source: &mut dyn Source,
         method: &dyn Method,
@@ -123,20 +185,30 @@ impl Model {
         let _guard = tch::no_grad_guard();
         let mut builder = Builder::new(source, method, Random::new(seed, device, Kind::Float), numerics);
         let activations = builder.activations();
-        let network = (family.build)(config, &mut builder)?;
-        let Parts { stores, base, maps, left_out } = builder.finish()?;
+        let Some(network) = family.build.network(config, task, &mut builder)? else {
+            return Err(Error::setting(
+                "model",
+                format!("a model of the family `{}` cannot be used for {}", family.model_type, task.work()),
+                task.families(),
+            ));
+        };
+        let Parts { stores, base, maps, left_out, heads, fresh } = builder.finish()?;
         let (trainable, frozen) = (stores.trainable, stores.frozen);
+        let config = config.clone();
         Ok(Self {
             network,
+            task,
             trainable,
             frozen,
-            config: config.clone(),
+            config,
             device,
             numerics,
             activations,
             left_out,
             base,
             maps,
+            heads,
+            fresh,
         })
     }
 
@@ -175,12 +247,22 @@ impl Model {
     /// generate with; it sees later training only where it shares a tensor, so make it anew after each step.
     pub fn merged(&self) -> Result<Self> {
         let (config, tensors) = self.merged_tensors()?;
-        Self::build(&config, &mut InMemory::new(tensors), &Frozen, 0, self.numerics)
+        Self::build_for(self.task, &config, &mut InMemory::new(tensors), &Frozen, 0, self.numerics)
     }
 
     /// All linear maps of the model.
     pub fn places(&self) -> impl Iterator<Item = &Place> {
         self.maps.iter().map(|(place, _)| place)
+    }
+
+    /// The linear maps of the task's head, which train whole whatever the method.
+    pub fn heads(&self) -> impl Iterator<Item = &Place> {
+        self.heads.iter()
+    }
+
+    /// The tensors of the head that the weights did not hold, and that were newly made.
+    pub fn fresh(&self) -> &[String] {
+        &self.fresh
     }
 
     /// The linear map `name`.

@@ -11,9 +11,10 @@ use super::resume::{self, Position};
 use super::settings::{Every, Settings};
 use super::step::{Rule, Weights};
 use super::validation::{Scored, loss_of};
-use crate::batches::{self, LossRow};
+use crate::batches;
 use crate::error::{Error, Result, some_of};
 use crate::models::Model;
+use crate::objectives::Examples;
 use crate::observer::Observer;
 use crate::schedule::Schedule;
 
@@ -25,10 +26,10 @@ const WAITING: usize = 64;
 pub struct Training<'a> {
     /// The model; its trainable tensors change in place.
     pub model: &'a Model,
-    /// The rows that are learned from.
-    pub rows: &'a [LossRow],
-    /// The rows whose loss is computed on the way.
-    pub validation: Option<&'a [LossRow]>,
+    /// What is learned.
+    pub examples: &'a dyn Examples,
+    /// What has its loss computed on the way.
+    pub validation: Option<&'a dyn Examples>,
     /// How.
     pub settings: &'a Settings,
     /// The folder of the checkpoints and of the history so far.
@@ -124,7 +125,7 @@ impl<'a> Run<'a> {
         let settings = training.settings;
         let checkpoints = Checkpoints::open(&training.state.join("checkpoints"))?;
         let path = training.state.join("history.jsonl");
-        let per_epoch = batches::per_epoch(training.rows.len(), settings.batch);
+        let per_epoch = batches::per_epoch(training.examples.len(), settings.batch);
         let mut weights = Weights::new(training.model)?;
         let mut resumed = None;
         for step in checkpoints.steps()?.into_iter().rev() {
@@ -143,7 +144,7 @@ impl<'a> Run<'a> {
         };
         let rule = Rule {
             micro: settings.micro,
-            padding: settings.padding,
+            normalize: settings.normalize,
             dropout_seed: settings.dropout_seed,
             clip: settings.clip,
             optimizer: settings.optimizer,
@@ -183,14 +184,14 @@ impl<'a> Run<'a> {
 
     fn step(&mut self) -> Result<()> {
         let started = Instant::now();
-        let Training { rows, settings, model, .. } = *self.training;
+        let Training { examples, settings, model, .. } = *self.training;
         if self.batches.is_empty() {
-            self.batches = batches::epoch(rows, settings.data_seed, self.position.epoch, settings.batch);
+            let rows: Vec<_> = (0..examples.len()).filter_map(|row| examples.row(row)).collect();
+            self.batches = batches::epoch(&rows, settings.data_seed, self.position.epoch, settings.batch);
         }
         let batch = self.batches.get(self.position.batch as usize).cloned().unwrap_or_default();
-        let chosen: Vec<&LossRow> = batch.iter().filter_map(|&index| rows.get(index)).collect();
         let learning_rate = settings.learning_rate * self.schedule.factor(self.position.step);
-        let done = self.weights.step(model, &chosen, &self.rule, learning_rate)?;
+        let done = self.weights.step(model, examples, &batch, &self.rule, learning_rate)?;
         self.position.step += 1;
         self.position.batch += 1;
         if self.position.batch == self.per_epoch {
@@ -233,7 +234,7 @@ impl<'a> Run<'a> {
     }
 
     fn not_finite(&self, fault: &NotFinite) -> Error {
-        let ids = fault.rows.iter().filter_map(|&index| self.training.rows.get(index)).map(|row| row.id.as_str());
+        let ids = fault.rows.iter().filter_map(|&index| self.training.examples.row(index)).map(|row| row.id());
         let saved = match self.saved {
             Some(step) => format!("the last good checkpoint is that of step {step}"),
             None => "there is no checkpoint yet".to_owned(),
@@ -257,7 +258,10 @@ impl<'a> Run<'a> {
     fn validate(&mut self) -> Result<()> {
         let Training { model, settings, validation, .. } = *self.training;
         self.read_losses()?;
-        let loss = loss_of(model, validation.unwrap_or_default(), settings.micro, settings.padding)?;
+        let loss = match validation {
+            Some(examples) => loss_of(model, examples, settings.normalize, settings.micro)?,
+            None => f64::NAN,
+        };
         let step = self.position.step;
         if !loss.is_finite() {
             let hint = "lower `learning_rate`, add a `warmup` or set `clip`";

@@ -1,5 +1,6 @@
 //! The settings of a training, as plain values. Knows no pipeline file.
 
+use crate::objectives::Normalize;
 use crate::optim::AdamW;
 use crate::schedule::{Schedule, Shape};
 
@@ -26,8 +27,8 @@ pub struct Settings {
     pub data_seed: u64,
     /// The seed of dropout.
     pub dropout_seed: u64,
-    /// The id that fills short rows up.
-    pub padding: i64,
+    /// What the loss is a mean of.
+    pub normalize: Normalize,
     /// What is done with the validation rows, where there are any.
     pub validate: Validate,
     /// A checkpoint is written after so many steps.

@@ -1,12 +1,11 @@
 //! One optimiser step: forward and backward over its micro-batches, the check of the first gradients, clipping, AdamW.
-//! Knows rows as ids; no order of rows, no file.
+//! Knows rows by their indices; no objective, no order of rows, no file.
 
 use tch::{Kind, Tensor};
 
-use crate::batches::{LossRow, MicroBatch};
 use crate::error::{Error, Result, some_of};
-use crate::loss::Placed;
 use crate::models::Model;
+use crate::objectives::{Examples, Normalize};
 use crate::optim::{AdamW, Flat, LossScale, Moments, clip};
 
 /// The tensors that change from step to step.
@@ -24,7 +23,7 @@ pub struct Weights {
 /// What a step did; the tensors are single numbers on the device.
 #[derive(Debug)]
 pub struct Done {
-    /// The mean loss of its targets.
+    /// The loss of its rows.
     pub loss: Tensor,
     /// The norm of all gradients before clipping.
     pub norm: Tensor,
@@ -41,8 +40,8 @@ pub struct Done {
 pub struct Rule {
     /// Rows that are computed at once.
     pub micro: usize,
-    /// The id that fills short rows up.
-    pub padding: i64,
+    /// What the loss is a mean of.
+    pub normalize: Normalize,
     /// The seed of dropout.
     pub dropout_seed: u64,
     /// The most that the norm of all gradients may be.
@@ -60,23 +59,26 @@ impl Weights {
         Ok(Self { flat, moments, loss_scale, checked: false })
     }
 
-    /// Learns from the rows of a batch. The loss is the mean over all targets of the batch, however many micro-batches
-    /// it is computed in.
-    pub fn step(&mut self, model: &Model, rows: &[&LossRow], rule: &Rule, learning_rate: f64) -> Result<Done> {
+    /// Learns from `rows` of the examples, by their indices.
+    pub fn step(
+        &mut self,
+        model: &Model,
+        examples: &dyn Examples,
+        rows: &[usize],
+        rule: &Rule,
+        learning_rate: f64,
+    ) -> Result<Done> {
         let step = self.moments.steps + self.loss_scale.as_ref().map_or(0, |scale| scale.skipped);
-        let loss_tokens: usize = rows.iter().map(|row| row.losses()).sum();
         let factor = self.loss_scale.as_ref().map_or(1.0, LossScale::factor);
-        let scale = factor / loss_tokens.max(1) as f64;
+        let mut weighed = rule.normalize.weigh(examples, rows, rule.micro);
+        weighed.iter_mut().for_each(|row| row.weight *= factor);
         if self.checked {
             let _ = self.flat.gradients()?.f_zero_()?;
         }
         let mut loss = Tensor::f_zeros([], (Kind::Float, model.device))?;
-        let mut tokens = 0;
-        for (index, part) in (0_u64..).zip(rows.chunks(rule.micro.max(1))) {
-            let micro = MicroBatch::new(part.iter().copied(), rule.padding);
-            tokens += micro.tokens;
+        for (index, part) in (0_u64..).zip(weighed.chunks(rule.micro.max(1))) {
             model.activations.begin(dropout_seed(rule.dropout_seed, step, index));
-            loss = loss.f_add(&Placed::new(&micro, model.device)?.backward(model.network.as_ref(), scale)?)?;
+            loss = loss.f_add(&examples.backward(model, part)?)?;
             model.activations.backward()?;
         }
         let loss = loss.f_div_scalar(factor)?;
@@ -84,7 +86,9 @@ impl Weights {
             self.check(&loss)?;
         }
         let gradients = self.flat.gradients()?;
-        let loss_tokens = loss_tokens as u64;
+        let rows = || rows.iter().filter_map(|&row| examples.row(row));
+        let tokens = rows().map(|row| row.inputs() as u64).sum();
+        let loss_tokens = rows().map(|row| row.losses() as u64).sum();
         if let Some(loss_scale) = &mut self.loss_scale
             && !loss_scale.unscale(&gradients)?
         {

@@ -2,28 +2,26 @@
 //! training.
 
 use serde::{Deserialize, Serialize};
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
-use crate::batches::{LossRow, MicroBatch};
 use crate::error::Result;
-use crate::loss::Placed;
 use crate::models::Model;
+use crate::objectives::{Examples, Normalize};
 
-/// The mean loss of all targets of `rows`, `micro` rows at once. Without rows, NaN.
-pub fn loss_of(model: &Model, rows: &[LossRow], micro: usize, padding: i64) -> Result<f64> {
-    let mut order: Vec<&LossRow> = rows.iter().collect();
-    order.sort_by_key(|row| row.inputs());
+/// The loss of all examples in evaluation, normalised as in training, `micro` rows at once. Without rows, NaN.
+pub fn loss_of(model: &Model, examples: &dyn Examples, normalize: Normalize, micro: usize) -> Result<f64> {
+    let mut order: Vec<usize> = (0..examples.len()).collect();
+    order.sort_by_key(|&row| examples.row(row).map_or(0, |row| row.inputs()));
+    let (weights, divisor) = normalize.over_all(examples, &order);
     let mut sums = Vec::new();
-    for part in order.chunks(micro.max(1)) {
-        let micro = MicroBatch::new(part.iter().copied(), padding);
-        sums.push(Placed::new(&micro, model.device)?.losses(model.network.as_ref())?.f_sum(Kind::Double)?);
+    for part in weights.chunks(micro.max(1)) {
+        sums.push(examples.loss(model, part)?);
     }
     let sum: f64 = match sums.as_slice() {
         [] => f64::NAN,
         sums => Vec::<f64>::try_from(Tensor::f_stack(sums, 0)?)?.into_iter().sum(),
     };
-    let targets: usize = rows.iter().map(LossRow::losses).sum();
-    Ok(sum / targets as f64)
+    Ok(sum / divisor)
 }
 
 /// The loss after a step.

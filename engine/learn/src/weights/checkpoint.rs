@@ -48,6 +48,11 @@ impl Checkpoint {
         Ok(Self { folder: folder.to_owned(), files, holders, unused, device, kind })
     }
 
+    /// Whether a tensor's name begins so.
+    pub fn any_begins(&self, prefix: &str) -> bool {
+        self.holders.keys().any(|name| name.starts_with(prefix))
+    }
+
     fn file(&self, name: &str) -> Option<&SafetensorsFile> {
         self.holders.get(name).and_then(|&place| self.files.get(place))
     }

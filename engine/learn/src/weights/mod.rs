@@ -3,6 +3,7 @@
 
 mod checkpoint;
 mod memory;
+mod prefix;
 mod random;
 mod safetensors_file;
 mod write;
@@ -13,6 +14,7 @@ use crate::error::Result;
 
 pub use checkpoint::Checkpoint;
 pub use memory::InMemory;
+pub use prefix::WithoutPrefix;
 pub use random::Random;
 pub use safetensors_file::SafetensorsFile;
 pub use write::{write_json, write_model, write_tensors, write_tensors_with};
@@ -37,15 +39,11 @@ pub trait Source {
     /// The tensor `name`, if the source has it although the model can do without.
     fn extra(&mut self, name: &str) -> Result<Option<Tensor>>;
 
-    /// Whether this is a store of named tensors that has this one. One that makes tensors as they are asked for has none.
-    fn holds(&self, _name: &str) -> bool {
-        false
-    }
+    /// Whether the source has the tensor `name`; one that makes tensors as they are asked for has every one.
+    fn holds(&self, name: &str) -> bool;
 
     /// Sets aside the tensors whose names begin with `prefix`: the model knowingly does without them. Returns their names.
-    fn leave_out(&mut self, _prefix: &str) -> Vec<String> {
-        Vec::new()
-    }
+    fn leave_out(&mut self, prefix: &str) -> Vec<String>;
 
     /// Ends the reading: tensors that the source has and that the model did not ask for are an error.
     fn finish(&mut self) -> Result<()>;

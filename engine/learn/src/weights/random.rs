@@ -49,6 +49,14 @@ impl Source for Random {
         Ok(None)
     }
 
+    fn holds(&self, _name: &str) -> bool {
+        true
+    }
+
+    fn leave_out(&mut self, _prefix: &str) -> Vec<String> {
+        Vec::new()
+    }
+
     fn finish(&mut self) -> Result<()> {
         Ok(())
     }

@@ -16,6 +16,7 @@ use tch::Device;
 use super::memory::Peak;
 use super::special_ids::SpecialIds;
 use super::{device, model_source};
+use crate::batches::Row;
 use crate::error::{Error, Result};
 use crate::evaluate::{Answer, answers, scores};
 use crate::generate::Limits;

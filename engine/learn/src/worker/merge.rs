@@ -12,7 +12,6 @@ use super::memory::Peak;
 use super::{device, model_source};
 use crate::adapters::{Frozen, Method};
 use crate::error::{Error, Result};
-use crate::layers::Mode;
 use crate::models::Model;
 use crate::observer::Observer;
 use crate::weights::write_json;
@@ -42,15 +41,14 @@ pub fn run(job: &Job, device: Device, observer: &mut dyn Observer) -> Result<()>
     write_json(&job.observed.join(files::MEASURED), &measured)
 }
 
-/// The largest difference of the two models' logits on four rows of sixteen tokens, relative to the largest logit.
+/// The largest difference of what the two models give for four rows of sixteen tokens, relative to the largest.
 fn difference(adapted: &Model, merged: &Model) -> Result<f64> {
     let _guard = tch::no_grad_guard();
     let vocabulary = adapted.network.vocabulary();
     // Spread over the vocabulary, and the same each time.
     let tokens = Tensor::f_arange(64, (Kind::Int64, adapted.device))?;
     let tokens = tokens.f_mul_scalar(7919)?.f_remainder(vocabulary)?.f_view([4, 16])?;
-    let logits = |model: &Model| model.network.logits(&model.network.hidden(&tokens, Mode::Eval)?, Mode::Eval);
-    let (expected, found) = (logits(adapted)?, logits(merged)?);
+    let (expected, found) = (adapted.network.outputs(&tokens)?, merged.network.outputs(&tokens)?);
     let largest = |tensor: &Tensor| -> Result<f64> { Ok(tensor.f_abs()?.f_max()?.f_double_value(&[])?) };
     Ok(largest(&found.f_sub(&expected)?)? / largest(&expected)?.max(f64::MIN_POSITIVE))
 }

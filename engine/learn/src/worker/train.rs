@@ -22,6 +22,7 @@ use crate::batches::LossRow;
 use crate::error::{Error, Result, some_of};
 use crate::models::Model;
 use crate::numerics::{Memory, Numerics};
+use crate::objectives::{Examples, LanguageModel, Normalize};
 use crate::observer::Observer;
 use crate::optim::AdamW;
 use crate::rows::{TokenRow, read_tokens};
@@ -36,9 +37,12 @@ pub fn run(job: &Job, stage: &Train, device: Device, observer: &mut dyn Observer
     let data = data(job)?;
     let ids = SpecialIds::read(data)?;
     let Objective::LanguageModel(objective) = &stage.objective;
-    let rows = rows(data, stage.train_split(), objective.loss_on, observer)?;
+    let examples = LanguageModel::new(rows(data, stage.train_split(), objective.loss_on, observer)?, ids.pad);
     let validation = match &stage.validate {
-        Some(validate) => Some(self::rows(data, &validate.on, objective.loss_on, observer)?),
+        Some(validate) => {
+            let rows = rows(data, &validate.on, objective.loss_on, observer)?;
+            Some(LanguageModel::new(rows, ids.pad))
+        }
         None => None,
     };
     let method = method(&stage.adapter)?;
@@ -55,19 +59,19 @@ pub fn run(job: &Job, stage: &Train, device: Device, observer: &mut dyn Observer
     if !model.left_out.is_empty() {
         let names = some_of(model.left_out.iter().map(String::as_str));
         observer.warning(format!(
-            "{} tensors are no part of the language model and are left out: {names}",
+            "{} tensors of the checkpoint are no part of this model and are left out: {names}",
             model.left_out.len()
         ));
     }
     ids.check_model(model.network.vocabulary(), &model_source::config_place(job))?;
-    check_length(&model, &rows, observer);
+    check_length(&model, &examples, observer);
     let model_bytes = whole.bytes();
-    let settings = settings(stage, &ids);
+    let settings = settings(stage);
     let peak = Peak::begin(device);
     let training = Training {
         model: &model,
-        rows: &rows,
-        validation: validation.as_deref(),
+        examples: &examples,
+        validation: validation.as_ref().map(|examples| examples as &dyn Examples),
         settings: &settings,
         state: &job.state,
     };
@@ -88,7 +92,7 @@ pub fn run(job: &Job, stage: &Train, device: Device, observer: &mut dyn Observer
     if !stage.adapter.is_adapter() {
         complete_folder(data, &ids, &job.result)?;
     }
-    write_json(&job.result.join(files::SUMMARY), &summary(&model, &rows, &outcome))?;
+    write_json(&job.result.join(files::SUMMARY), &summary(&model, &examples, &outcome))?;
     write_json(&job.observed.join(files::MEASURED), &measured)
 }
 
@@ -128,8 +132,9 @@ pub(super) fn with_loss(row: TokenRow, loss_on: LossOn) -> Option<LossRow> {
     }
 }
 
-fn check_length(model: &Model, rows: &[LossRow], observer: &mut dyn Observer) {
-    let longest = rows.iter().map(LossRow::inputs).max().unwrap_or(0) as u64;
+fn check_length(model: &Model, examples: &dyn Examples, observer: &mut dyn Observer) {
+    let rows = (0..examples.len()).filter_map(|row| examples.row(row));
+    let longest = rows.map(|row| row.inputs()).max().unwrap_or(0) as u64;
     match model.config.get("max_position_embeddings").and_then(Value::as_u64) {
         Some(limit) if longest > limit => observer.warning(format!(
             "the longest row has {longest} tokens, the model was made for {limit}: it may not have learned such positions"
@@ -165,7 +170,7 @@ fn targets(written: &spec::adapter::Targets) -> Result<Targets> {
     })
 }
 
-fn settings(stage: &Train, ids: &SpecialIds) -> Settings {
+fn settings(stage: &Train) -> Settings {
     let size = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
     let Optimizer::AdamW(adamw) = &stage.optimizer;
     Settings {
@@ -195,7 +200,7 @@ fn settings(stage: &Train, ids: &SpecialIds) -> Settings {
         clip: stage.clip,
         data_seed: stage.seed.data,
         dropout_seed: stage.seed.dropout,
-        padding: ids.pad,
+        normalize: Normalize::Tokens,
         validate: match &stage.validate {
             None => Validate { every: train::Every::Epochs(1), keep_best: false, patience: None },
             Some(validate) => Validate {
@@ -221,7 +226,7 @@ fn complete_folder(data: &JobInput, ids: &SpecialIds, folder: &Path) -> Result<(
     write_json(&folder.join(files::GENERATION_CONFIG), &generation)
 }
 
-fn summary(model: &Model, rows: &[LossRow], outcome: &Outcome) -> Value {
+fn summary(model: &Model, examples: &dyn Examples, outcome: &Outcome) -> Value {
     let trainable = model.trainable.elements();
     let mut summary = json!({
         "headline": { "loss": outcome.validation_loss.unwrap_or(outcome.training_loss) },
@@ -229,7 +234,7 @@ fn summary(model: &Model, rows: &[LossRow], outcome: &Outcome) -> Value {
         "validation_loss": outcome.validation_loss,
         "trainable_parameters": trainable,
         "total_parameters": trainable + model.frozen.elements(),
-        "rows": rows.len(),
+        "rows": examples.len(),
         "steps": outcome.steps,
         "epochs": outcome.epochs,
         "tokens": outcome.tokens,

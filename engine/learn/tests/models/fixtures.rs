@@ -107,8 +107,9 @@ pub fn low_rank(variant: &Variant, name: &str, alpha: f64, dropout: f64) -> Box<
 
 /// Logits of a padded batch, and the mean loss over the targets that `mask` marks.
 pub fn forward(model: &Model, tokens: &Tensor, mask: &Tensor) -> (Tensor, Tensor) {
-    let hidden = model.network.hidden(tokens, Mode::Train).unwrap();
-    let logits = model.network.logits(&hidden, Mode::Train).unwrap();
+    let network = model.network.causal_lm().unwrap();
+    let hidden = network.hidden(tokens, Mode::Train).unwrap();
+    let logits = network.logits(&hidden, Mode::Train).unwrap();
     let length = tokens.size2().unwrap().1;
     let targets = tokens.narrow(1, 1, length - 1).unsqueeze(-1);
     let scores =

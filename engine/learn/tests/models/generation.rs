@@ -36,7 +36,7 @@ impl Case {
     fn run(&self, prompts: &[Vec<i64>], batch: usize) -> (Vec<Continuation>, Vec<Progress>) {
         let limits = Limits { end_ids: self.end_ids.clone(), max_new_tokens: self.max_new_tokens, batch };
         let mut seen = Vec::new();
-        let result = greedy(self.model.network.as_ref(), prompts, &limits, Device::Cpu, &mut |step| seen.push(step));
+        let result = greedy(&self.model.network, prompts, &limits, Device::Cpu, &mut |step| seen.push(step));
         (result.unwrap(), seen)
     }
 }
@@ -64,7 +64,7 @@ fn a_cache_that_grows_and_rows_that_leave_change_nothing() {
     let case = case("tied_multi_head");
     let run = |end_ids: Vec<i64>, batch| {
         let limits = Limits { end_ids, max_new_tokens: 150, batch };
-        greedy(case.model.network.as_ref(), &case.prompts, &limits, Device::Cpu, &mut |_| ()).unwrap()
+        greedy(&case.model.network, &case.prompts, &limits, Device::Cpu, &mut |_| ()).unwrap()
     };
     let free = run(vec![], 6);
     assert!(free.iter().all(|row| row.tokens.len() == 150 && row.end.is_none()));
@@ -92,12 +92,12 @@ fn prompts_that_cannot_be_continued_are_named() {
     let case = case("biases");
     let limits = Limits { end_ids: vec![], max_new_tokens: 3, batch: 2 };
     let problem = |prompts: &[Vec<i64>], limits: &Limits| {
-        greedy(case.model.network.as_ref(), prompts, limits, Device::Cpu, &mut |_| ()).unwrap_err().to_string()
+        greedy(&case.model.network, prompts, limits, Device::Cpu, &mut |_| ()).unwrap_err().to_string()
     };
     assert_eq!(problem(&[vec![1], vec![]], &limits), "prompt 1: has no token to continue");
     assert_eq!(problem(&[vec![1, 61]], &limits), "prompt 0: holds the token id 61, the model knows 0 to 60");
     assert_eq!(problem(&[vec![1]], &Limits { batch: 0, ..limits.clone() }), "batch: is 0");
     let none = Limits { max_new_tokens: 0, ..limits };
-    let empty = greedy(case.model.network.as_ref(), &[vec![1]], &none, Device::Cpu, &mut |_| ()).unwrap();
+    let empty = greedy(&case.model.network, &[vec![1]], &none, Device::Cpu, &mut |_| ()).unwrap();
     assert_eq!(empty, [Continuation { tokens: vec![], end: None }]);
 }

@@ -3,6 +3,7 @@
 
 mod checkpoints;
 mod decoders;
+mod encoders;
 mod fixtures;
 mod generation;
 mod golden;
@@ -10,3 +11,4 @@ mod merging;
 mod methods;
 mod mutations;
 mod peft_files;
+mod seq2seq;

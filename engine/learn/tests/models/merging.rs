@@ -48,8 +48,7 @@ fn every_map_is_its_merged_weight() {
 }
 
 fn logits(model: &Model, variant: &Variant) -> Tensor {
-    let hidden = model.network.hidden(variant.tensor("tokens"), Mode::Eval).unwrap();
-    model.network.logits(&hidden, Mode::Eval).unwrap()
+    model.network.outputs(variant.tensor("tokens")).unwrap()
 }
 
 #[test]

@@ -31,6 +31,14 @@ impl<F: Fn(&str, Tensor) -> Tensor> Source for Changed<F> {
         self.0.extra(name)
     }
 
+    fn holds(&self, name: &str) -> bool {
+        self.0.holds(name)
+    }
+
+    fn leave_out(&mut self, beginning: &str) {
+        self.0.leave_out(beginning);
+    }
+
     fn finish(&mut self) -> learn::Result<()> {
         self.0.finish()
     }

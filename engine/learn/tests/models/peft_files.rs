@@ -82,7 +82,7 @@ fn broken(break_it: impl FnOnce(&Path)) -> String {
 fn settings_that_are_not_known_are_refused() {
     let cases: [(&str, Value, &str); 9] = [
         ("rank_pattern", json!({"q_proj": 8}), "`rank_pattern` is set, and its meaning is not known here"),
-        ("modules_to_save", json!(["lm_head"]), "`modules_to_save` is set"),
+        ("modules_to_save", json!(["lm_head"]), "`modules_to_save` names `lm_head`"),
         ("layers_to_transform", json!([0]), "`layers_to_transform` is set"),
         ("bias", json!("all"), "`bias` is \"all\""),
         ("init_lora_weights", json!("pissa"), "`init_lora_weights` is `pissa`"),

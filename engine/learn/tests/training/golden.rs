@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use learn::adapters::{Full, Method, saved_method};
 use learn::batches::LossRow;
 use learn::models::Model;
+use learn::objectives::{LanguageModel, Normalize};
 use learn::optim::AdamW;
 use learn::peft;
 use learn::schedule::{Schedule, Shape};
@@ -82,8 +83,13 @@ fn deviation(values: &Value, method: &str, recipe: &Recipe) -> (f64, String) {
     let model = model(method);
     let mut weights = Weights::new(&model).unwrap();
     let schedule = Schedule { shape: Shape::Linear, warmup: recipe.warmup, total: values["steps"].as_u64().unwrap() };
-    let rule =
-        Rule { micro: recipe.micro, padding: 0, dropout_seed: 0, clip: recipe.clip, optimizer: recipe.optimizer };
+    let rule = Rule {
+        micro: recipe.micro,
+        normalize: Normalize::Tokens,
+        dropout_seed: 0,
+        clip: recipe.clip,
+        optimizer: recipe.optimizer,
+    };
     let mut worst = (0.0, String::new());
     let mut compare = |deviation: f64, what: String| {
         if deviation.is_nan() || deviation > worst.0 {
@@ -91,8 +97,9 @@ fn deviation(values: &Value, method: &str, recipe: &Recipe) -> (f64, String) {
         }
     };
     for (step, rows) in (0..).zip(batches(values)) {
-        let rows: Vec<&LossRow> = rows.iter().collect();
-        let done = weights.step(&model, &rows, &rule, recipe.peak * schedule.factor(step)).unwrap();
+        let chosen: Vec<usize> = (0..rows.len()).collect();
+        let examples = LanguageModel::new(rows, 0);
+        let done = weights.step(&model, &examples, &chosen, &rule, recipe.peak * schedule.factor(step)).unwrap();
         let (loss, norm) = (done.loss.double_value(&[]), done.norm.double_value(&[]));
         let index = step as usize;
         compare(

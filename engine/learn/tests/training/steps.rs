@@ -2,6 +2,7 @@
 
 use learn::adapters::{Full, Lora};
 use learn::batches::LossRow;
+use learn::objectives::{LanguageModel, Normalize};
 use learn::observer::Unobserved;
 use learn::optim::AdamW;
 use learn::schedule::Shape;
@@ -26,7 +27,7 @@ fn settings() -> Settings {
         clip: None,
         data_seed: 0,
         dropout_seed: 0,
-        padding: 0,
+        normalize: Normalize::Tokens,
         validate: Validate { every: Every::Epochs(1), keep_best: false, patience: None },
         checkpoint: 5,
     }
@@ -44,12 +45,13 @@ fn accumulation_equals_the_large_batch() {
     for row in rows.iter_mut().take(3) {
         *row = LossRow::new(row.id.clone(), &row.ids, vec![true; row.ids.len()]).unwrap();
     }
-    let rows: Vec<&LossRow> = rows.iter().collect();
+    let chosen: Vec<usize> = (0..rows.len()).collect();
+    let examples = LanguageModel::new(rows, 0);
     let step = |micro| {
         let model = model(&Full, 1);
         let mut weights = Weights::new(&model).unwrap();
-        let rule = Rule { micro, padding: 0, dropout_seed: 0, clip: None, optimizer: ADAMW };
-        let done = weights.step(&model, &rows, &rule, 1e-3).unwrap();
+        let rule = Rule { micro, normalize: Normalize::Tokens, dropout_seed: 0, clip: None, optimizer: ADAMW };
+        let done = weights.step(&model, &examples, &chosen, &rule, 1e-3).unwrap();
         let gradients = weights.flat.gradients().unwrap().copy();
         (done.loss.double_value(&[]), gradients)
     };
@@ -66,8 +68,10 @@ fn accumulation_equals_the_large_batch() {
 fn padding_changes_nothing() {
     let rows = with_loss();
     let model = model(&Full, 2);
-    let apart: Vec<f64> = rows.iter().map(|row| loss_of(&model, std::slice::from_ref(row), 1, 0).unwrap()).collect();
-    let together = loss_of(&model, &rows, 64, 0).unwrap();
+    let loss =
+        |rows: Vec<LossRow>, micro| loss_of(&model, &LanguageModel::new(rows, 0), Normalize::Tokens, micro).unwrap();
+    let apart: Vec<f64> = rows.iter().map(|row| loss(vec![row.clone()], 1)).collect();
+    let together = loss(rows, 64);
     let mean = apart.iter().sum::<f64>() / apart.len() as f64;
     assert!((together - mean).abs() < 1e-6, "{together} and {mean}");
 }
@@ -75,10 +79,11 @@ fn padding_changes_nothing() {
 #[test]
 fn a_loss_that_is_not_finite_stops_with_its_step_and_rows_before_a_checkpoint_holds_it() {
     let state = tempfile::tempdir().unwrap();
-    let rows = with_loss();
+    let rows = LanguageModel::new(with_loss(), 0);
     let model = model(&Full, 3);
     let settings = Settings { learning_rate: 1e30, checkpoint: 1, ..settings() };
-    let training = Training { model: &model, rows: &rows, validation: None, settings: &settings, state: state.path() };
+    let training =
+        Training { model: &model, examples: &rows, validation: None, settings: &settings, state: state.path() };
     let error = training.run(&state.path().join("out.jsonl"), &mut Unobserved).unwrap_err();
     assert!(error.to_string().contains("is not finite"), "{error}");
     let learn::Error::Stopped { place: Some(place), hint, .. } = &error else { panic!("{error:?}") };
@@ -102,11 +107,12 @@ fn a_loss_that_is_not_finite_stops_with_its_step_and_rows_before_a_checkpoint_ho
 #[test]
 fn a_tensor_that_the_loss_does_not_reach_is_named() {
     let state = tempfile::tempdir().unwrap();
-    let rows = with_loss();
+    let rows = LanguageModel::new(with_loss(), 0);
     let mut model = model(&Full, 4);
     let _ = model.trainable.add("model.lonely.weight", &Tensor::ones([3], (Kind::Float, Device::Cpu))).unwrap();
     let settings = settings();
-    let training = Training { model: &model, rows: &rows, validation: None, settings: &settings, state: state.path() };
+    let training =
+        Training { model: &model, examples: &rows, validation: None, settings: &settings, state: state.path() };
     let error = training.run(&state.path().join("out.jsonl"), &mut Unobserved).unwrap_err();
     assert_eq!(error.to_string(), "no gradient reaches `model.lonely.weight`");
 }
@@ -115,10 +121,11 @@ fn a_tensor_that_the_loss_does_not_reach_is_named() {
 fn a_zero_gradient_is_a_gradient() {
     // B is zero at the start, so that A's gradient is: the first step must not complain.
     let state = tempfile::tempdir().unwrap();
-    let rows = with_loss();
+    let rows = LanguageModel::new(with_loss(), 0);
     let model = model(&Lora::new(2, 4.0, 0.1, Targets::AllLinear).unwrap(), 5);
     let settings = settings();
-    let training = Training { model: &model, rows: &rows, validation: None, settings: &settings, state: state.path() };
+    let training =
+        Training { model: &model, examples: &rows, validation: None, settings: &settings, state: state.path() };
     let outcome = training.run(&state.path().join("out.jsonl"), &mut Unobserved).unwrap();
     assert_eq!((outcome.steps, outcome.epochs), (20, 1.0));
     assert_eq!(outcome.loss_tokens, 400);
@@ -129,6 +136,7 @@ fn the_best_weights_are_kept_and_patience_ends_the_training() {
     let state = tempfile::tempdir().unwrap();
     let rows = with_loss();
     let (train, dev) = rows.split_at(150);
+    let [train, dev] = [train, dev].map(|rows| LanguageModel::new(rows.to_vec(), 0));
     let model = model(&Full, 6);
     let settings = Settings {
         length: Length::Steps(400),
@@ -137,11 +145,11 @@ fn the_best_weights_are_kept_and_patience_ends_the_training() {
         ..settings()
     };
     let training =
-        Training { model: &model, rows: train, validation: Some(dev), settings: &settings, state: state.path() };
+        Training { model: &model, examples: &train, validation: Some(&dev), settings: &settings, state: state.path() };
     let outcome = training.run(&state.path().join("out.jsonl"), &mut Unobserved).unwrap();
     let best = outcome.best_step.unwrap();
     assert!(outcome.stopped_early && outcome.steps == best + 12, "{outcome:?}");
     assert_eq!(outcome.kept_step, best);
-    let kept = loss_of(&model, dev, 4, 0).unwrap();
+    let kept = loss_of(&model, &dev, Normalize::Tokens, 4).unwrap();
     assert!((kept - outcome.validation_loss.unwrap()).abs() < 1e-6, "{kept} and {outcome:?}");
 }

@@ -7,9 +7,35 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 
 use crate::stage::Fault;
 
-/// The roles a linear map may have.
-pub const ROLES: &[&str] =
-    &["attention.q", "attention.k", "attention.v", "attention.o", "mlp.gate", "mlp.up", "mlp.down"];
+/// The roles a linear map may have. One without `encoder` or `decoder` means the maps of every part.
+pub const ROLES: &[&str] = &[
+    "attention.q",
+    "attention.k",
+    "attention.v",
+    "attention.o",
+    "mlp.gate",
+    "mlp.up",
+    "mlp.down",
+    "pooler",
+    "encoder.attention.q",
+    "encoder.attention.k",
+    "encoder.attention.v",
+    "encoder.attention.o",
+    "encoder.mlp.gate",
+    "encoder.mlp.up",
+    "encoder.mlp.down",
+    "decoder.attention.q",
+    "decoder.attention.k",
+    "decoder.attention.v",
+    "decoder.attention.o",
+    "decoder.cross_attention.q",
+    "decoder.cross_attention.k",
+    "decoder.cross_attention.v",
+    "decoder.cross_attention.o",
+    "decoder.mlp.gate",
+    "decoder.mlp.up",
+    "decoder.mlp.down",
+];
 
 /// Which linear maps a method adapts.
 ///

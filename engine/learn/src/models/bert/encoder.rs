@@ -1,0 +1,170 @@
+//! The encoder that BERT and RoBERTa share: embeddings of tokens, positions and token types, and layers with a norm after
+//! each sublayer. Devlin et al. (arXiv 1810.04805). Layers are named as in the checkpoints. Knows neither what a position
+//! is called in a family, nor a head.
+
+use std::rc::Rc;
+
+use tch::{Kind, Tensor};
+
+use super::Config;
+use crate::error::{Error, Result};
+use crate::layers::{Activation, Heads, LayerNorm, LinearMap, Mode, attend_unordered, dropped};
+use crate::models::{Builder, Texts};
+use crate::targets::Role;
+use crate::weights::Init;
+
+/// Embeddings and layers.
+#[derive(Debug)]
+pub struct Encoder {
+    words: Tensor,
+    positions: Tensor,
+    types: Tensor,
+    norm: LayerNorm,
+    layers: Vec<Layer>,
+    padding: Padding,
+    dropout: f64,
+    /// Number of token ids.
+    pub vocabulary: i64,
+}
+
+/// The ids of padding, whose embeddings get no gradient, as in transformers; −1 where there is none.
+#[derive(Debug, Clone, Copy)]
+pub struct Padding {
+    /// Among the tokens.
+    pub token: i64,
+    /// Among the positions.
+    pub position: i64,
+}
+
+#[derive(Debug)]
+struct Layer {
+    q: Rc<dyn LinearMap>,
+    k: Rc<dyn LinearMap>,
+    v: Rc<dyn LinearMap>,
+    o: Rc<dyn LinearMap>,
+    attention_norm: LayerNorm,
+    up: Rc<dyn LinearMap>,
+    down: Rc<dyn LinearMap>,
+    mlp_norm: LayerNorm,
+    heads: Heads,
+    activation: Activation,
+    attention_dropout: f64,
+    dropout: f64,
+}
+
+impl Encoder {
+    /// Makes the encoder whose tensors' names begin with `name`, such as `bert`.
+    pub fn new(name: &str, config: &Config, padding: Padding, builder: &mut Builder) -> Result<Self> {
+        let (width, init) = (config.hidden_size, Init::Normal(config.initializer_range));
+        // Numbers from 0 on, which some files hold though they are known.
+        builder.accept(&format!("{name}.embeddings.position_ids"))?;
+        builder.accept(&format!("{name}.embeddings.token_type_ids"))?;
+        let mut table = |what: &str, rows| {
+            builder.tensor(&format!("{name}.embeddings.{what}_embeddings.weight"), &[rows, width], init)
+        };
+        let words = table("word", config.vocab_size)?;
+        let positions = table("position", config.max_position_embeddings)?;
+        let types = table("token_type", config.type_vocab_size)?;
+        let norm = norm(&format!("{name}.embeddings.LayerNorm"), config, builder)?;
+        let layers = (0..config.num_hidden_layers)
+            .map(|index| Layer::new(&format!("{name}.encoder.layer.{index}"), config, builder))
+            .collect::<Result<Vec<_>>>()?;
+        let (dropout, vocabulary) = (config.hidden_dropout_prob, config.vocab_size);
+        Ok(Self { words, positions, types, norm, layers, padding, dropout, vocabulary })
+    }
+
+    /// The hidden states `[rows, length, width]` of texts whose tokens stand at `positions` (`[rows or 1, length]`).
+    pub fn hidden(&self, texts: &Texts, positions: &Tensor, mode: Mode) -> Result<Tensor> {
+        self.check(texts, positions)?;
+        let words = Tensor::f_embedding(&self.words, &texts.ids, self.padding.token, false, false)?;
+        let types = match &texts.types {
+            Some(types) => Tensor::f_embedding(&self.types, types, -1, false, false)?,
+            None => self.types.f_narrow(0, 0, 1)?,
+        };
+        let places = Tensor::f_embedding(&self.positions, positions, self.padding.position, false, false)?;
+        let mut x = self.norm.forward(&words.f_add(&types)?.f_add(&places)?)?;
+        x = dropped(x, mode.dropout(self.dropout))?;
+        let mask = texts.mask()?;
+        for layer in &self.layers {
+            x = layer.forward(&x, mask.as_ref(), mode)?;
+        }
+        Ok(x)
+    }
+
+    fn check(&self, texts: &Texts, positions: &Tensor) -> Result<()> {
+        let (known, length) = (self.positions.size2()?.0, positions.size2()?.1);
+        let first = self.padding.position + 1;
+        if length + first > known {
+            return Err(Error::setting(
+                "max_length",
+                format!("a row has {length} tokens, the model has positions for {}", known - first),
+                "tokenize with this `max_length`",
+            ));
+        }
+        if let Some(types) = &texts.types
+            && types.f_max()?.f_int64_value(&[])? >= self.types.size2()?.0
+        {
+            let problem = format!("the tokenizer makes pairs, the model has {} token types", self.types.size2()?.0);
+            return Err(Error::setting("pair", problem, "tokenize with the tokenizer that belongs to the model"));
+        }
+        Ok(())
+    }
+}
+
+impl Layer {
+    fn new(name: &str, config: &Config, builder: &mut Builder) -> Result<Self> {
+        let (width, inner, init) =
+            (config.hidden_size, config.intermediate_size, Init::Normal(config.initializer_range));
+        let mut linear = |part: &str, role, inputs, outputs| {
+            builder.linear(&format!("{name}.{part}"), role, inputs, outputs, true, init)
+        };
+        let q = linear("attention.self.query", Role::AttentionQ, width, width)?;
+        let k = linear("attention.self.key", Role::AttentionK, width, width)?;
+        let v = linear("attention.self.value", Role::AttentionV, width, width)?;
+        let o = linear("attention.output.dense", Role::AttentionO, width, width)?;
+        let up = linear("intermediate.dense", Role::MlpUp, width, inner)?;
+        let down = linear("output.dense", Role::MlpDown, inner, width)?;
+        Ok(Self {
+            q,
+            k,
+            v,
+            o,
+            attention_norm: norm(&format!("{name}.attention.output.LayerNorm"), config, builder)?,
+            up,
+            down,
+            mlp_norm: norm(&format!("{name}.output.LayerNorm"), config, builder)?,
+            heads: config.heads(),
+            activation: config.hidden_act,
+            attention_dropout: config.attention_probs_dropout_prob,
+            dropout: config.hidden_dropout_prob,
+        })
+    }
+
+    fn forward(&self, x: &Tensor, mask: Option<&Tensor>, mode: Mode) -> Result<Tensor> {
+        let heads = |map: &Rc<dyn LinearMap>| self.heads.split(&map.forward(x, mode)?);
+        let (q, k, v) = (heads(&self.q)?, heads(&self.k)?, heads(&self.v)?);
+        let seen = attend_unordered(&q, &k, &v, mask, None, mode.dropout(self.attention_dropout))?;
+        let attended = dropped(self.o.forward(&self.heads.join(&seen)?, mode)?, mode.dropout(self.dropout))?;
+        let x = self.attention_norm.forward(&attended.f_add(x)?)?;
+        let inner = self.activation.apply(&self.up.forward(&x, mode)?)?;
+        let made = dropped(self.down.forward(&inner, mode)?, mode.dropout(self.dropout))?;
+        self.mlp_norm.forward(&made.f_add(&x)?)
+    }
+}
+
+/// A norm; old files call its weight `gamma` and its bias `beta`.
+fn norm(name: &str, config: &Config, builder: &mut Builder) -> Result<LayerNorm> {
+    let width = [config.hidden_size];
+    let mut tensor = |part: &str, older: &str, init| {
+        builder.tensor_once_called(&format!("{name}.{part}"), &format!("{name}.{older}"), &width, init)
+    };
+    let weight = tensor("weight", "gamma", Init::Constant(1.0))?;
+    let bias = tensor("bias", "beta", Init::Constant(0.0))?;
+    Ok(LayerNorm::new(weight, bias, config.layer_norm_eps))
+}
+
+/// Positions from 0 on, the same in every row, `[1, length]`.
+pub fn from_zero(texts: &Texts) -> Result<Tensor> {
+    let length = texts.ids.size2()?.1;
+    Ok(Tensor::f_arange(length, (Kind::Int64, texts.ids.device()))?.f_unsqueeze(0)?)
+}

@@ -1,0 +1,105 @@
+//! T5, an encoder–decoder, v1.0 and v1.1: relative positions, norms before each sublayer, plain or gated MLP, tied and
+//! scaled or untied head. Raffel et al. (arXiv 1910.10683). Layers are named as in the checkpoints. Knows nothing of
+//! methods: its linear maps are what the builder returns.
+
+mod config;
+mod positions;
+mod stack;
+mod writing;
+
+use std::rc::Rc;
+
+use serde_json::Value;
+use tch::Tensor;
+
+use super::{Builder, Network, Seq2SeqLm, Task, Texts, Writing};
+use crate::error::Result;
+use crate::layers::{Linear, LinearMap, Mode};
+use crate::targets::Role;
+use crate::weights::Init;
+
+pub use config::{Config, FeedForward};
+use stack::{Decoder, Encoder};
+use writing::Answers;
+
+/// Makes a T5 as `config` (a `config.json`) describes it.
+pub fn build(config: &Value, task: Task, builder: &mut Builder) -> Result<Option<Network>> {
+    Ok(match task {
+        Task::LanguageModel => Some(Network::Seq2SeqLm(Box::new(T5::new(&Config::read(config)?, builder)?))),
+        Task::SequenceClassification { .. } | Task::QuestionAnswering => None,
+    })
+}
+
+/// A T5.
+#[derive(Debug)]
+pub struct T5 {
+    embedding: Tensor,
+    encoder: Encoder,
+    decoder: Decoder,
+    head: Rc<dyn LinearMap>,
+    /// What the decoder's states are multiplied by before the head.
+    scale: Option<f64>,
+    start_id: i64,
+    vocabulary: i64,
+}
+
+impl T5 {
+    /// Makes the model that `config` describes from what `builder` gives.
+    pub fn new(config: &Config, builder: &mut Builder) -> Result<Self> {
+        let (width, vocabulary) = (config.d_model, config.vocab_size);
+        let init = Init::Normal(config.initializer_factor);
+        let embedding = builder.tensor("shared.weight", &[vocabulary, width], init)?;
+        // The embedding again, and a table that old checkpoints hold and nothing reads.
+        builder.leave_out("encoder.embed_tokens.weight");
+        builder.leave_out("decoder.embed_tokens.weight");
+        builder.leave_out("decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight");
+        let encoder = Encoder::new(config, builder)?;
+        let decoder = Decoder::new(config, builder)?;
+        // Newer files of v1.1 say that they are tied, and hold a head nevertheless.
+        let own_head = !config.tie_word_embeddings || (!config.scaled() && builder.holds("lm_head.weight"));
+        let head: Rc<dyn LinearMap> = match own_head {
+            true => builder.linear("lm_head", Role::Head, width, vocabulary, false, init)?,
+            // No method's to change: untied, it would lose the scale that belongs to it.
+            false => {
+                builder.same_tensor("lm_head.weight", &embedding)?;
+                Rc::new(Linear { weight: embedding.shallow_clone(), bias: None })
+            }
+        };
+        let scale = config.scaled().then(|| (width as f64).sqrt().recip());
+        Ok(Self { embedding, encoder, decoder, head, scale, start_id: config.start_id(), vocabulary })
+    }
+
+    fn embed(&self, tokens: &Tensor) -> Result<Tensor> {
+        Ok(Tensor::f_embedding(&self.embedding, tokens, -1, false, false)?)
+    }
+}
+
+impl Seq2SeqLm for T5 {
+    fn encode(&self, texts: &Texts, mode: Mode) -> Result<Tensor> {
+        self.encoder.forward(&self.embed(&texts.ids)?, texts.mask()?.as_ref(), mode)
+    }
+
+    fn hidden(&self, encoded: &Tensor, texts: &Texts, written: &Tensor, mode: Mode) -> Result<Tensor> {
+        self.decoder.forward(&self.embed(written)?, encoded, texts.mask()?.as_ref(), mode)
+    }
+
+    fn begin<'a>(&'a self, texts: &Texts) -> Result<Box<dyn Writing + 'a>> {
+        let encoded = self.encode(texts, Mode::Eval)?;
+        Ok(Box::new(Answers::new(self, &encoded, texts.mask()?)?))
+    }
+
+    fn logits(&self, hidden: &Tensor, mode: Mode) -> Result<Tensor> {
+        match self.scale {
+            Some(scale) => self.head.forward(&hidden.f_mul_scalar(scale)?, mode),
+            None => self.head.forward(hidden, mode),
+        }
+    }
+
+    fn start_id(&self) -> i64 {
+        self.start_id
+    }
+
+    fn vocabulary(&self) -> i64 {
+        self.vocabulary
+    }
+}

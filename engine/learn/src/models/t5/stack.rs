@@ -1,0 +1,265 @@
+//! The layers of T5's encoder and decoder. Knows hidden states and masks; no token and no head.
+
+use std::rc::Rc;
+
+use tch::Tensor;
+
+use super::config::{Config, FeedForward};
+use super::positions::{Buckets, RelativePositions, Sight, as_bias};
+use crate::error::Result;
+use crate::layers::{Activation, Heads, LinearMap, Mode, Norm, RmsNorm, attend_unordered, dropped};
+use crate::models::Builder;
+use crate::targets::{Map, Part, Role};
+use crate::weights::Init;
+
+/// What reads.
+#[derive(Debug)]
+pub struct Encoder {
+    layers: Vec<(Sublayer<Attention>, Sublayer<Mlp>)>,
+    positions: RelativePositions,
+    norm: RmsNorm,
+    dropout: f64,
+}
+
+/// What writes.
+#[derive(Debug)]
+pub struct Decoder {
+    /// The layers.
+    pub layers: Vec<DecoderLayer>,
+    /// What positions add to the scores of its own attention.
+    pub positions: RelativePositions,
+    norm: RmsNorm,
+    dropout: f64,
+}
+
+/// A layer of the decoder.
+#[derive(Debug)]
+pub struct DecoderLayer {
+    own: Sublayer<Attention>,
+    cross: Sublayer<Attention>,
+    mlp: Sublayer<Mlp>,
+}
+
+/// What stands between a norm and the sum with its input.
+#[derive(Debug)]
+struct Sublayer<T> {
+    norm: RmsNorm,
+    inner: T,
+    dropout: f64,
+}
+
+#[derive(Debug)]
+struct Attention {
+    q: Rc<dyn LinearMap>,
+    k: Rc<dyn LinearMap>,
+    v: Rc<dyn LinearMap>,
+    o: Rc<dyn LinearMap>,
+    heads: Heads,
+    dropout: f64,
+}
+
+#[derive(Debug)]
+struct Mlp {
+    gate: Option<Rc<dyn LinearMap>>,
+    up: Rc<dyn LinearMap>,
+    down: Rc<dyn LinearMap>,
+    activation: Activation,
+    dropout: f64,
+}
+
+/// Keys and values, each `[rows, heads, length, width]`.
+pub type KeysAndValues = (Tensor, Tensor);
+
+impl Encoder {
+    /// Makes the encoder that `config` describes from what `builder` gives.
+    pub fn new(config: &Config, builder: &mut Builder) -> Result<Self> {
+        let mut layers = Vec::new();
+        for index in 0..config.num_layers {
+            let name = format!("encoder.block.{index}");
+            let own = Attention::sublayer(&format!("{name}.layer.0"), "SelfAttention", Part::Encoder, config, builder)?;
+            let mlp = Mlp::sublayer(&format!("{name}.layer.1"), Part::Encoder, config, builder)?;
+            layers.push((own, mlp));
+        }
+        let positions = positions("encoder", Sight::Both, config, builder)?;
+        let norm = norm("encoder.final_layer_norm", config, builder)?;
+        Ok(Self { layers, positions, norm, dropout: config.dropout_rate })
+    }
+
+    /// The states `[rows, length, width]` of embedded texts, of whose tokens `mask` (`[rows, 1, 1, length]`) may be seen.
+    pub fn forward(&self, x: &Tensor, mask: Option<&Tensor>, mode: Mode) -> Result<Tensor> {
+        let length = x.size3()?.1;
+        let mut bias = self.positions.bias(0, length, length)?;
+        if let Some(mask) = mask {
+            bias = bias.f_add(&as_bias(mask, x.device())?)?;
+        }
+        let mut x = dropped(x.shallow_clone(), mode.dropout(self.dropout))?;
+        for (own, mlp) in &self.layers {
+            x = own.forward(&x, mode, |own, x| own.forward(x, x, Some(&bias), mode))?;
+            x = mlp.forward(&x, mode, |mlp, x| mlp.forward(x, mode))?;
+        }
+        dropped(self.norm.forward(&x)?, mode.dropout(self.dropout))
+    }
+}
+
+impl Decoder {
+    /// Makes the decoder that `config` describes from what `builder` gives.
+    pub fn new(config: &Config, builder: &mut Builder) -> Result<Self> {
+        let mut layers = Vec::new();
+        for index in 0..config.num_decoder_layers.unwrap_or(config.num_layers) {
+            let name = |layer: usize| format!("decoder.block.{index}.layer.{layer}");
+            layers.push(DecoderLayer {
+                own: Attention::sublayer(&name(0), "SelfAttention", Part::Decoder, config, builder)?,
+                cross: Attention::sublayer(&name(1), "EncDecAttention", Part::CrossAttention, config, builder)?,
+                mlp: Mlp::sublayer(&name(2), Part::Decoder, config, builder)?,
+            });
+        }
+        let positions = positions("decoder", Sight::Back, config, builder)?;
+        let norm = norm("decoder.final_layer_norm", config, builder)?;
+        Ok(Self { layers, positions, norm, dropout: config.dropout_rate })
+    }
+
+    /// The states `[rows, length, width]` of embedded answers to texts with the encoder's states `encoded`, of which `mask`
+    /// may be seen.
+    pub fn forward(&self, x: &Tensor, encoded: &Tensor, mask: Option<&Tensor>, mode: Mode) -> Result<Tensor> {
+        let length = x.size3()?.1;
+        let bias = self.positions.bias(0, length, length)?;
+        let mut x = dropped(x.shallow_clone(), mode.dropout(self.dropout))?;
+        for layer in &self.layers {
+            x = layer.own.forward(&x, mode, |own, x| own.forward(x, x, Some(&bias), mode))?;
+            x = layer.cross.forward(&x, mode, |cross, x| cross.forward(x, encoded, mask, mode))?;
+            x = layer.mlp.forward(&x, mode, |mlp, x| mlp.forward(x, mode))?;
+        }
+        self.end(&x, mode)
+    }
+
+    /// What the head reads of the last layer's states.
+    pub fn end(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
+        dropped(self.norm.forward(x)?, mode.dropout(self.dropout))
+    }
+}
+
+impl DecoderLayer {
+    /// The keys and values of the encoder's states, which stay the same while an answer is written.
+    pub fn read(&self, encoded: &Tensor) -> Result<KeysAndValues> {
+        self.cross.inner.keys_and_values(encoded, Mode::Eval)
+    }
+
+    /// The layer for one new token of each row, in evaluation. `own` are the keys and values of the tokens before it, to
+    /// which it adds its own; `bias` is what positions add to the scores.
+    pub fn next(
+        &self,
+        x: &Tensor,
+        own: &mut Option<KeysAndValues>,
+        bias: &Tensor,
+        read: &KeysAndValues,
+        mask: Option<&Tensor>,
+    ) -> Result<Tensor> {
+        let mode = Mode::Eval;
+        let x = self.own.forward(x, mode, |attention, x| {
+            let (k, v) = attention.keys_and_values(x, mode)?;
+            let all = match own.take() {
+                Some((keys, values)) => (Tensor::f_cat(&[keys, k], 2)?, Tensor::f_cat(&[values, v], 2)?),
+                None => (k, v),
+            };
+            let seen = attention.see(x, &all, Some(bias), mode)?;
+            *own = Some(all);
+            Ok(seen)
+        })?;
+        let x = self.cross.forward(&x, mode, |cross, x| cross.see(x, read, mask, mode))?;
+        self.mlp.forward(&x, mode, |mlp, x| mlp.forward(x, mode))
+    }
+}
+
+impl<T> Sublayer<T> {
+    fn forward(&self, x: &Tensor, mode: Mode, inner: impl FnOnce(&T, &Tensor) -> Result<Tensor>) -> Result<Tensor> {
+        let made = inner(&self.inner, &self.norm.forward(x)?)?;
+        Ok(x.f_add(&dropped(made, mode.dropout(self.dropout))?)?)
+    }
+}
+
+impl Attention {
+    fn sublayer(
+        name: &str,
+        module: &str,
+        part: Part,
+        config: &Config,
+        builder: &mut Builder,
+    ) -> Result<Sublayer<Self>> {
+        let (width, inner) = (config.d_model, config.num_heads * config.d_kv);
+        let deviation = |inputs: i64| Init::Normal(config.initializer_factor * (inputs as f64).sqrt().recip());
+        let mut linear = |map: &str, role, inputs, outputs, init| {
+            builder.linear(&format!("{name}.{module}.{map}"), Role::In(part, role), inputs, outputs, false, init)
+        };
+        let attention = Self {
+            q: linear("q", Map::Q, width, inner, deviation(width * config.d_kv))?,
+            k: linear("k", Map::K, width, inner, deviation(width))?,
+            v: linear("v", Map::V, width, inner, deviation(width))?,
+            o: linear("o", Map::O, inner, width, deviation(inner))?,
+            heads: config.heads(),
+            dropout: config.dropout_rate,
+        };
+        let norm = norm(&format!("{name}.layer_norm"), config, builder)?;
+        Ok(Sublayer { norm, inner: attention, dropout: config.dropout_rate })
+    }
+
+    fn keys_and_values(&self, x: &Tensor, mode: Mode) -> Result<KeysAndValues> {
+        Ok((self.heads.split(&self.k.forward(x, mode)?)?, self.heads.split(&self.v.forward(x, mode)?)?))
+    }
+
+    /// Scores are not divided by √width: the weights were made for that.
+    fn see(&self, x: &Tensor, (keys, values): &KeysAndValues, bias: Option<&Tensor>, mode: Mode) -> Result<Tensor> {
+        let q = self.heads.split(&self.q.forward(x, mode)?)?;
+        let seen = attend_unordered(&q, keys, values, bias, Some(1.0), mode.dropout(self.dropout))?;
+        self.o.forward(&self.heads.join(&seen)?, mode)
+    }
+
+    fn forward(&self, x: &Tensor, read: &Tensor, bias: Option<&Tensor>, mode: Mode) -> Result<Tensor> {
+        self.see(x, &self.keys_and_values(read, mode)?, bias, mode)
+    }
+}
+
+impl Mlp {
+    fn sublayer(name: &str, part: Part, config: &Config, builder: &mut Builder) -> Result<Sublayer<Self>> {
+        let (width, inner) = (config.d_model, config.d_ff);
+        let deviation = |inputs: i64| Init::Normal(config.initializer_factor * (inputs as f64).sqrt().recip());
+        let mut linear = |map: &str, role, inputs, outputs| {
+            let name = format!("{name}.DenseReluDense.{map}");
+            builder.linear(&name, Role::In(part, role), inputs, outputs, false, deviation(inputs))
+        };
+        let (gate, up, activation) = match config.feed_forward()? {
+            FeedForward::Plain(activation) => (None, linear("wi", Map::Up, width, inner)?, activation),
+            FeedForward::Gated(activation) => {
+                let gate = linear("wi_0", Map::Gate, width, inner)?;
+                (Some(gate), linear("wi_1", Map::Up, width, inner)?, activation)
+            }
+        };
+        let down = linear("wo", Map::Down, inner, width)?;
+        let norm = norm(&format!("{name}.layer_norm"), config, builder)?;
+        let dropout = config.dropout_rate;
+        Ok(Sublayer { norm, inner: Self { gate, up, down, activation, dropout }, dropout })
+    }
+
+    fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
+        let up = self.up.forward(x, mode)?;
+        let inner = match &self.gate {
+            Some(gate) => self.activation.apply(&gate.forward(x, mode)?)?.f_mul(&up)?,
+            None => self.activation.apply(&up)?,
+        };
+        self.down.forward(&dropped(inner, mode.dropout(self.dropout))?, mode)
+    }
+}
+
+/// The table stands in the first layer and serves all of them.
+fn positions(stack: &str, sight: Sight, config: &Config, builder: &mut Builder) -> Result<RelativePositions> {
+    let name = format!("{stack}.block.0.layer.0.SelfAttention.relative_attention_bias.weight");
+    let count = config.relative_attention_num_buckets;
+    let init = Init::Normal(config.initializer_factor * (config.d_model as f64).sqrt().recip());
+    let weight = builder.tensor(&name, &[count, config.num_heads], init)?;
+    let max_distance = config.relative_attention_max_distance;
+    Ok(RelativePositions::new(weight, Buckets { count, max_distance, sight }))
+}
+
+fn norm(name: &str, config: &Config, builder: &mut Builder) -> Result<RmsNorm> {
+    let weight = builder.tensor(&format!("{name}.weight"), &[config.d_model], Init::Constant(1.0))?;
+    Ok(RmsNorm::new(weight, config.layer_norm_epsilon))
+}

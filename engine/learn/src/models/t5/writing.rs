@@ -1,0 +1,56 @@
+//! Answers that a T5 writes token by token: the decoder's keys and values so far, and those of the texts, which are
+//! computed once.
+
+use tch::Tensor;
+
+use super::T5;
+use super::stack::KeysAndValues;
+use crate::error::Result;
+use crate::layers::Mode;
+use crate::models::Writing;
+
+/// Answers to a batch of texts.
+#[derive(Debug)]
+pub struct Answers<'a> {
+    model: &'a T5,
+    /// Of each layer: the keys and values of what was written.
+    own: Vec<Option<KeysAndValues>>,
+    /// Of each layer: those of the texts.
+    read: Vec<KeysAndValues>,
+    /// Which tokens of the texts may be seen, `[rows, 1, 1, length]`.
+    mask: Option<Tensor>,
+    written: i64,
+}
+
+impl<'a> Answers<'a> {
+    /// Before the first token of the answers to texts with the encoder's states `encoded`.
+    pub fn new(model: &'a T5, encoded: &Tensor, mask: Option<Tensor>) -> Result<Self> {
+        let layers = &model.decoder.layers;
+        let read = layers.iter().map(|layer| layer.read(encoded)).collect::<Result<Vec<_>>>()?;
+        Ok(Self { model, own: layers.iter().map(|_| None).collect(), read, mask, written: 0 })
+    }
+}
+
+impl Writing for Answers<'_> {
+    fn hidden_next(&mut self, tokens: &Tensor) -> Result<Tensor> {
+        let decoder = &self.model.decoder;
+        let bias = decoder.positions.bias(self.written, 1, self.written + 1)?;
+        let mut x = self.model.embed(tokens)?;
+        for ((layer, own), read) in decoder.layers.iter().zip(&mut self.own).zip(&self.read) {
+            x = layer.next(&x, own, &bias, read, self.mask.as_ref())?;
+        }
+        self.written += 1;
+        decoder.end(&x, Mode::Eval)
+    }
+
+    fn keep(&mut self, rows: &Tensor) -> Result<()> {
+        let kept = |(keys, values): &KeysAndValues| -> Result<KeysAndValues> {
+            Ok((keys.f_index_select(0, rows)?, values.f_index_select(0, rows)?))
+        };
+        for slot in self.own.iter_mut().flatten().chain(&mut self.read) {
+            *slot = kept(slot)?;
+        }
+        self.mask = self.mask.as_ref().map(|mask| mask.f_index_select(0, rows)).transpose()?;
+        Ok(())
+    }
+}

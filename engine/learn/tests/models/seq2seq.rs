@@ -1,0 +1,175 @@
+//! T5 against transformers and PEFT: encoder states, scores, losses, one step's gradients, greedy answers with and without
+//! a cache. The values are made by `tests/golden/t5.py`.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use learn::adapters::{Frozen, Full, Lora, Method, saved_method};
+use learn::generate::{Limits, greedy};
+use learn::layers::Mode;
+use learn::models::{Model, Texts};
+use learn::objectives::{AnsweredRow, Examples, Normalize, Seq2Seq, TextRow};
+use learn::peft;
+use learn::targets::Targets;
+use serde_json::Value;
+use tch::{Device, Kind, Tensor};
+
+use crate::fixtures::{TOLERANCE, assert_close, golden};
+
+const VARIANTS: [&str; 2] = ["v1_0", "v1_1"];
+
+struct Golden {
+    folder: PathBuf,
+    values: Value,
+    tensors: HashMap<String, Tensor>,
+}
+
+impl Golden {
+    fn read(name: &str) -> Self {
+        let folder = golden("t5").join(name);
+        let values = serde_json::from_slice(&std::fs::read(folder.join("values.json")).unwrap()).unwrap();
+        let tensors = Tensor::read_safetensors(folder.join("values.safetensors")).unwrap().into_iter().collect();
+        Self { folder, values, tensors }
+    }
+
+    fn model(&self, method: &dyn Method) -> Model {
+        Model::load(&self.folder.join("model"), method, 0, Device::Cpu).unwrap()
+    }
+
+    fn lengths(&self, of: &str) -> Vec<usize> {
+        self.values[of].as_array().unwrap().iter().map(|length| length.as_u64().unwrap() as usize).collect()
+    }
+
+    fn ids(&self, name: &str, lengths: &str) -> Vec<Vec<i32>> {
+        let cut = |(length, row)| {
+            let ids = Vec::<i64>::try_from(self.tensors[name].get(row)).unwrap();
+            ids.into_iter().take(length).map(|id| id as i32).collect()
+        };
+        self.lengths(lengths).into_iter().zip(0..).map(cut).collect()
+    }
+
+    fn examples(&self) -> Seq2Seq {
+        let rows = self.ids("ids", "lengths").into_iter().zip(self.ids("labels", "answers")).enumerate();
+        let row = |(index, (ids, answer)): (usize, (Vec<i32>, Vec<i32>))| AnsweredRow {
+            text: TextRow { id: index.to_string(), ids, types: Vec::new() },
+            answer,
+        };
+        Seq2Seq::new(rows.map(row).collect(), 0)
+    }
+
+    fn texts(&self) -> Texts {
+        let ids = self.ids("ids", "lengths");
+        let rows: Vec<(&[i32], &[i32])> = ids.iter().map(|ids| (ids.as_slice(), [].as_slice())).collect();
+        Texts::new(&rows, 0, Device::Cpu).unwrap()
+    }
+
+    /// The scores of every token of the answers, by the shifted labels.
+    fn scores(&self, model: &Model) -> Tensor {
+        let network = model.network.seq2seq_lm().unwrap();
+        let labels = &self.tensors["labels"];
+        let (rows, length) = labels.size2().unwrap();
+        let start = Tensor::full([rows, 1], network.start_id(), (Kind::Int64, Device::Cpu));
+        let written = Tensor::cat(&[start, labels.narrow(1, 0, length - 1).clamp_min(0)], 1);
+        let texts = self.texts();
+        let encoded = network.encode(&texts, Mode::Train).unwrap();
+        let hidden = network.hidden(&encoded, &texts, &written, Mode::Train).unwrap();
+        network.logits(&hidden, Mode::Train).unwrap()
+    }
+
+    fn learn(&self, model: &Model, method: &str) {
+        let what = format!("{}, {method}", self.folder.display());
+        let seen = self.tensors["labels"].ge(0).unsqueeze(-1);
+        let key = if method == "full" { "scores".to_owned() } else { format!("{method}.scores") };
+        assert_close(&(self.scores(model) * &seen), &(&self.tensors[&key] * &seen), TOLERANCE, &what);
+        let examples = self.examples();
+        let expected = self.values["loss"][method].as_f64().unwrap();
+        let rows = [0, 1, 2];
+        let weighed = Normalize::Tokens.weigh(&examples, &rows, 3);
+        for micro in [3, 1] {
+            let parts = weighed.chunks(micro);
+            let loss: f64 = parts.map(|part| examples.backward(model, part).unwrap().double_value(&[])).sum();
+            assert!((loss - expected).abs() < TOLERANCE * expected, "{what}: {loss} and {expected}");
+            let gradients = self.tensors.keys().filter(|key| key.starts_with(&format!("{method}.gradient."))).count();
+            assert_eq!(model.trainable.len(), gradients, "{what}");
+            let largest = |tensor: &Tensor| tensor.abs().max().double_value(&[]);
+            let scale = model.trainable.iter().map(|(_, tensor)| largest(&tensor.grad())).fold(0.0, f64::max);
+            for (name, tensor) in model.trainable.iter() {
+                let golden = &self.tensors[&format!("{method}.gradient.{name}")];
+                let off = largest(&(tensor.grad() - golden)) / largest(golden).max(0.1 * scale);
+                // Scores that are not divided by √width lose some bits.
+                assert!(off <= 2.0 * TOLERANCE, "{what}, gradient of {name}: off by {off:.1e}");
+                let _ = tensor.grad().zero_();
+            }
+        }
+        let loss = examples.loss(model, &weighed).unwrap().double_value(&[]);
+        assert!((loss - expected).abs() < TOLERANCE * expected, "{what}: in evaluation {loss}, {expected}");
+    }
+}
+
+#[test]
+fn states_scores_losses_and_gradients() {
+    for name in VARIANTS {
+        let golden = Golden::read(name);
+        let model = golden.model(&Full);
+        let encoded = model.network.seq2seq_lm().unwrap().encode(&golden.texts(), Mode::Eval).unwrap();
+        let mask = golden.tensors["mask"].unsqueeze(-1);
+        assert_close(&(encoded * &mask), &(&golden.tensors["encoded"] * &mask), TOLERANCE, name);
+        golden.learn(&model, "full");
+    }
+}
+
+#[test]
+fn lora_that_peft_saved() {
+    for name in VARIANTS {
+        let golden = Golden::read(name);
+        let folder = golden.folder.join("lora");
+        let mut model = golden.model(saved_method(&folder).unwrap().as_ref());
+        peft::load(&folder, &mut model.trainable).unwrap();
+        golden.learn(&model, "lora");
+        let seen = golden.tensors["labels"].ge(0).unsqueeze(-1);
+        let merged = golden.scores(&model.merged().unwrap());
+        assert_close(&(merged * &seen), &(&golden.tensors["lora.scores"] * &seen), TOLERANCE, "merged");
+    }
+}
+
+#[test]
+fn greedy_answers_with_a_cache_are_those_without() {
+    for name in VARIANTS {
+        let golden = Golden::read(name);
+        let model = golden.model(&Frozen);
+        let generation = &golden.values["generation"];
+        let numbers = |value: &Value| -> Vec<i64> {
+            value.as_array().unwrap().iter().map(|number| number.as_i64().unwrap()).collect()
+        };
+        let prompts: Vec<Vec<i64>> = generation["prompts"].as_array().unwrap().iter().map(numbers).collect();
+        for batch in [1, 2, 3] {
+            let limits = Limits { end_ids: numbers(&generation["end_ids"]), max_new_tokens: 20, batch };
+            let made = greedy(&model.network, &prompts, &limits, Device::Cpu, &mut |_| ()).unwrap();
+            for (made, expected) in made.iter().zip(generation["greedy"].as_array().unwrap()) {
+                assert_eq!(made.tokens, numbers(&expected["tokens"]), "{name}, {batch} at once");
+                assert_eq!(made.end, expected["end"].as_i64(), "{name}, {batch} at once");
+            }
+        }
+    }
+}
+
+#[test]
+fn roles_mean_the_maps_of_every_part_or_of_one() {
+    let golden = Golden::read("v1_1");
+    let adapted = |roles: &[&str]| {
+        let roles = roles.iter().map(|role| role.parse().unwrap()).collect();
+        let model = golden.model(&Lora::new(1, 1.0, 0.0, Targets::Roles(roles)).unwrap());
+        model.trainable.iter().filter(|(name, _)| name.ends_with("lora_A.weight")).count()
+    };
+    // Two layers of the encoder, three of the decoder with two attentions each.
+    assert_eq!(adapted(&["attention.q"]), 2 + 2 * 3);
+    assert_eq!(adapted(&["encoder.attention.q"]), 2);
+    assert_eq!(adapted(&["decoder.attention.v", "decoder.cross_attention.v"]), 6);
+    assert_eq!(adapted(&["mlp.gate", "encoder.mlp.down"]), 5 + 2);
+    let lora = |target: &str| Lora::new(1, 1.0, 0.0, Targets::Suffixes(vec![target.to_owned()])).unwrap();
+    let plain = Golden::read("v1_0");
+    let load = |golden: &Golden, method: &Lora| Model::load(&golden.folder.join("model"), method, 0, Device::Cpu);
+    assert!(load(&golden, &lora("lm_head")).is_ok());
+    let error = load(&plain, &lora("lm_head")).unwrap_err().to_string();
+    assert!(error.contains("no linear map is called `lm_head`"), "a tied head is no method's: {error}");
+}
