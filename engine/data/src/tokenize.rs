@@ -45,7 +45,11 @@ pub fn run(job: &Job, events: Events<'_>) -> Result<(), Error> {
             let folder = &input(job, "tokenizer")?.result;
             let vocabulary = tokenizer(folder)?;
             let from = folder.join(files::TOKENIZER);
-            fs::copy(&from, &target).map_err(|error| Error::io("write", &target, &error))?;
+            if from.is_file() {
+                fs::copy(&from, &target).map_err(|error| Error::io("write", &target, &error))?;
+            } else {
+                write(&target, vocabulary.to_json()?.as_bytes())?;
+            }
             (vocabulary, folder.clone())
         }
         TokenizerSource::Bpe(training) => {

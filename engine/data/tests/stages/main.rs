@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used)]
 
 mod common;
+mod converted;
 mod download;
 mod end_to_end;
 mod golden_tokenizers;
 mod overflow;
 mod preprocess_errors;
+mod sources;
