@@ -130,6 +130,8 @@ const BEYOND_A_SCHEMA: &[(&str, &[&str])] = &[
             "axis_duplicate_label",
             "memory_beyond_machines",
             "rows_with_a_format",
+            "chat_of_a_trained_tokenizer",
+            "chat_with_a_boundary",
             "model_heads_do_not_divide",
             "range_micro_batch",
             "report_axis_twice",

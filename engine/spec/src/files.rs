@@ -32,8 +32,10 @@ pub const MERGES_TXT: &str = "merges.txt";
 pub const VOCAB_TXT: &str = "vocab.txt";
 /// Tokens besides those of the vocabulary, in older folders; may be absent.
 pub const ADDED_TOKENS: &str = "added_tokens.json";
+/// How a chat is written for the model, where it is a file of its own; may be absent.
+pub const CHAT_TEMPLATE: &str = "chat_template.jinja";
 /// The files that say how text becomes ids; absent ones do not count.
-pub const TOKENIZER_FILES: [&str; 12] = [
+pub const TOKENIZER_FILES: [&str; 13] = [
     TOKENIZER,
     TOKENIZER_CONFIG,
     SPECIAL_TOKENS_MAP,
@@ -46,6 +48,7 @@ pub const TOKENIZER_FILES: [&str; 12] = [
     MERGES_TXT,
     VOCAB_TXT,
     ADDED_TOKENS,
+    CHAT_TEMPLATE,
 ];
 /// The ids of BOS, EOS and padding that a `tokenize` stage used.
 pub const SPECIAL_IDS: &str = "special_ids.json";

@@ -4,7 +4,7 @@
 mod files;
 pub mod filter;
 mod place;
-mod values;
+pub(crate) mod values;
 
 use std::{
     collections::{BTreeSet, HashSet},

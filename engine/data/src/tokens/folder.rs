@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use spec::files;
-use tokenizers::Tokenizer;
+use tokenizers::{PreTokenizerWrapper, Tokenizer, pre_tokenizers::metaspace::PrependScheme};
 
 use super::convert;
 use crate::Error;
@@ -16,6 +16,21 @@ pub struct Vocabulary {
     /// As its file says, for what it adds by itself.
     original: Tokenizer,
     plain: Tokenizer,
+}
+
+/// A tokenizer for parts of a text.
+#[derive(Debug, Clone)]
+pub(super) struct PartTokenizer(Tokenizer);
+
+impl PartTokenizer {
+    /// The ids of a part.
+    ///
+    /// # Errors
+    /// As [`Vocabulary::ids`].
+    pub fn ids(&self, text: &str) -> Result<Vec<u32>, Error> {
+        let encoding = self.0.encode_fast(text, false).map_err(|error| unwritable(text, &error.to_string()))?;
+        Ok(encoding.get_ids().to_vec())
+    }
 }
 
 /// Token ids, and where in the text each token stands: its first byte and the byte after its last.
@@ -65,6 +80,27 @@ impl Vocabulary {
     pub fn ids(&self, text: &str) -> Result<Vec<u32>, Error> {
         let encoding = self.plain.encode_fast(text, false).map_err(|error| unwritable(text, &error.to_string()))?;
         Ok(encoding.get_ids().to_vec())
+    }
+
+    /// The tokenizer for a part of a longer text: one that `begins` it, or follows other parts, before which no space is
+    /// put. With `special`, special tokens that the part spells out are tokens, else text.
+    pub(super) fn for_parts(&self, begins: bool, special: bool) -> PartTokenizer {
+        let mut tokenizer = self.plain.clone();
+        tokenizer.set_encode_special_tokens(!special);
+        if let (false, Some(PreTokenizerWrapper::Metaspace(metaspace))) = (begins, tokenizer.get_pre_tokenizer())
+            && metaspace.get_prepend_scheme() == PrependScheme::First
+        {
+            let mut metaspace = metaspace.clone();
+            metaspace.set_prepend_scheme(PrependScheme::Never);
+            tokenizer.with_pre_tokenizer(Some(metaspace));
+        }
+        PartTokenizer(tokenizer)
+    }
+
+    /// The special tokens with their ids.
+    pub(super) fn special_tokens(&self) -> Vec<(String, u32)> {
+        let added = self.plain.get_added_tokens_decoder();
+        added.into_iter().filter(|(_, token)| token.special).map(|(id, token)| (token.content, id)).collect()
     }
 
     /// The ids of a text and their places in it.

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod chats;
 mod common;
 mod converted;
 mod download;

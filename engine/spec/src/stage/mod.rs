@@ -1,6 +1,7 @@
 //! The stage kinds: one file each, and the registry that lists them. Knows what a stage may say and which of its
 //! settings are inputs; does not know how stages are run, keyed or stored.
 
+mod chat;
 mod command;
 mod download;
 mod evaluate;
@@ -14,6 +15,7 @@ mod take;
 mod tokenize;
 mod train;
 
+pub use chat::Chat;
 pub use command::{Command, CommandInput, ProjectFile, placeholders};
 pub use download::{Download, Source, Url};
 pub use evaluate::{Evaluate, EvaluateBatch};
