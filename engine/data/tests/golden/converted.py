@@ -10,6 +10,7 @@ Trains small models on words of eight languages and writes, in `converted/`:
   and of what they decode to, and some in full.
 """
 
+import collections
 import hashlib
 import io
 import json
@@ -19,7 +20,7 @@ import shutil
 
 import sentencepiece
 import transformers
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+from tokenizers import normalizers, pre_tokenizers
 
 HERE = pathlib.Path(__file__).parent / "converted"
 
@@ -169,13 +170,34 @@ def plain_bpe(folder):
 
 
 def byte_level(folder, special):
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    trainer = trainers.BpeTrainer(vocab_size=600, special_tokens=special, show_progress=False,
-                                  initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
-    tokenizer.train_from_iterator(corpus(), trainer)
+    """The most frequent pair of letters is joined, among equals the first in the order of letters: the same each time."""
+    tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    words = collections.Counter(word for line in corpus() for word, _ in tokenizer.pre_tokenize_str(line))
+    words = {tuple(word): count for word, count in words.items()}
+    pieces = special + sorted(pre_tokenizers.ByteLevel.alphabet())
+    merges = []
+    while len(pieces) < 600:
+        pairs = collections.Counter()
+        for word, count in words.items():
+            for pair in zip(word, word[1:]):
+                pairs[pair] += count
+        best = min(pairs, key=lambda pair: (-pairs[pair], pair))
+        merges.append(best)
+        if "".join(best) not in pieces:
+            pieces.append("".join(best))
+        joined = {}
+        for word, count in words.items():
+            new = []
+            for letter in word:
+                if new and (new[-1], letter) == best:
+                    new[-1] += letter
+                else:
+                    new.append(letter)
+            joined[tuple(new)] = joined.get(tuple(new), 0) + count
+        words = joined
     folder.mkdir(parents=True)
-    tokenizer.model.save(str(folder))
+    (folder / "vocab.json").write_text(json.dumps({piece: id for id, piece in enumerate(pieces)}, ensure_ascii=False))
+    (folder / "merges.txt").write_text("#version: 0.2\n" + "".join(f"{left} {right}\n" for left, right in merges))
 
 
 def gpt2(folder):
@@ -194,14 +216,22 @@ def roberta(folder):
 
 
 def word_piece(folder, normalizer):
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    tokenizer.normalizer = normalizer
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    trainer = trainers.WordPieceTrainer(vocab_size=500, special_tokens=special, show_progress=False)
-    tokenizer.train_from_iterator(corpus(), trainer)
+    """Letters, endings and the most frequent words, in a fixed order."""
+    splitter = pre_tokenizers.BertPreTokenizer()
+    counts = collections.Counter(
+        word for line in corpus() for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(line))
+    )
+    letters = sorted({letter for word in counts for letter in word})
+    endings = collections.Counter()
+    for word, count in counts.items():
+        for length in (2, 3):
+            if len(word) > length:
+                endings["##" + word[-length:]] += count
+    frequent = lambda counter, most: sorted(counter, key=lambda text: (-counter[text], text))[:most]
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"] + letters + ["##" + letter for letter in letters]
+    pieces += [word for word in frequent(counts, 90) if len(word) > 1] + frequent(endings, 60)
     folder.mkdir(parents=True)
-    tokenizer.model.save(str(folder))
+    (folder / "vocab.txt").write_text("".join(f"{piece}\n" for piece in pieces))
 
 
 def bert(folder):
@@ -231,13 +261,15 @@ def main():
             by = f"sentencepiece {sentencepiece.__version__}"
             unknown, encode, around = tokenizer.unk_id(), tokenizer.encode, []
             decode = tokenizer.decode
-            chosen = []
+            chosen, pair = [], []
         else:
             by = f"transformers {transformers.__version__}"
             backend = tokenizer.backend_tokenizer
             unknown = tokenizer.unk_token_id if make not in (gpt2, roberta) else None
             encode = lambda text: backend.encode(text, add_special_tokens=False).ids
             around = backend.encode("a").ids
+            pair = backend.encode("a", "b c")
+            pair = [pair.ids, pair.type_ids]
             decode = lambda ids: backend.decode(ids, skip_special_tokens=False)
             chosen = spelled
         ids, decoded, full = "", "", []
@@ -251,6 +283,7 @@ def main():
         golden = {
             "by": by,
             "around": around,
+            "pair": pair,
             "full": full,
             "ids": ids,
             "decoded": decoded,

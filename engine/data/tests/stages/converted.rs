@@ -131,6 +131,14 @@ fn what_stands_around_a_text_is_known() {
         if around.is_empty() {
             continue;
         }
+        // Two texts, through the `tokenizer.json` that is written.
+        let made: tokenizers::Tokenizer = vocabulary.to_json().unwrap().parse().unwrap();
+        let pair = made.encode(("a", "b c"), true).unwrap();
+        assert_eq!(
+            json!([pair.get_ids(), pair.get_type_ids()]),
+            read(&folder(kind).join("golden.json"))["pair"],
+            "{kind}"
+        );
         let special = SpecialIds::find(&folder(kind), &vocabulary, &Auto, &None).unwrap();
         let plain = vocabulary.ids("a").unwrap();
         let front = around[..around.len() - plain.len()].first().copied().filter(|_| !around.starts_with(&plain));

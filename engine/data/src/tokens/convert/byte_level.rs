@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use serde_json::json;
 use spec::files;
 
-use super::{Config, Parts, added::Token};
+use super::{Around, Config, Parts, added::Token};
 use crate::Error;
 
 /// The classes that are GPT-2's, and those that are RoBERTa's: the same, with tokens before and after a text.
@@ -35,9 +35,7 @@ pub(super) fn parts(config: &Config<'_>) -> Result<Parts, Error> {
     };
     let prefix = config.flag("add_prefix_space", false);
     let mut added = Vec::new();
-    let mut post_processor = None;
-    let (mut front, mut back) = (Vec::new(), Vec::new());
-    if is_roberta {
+    let around = if is_roberta {
         let (first, last) = (config.token("cls_token", "<s>")?, config.token("sep_token", "</s>")?);
         let id = |text: &String| {
             vocabulary.get(text).copied().ok_or_else(|| {
@@ -46,25 +44,27 @@ pub(super) fn parts(config: &Config<'_>) -> Result<Parts, Error> {
                     .hint("is this the vocabulary of a RoBERTa?")
             })
         };
-        post_processor = Some(json!({
+        let processor = json!({
             "type": "RobertaProcessing",
             "sep": [last, id(&last)?],
             "cls": [first, id(&first)?],
             "trim_offsets": config.flag("trim_offsets", true),
             "add_prefix_space": prefix,
-        }));
+        });
         let others = [("unk_token", "<unk>"), ("pad_token", "<pad>"), ("mask_token", "<mask>")];
         added.extend([first, last]);
         for (role, default) in others {
             added.push(config.token(role, default)?);
         }
+        Around::Processor(processor)
     } else {
         let text = config.token("eos_token", "<|endoftext|>")?;
         let begin = config.token("bos_token", "<|endoftext|>")?;
-        front.extend(config.flag("add_bos_token", false).then(|| begin.clone()));
-        back.extend(config.flag("add_eos_token", false).then(|| text.clone()));
+        let front: Vec<String> = config.flag("add_bos_token", false).then(|| begin.clone()).into_iter().collect();
+        let back: Vec<String> = config.flag("add_eos_token", false).then(|| text.clone()).into_iter().collect();
         added.extend([text, begin]);
-    }
+        Around::each(&front, &back)
+    };
     added.retain(|text| has(text));
     added.dedup();
     let byte_level = |prefix: bool| json!({ "type": "ByteLevel", "add_prefix_space": prefix, "trim_offsets": true, "use_regex": true });
@@ -85,9 +85,7 @@ pub(super) fn parts(config: &Config<'_>) -> Result<Parts, Error> {
         normalizer: json!(null),
         pre_tokenizer: byte_level(prefix),
         decoder: byte_level(true),
-        front,
-        back,
-        post_processor,
+        around,
         added: added.into_iter().map(Token::special).collect(),
     })
 }

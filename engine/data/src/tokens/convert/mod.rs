@@ -91,13 +91,40 @@ struct Parts {
     normalizer: Value,
     pre_tokenizer: Value,
     decoder: Value,
-    /// Special tokens before and after a text, by their texts.
-    front: Vec<String>,
-    back: Vec<String>,
-    /// A post-processor of another kind than what stands before and after.
-    post_processor: Option<Value>,
+    /// What stands around texts.
+    around: Around,
     /// Tokens that the kind of tokenizer itself has, besides those that the folder names.
     added: Vec<Token>,
+}
+
+/// What a tokenizer puts before and after a text, and around two.
+enum Around {
+    /// Special tokens by their texts, and the texts as [`TEXT`] and [`SECOND`]; each with its token type.
+    Tokens { single: Vec<(String, u32)>, pair: Vec<(String, u32)> },
+    /// A post-processor of its own.
+    Processor(Value),
+}
+
+/// The place of the text, or of the first of two.
+const TEXT: &str = "$A";
+/// The place of the second text.
+const SECOND: &str = "$B";
+
+impl Around {
+    /// The same tokens around each text; the second text, and its tokens, of the token type 1.
+    fn each(front: &[String], back: &[String]) -> Self {
+        let around = |text: &str, kind: u32| {
+            let all = front.iter().map(String::as_str).chain([text]).chain(back.iter().map(String::as_str));
+            all.map(|token| (token.to_owned(), kind)).collect::<Vec<_>>()
+        };
+        Self::Tokens { single: around(TEXT, 0), pair: [around(TEXT, 0), around(SECOND, 1)].concat() }
+    }
+
+    /// These tokens, `$A` and `$B` in the order in which they stand, all of the token type 0.
+    fn plain(single: &[&str], pair: &[&str]) -> Self {
+        let typed = |tokens: &[&str]| tokens.iter().map(|token| ((*token).to_owned(), 0)).collect();
+        Self::Tokens { single: typed(single), pair: typed(pair) }
+    }
 }
 
 fn build(config: &Config<'_>, parts: Parts) -> Result<Tokenizer, Error> {
@@ -111,9 +138,9 @@ fn build(config: &Config<'_>, parts: Parts) -> Result<Tokenizer, Error> {
         let known = added.iter().find(|token| token.content == text).and_then(|token| token.id);
         known.or_else(|| parts.vocabulary.get(text).copied())
     };
-    let post_processor = match parts.post_processor {
-        Some(processor) => processor,
-        None => template(&parts.front, &parts.back, id).map_err(broken)?,
+    let post_processor = match parts.around {
+        Around::Processor(processor) => processor,
+        Around::Tokens { single, pair } => template(&single, &pair, id).map_err(broken)?,
     };
     let whole = json!({
         "version": "1.0",
@@ -140,22 +167,30 @@ fn build(config: &Config<'_>, parts: Parts) -> Result<Tokenizer, Error> {
     Ok(tokenizer)
 }
 
-/// What stands before and after a text; null where nothing does.
-fn template(front: &[String], back: &[String], id: impl Fn(&str) -> Option<u32>) -> Result<Value, String> {
-    if front.is_empty() && back.is_empty() {
+/// What stands around texts as `tokenizer.json` has it; null where nothing does.
+fn template(
+    single: &[(String, u32)],
+    pair: &[(String, u32)],
+    id: impl Fn(&str) -> Option<u32>,
+) -> Result<Value, String> {
+    if single.len() == 1 {
         return Ok(Value::Null);
     }
-    let special = |text: &String| json!({ "SpecialToken": { "id": text, "type_id": 0 } });
-    let sequence = |name: &str, kind: u32| json!({ "Sequence": { "id": name, "type_id": kind } });
-    let single: Vec<Value> =
-        front.iter().map(special).chain([sequence("A", 0)]).chain(back.iter().map(special)).collect();
-    let mut pair = single.clone();
-    pair.push(sequence("B", 1));
-    pair.extend(back.iter().map(|text| json!({ "SpecialToken": { "id": text, "type_id": 1 } })));
+    let piece = |(text, kind): &(String, u32)| match text.as_str() {
+        TEXT => json!({ "Sequence": { "id": "A", "type_id": kind } }),
+        SECOND => json!({ "Sequence": { "id": "B", "type_id": kind } }),
+        token => json!({ "SpecialToken": { "id": token, "type_id": kind } }),
+    };
     let mut tokens = serde_json::Map::new();
-    for text in front.iter().chain(back) {
+    for (text, _) in single.iter().filter(|(text, _)| text != TEXT) {
         let id = id(text).ok_or_else(|| format!("the token `{text}` stands before or after texts and has no id"))?;
         tokens.insert(text.clone(), json!({ "id": text, "ids": [id], "tokens": [text] }));
     }
-    Ok(json!({ "type": "TemplateProcessing", "single": single, "pair": pair, "special_tokens": tokens }))
+    let pieces = |texts: &[(String, u32)]| texts.iter().map(piece).collect::<Vec<_>>();
+    Ok(json!({
+        "type": "TemplateProcessing",
+        "single": pieces(single),
+        "pair": pieces(pair),
+        "special_tokens": tokens,
+    }))
 }

@@ -8,7 +8,7 @@ use base64::prelude::{BASE64_STANDARD, Engine};
 use serde_json::{Value, json};
 
 use super::{
-    Config, Parts,
+    Around, Config, Parts, SECOND, TEXT,
     added::Token,
     charsmap,
     sentencepiece::{Algorithm, Model, PieceKind},
@@ -47,7 +47,6 @@ pub(super) fn parts(path: &Path, config: &Config<'_>) -> Result<Parts, Error> {
     let layout = Layout { family, model: &model, config };
     let vocabulary = layout.vocabulary()?;
     let ids: HashMap<String, u32> = vocabulary.iter().map(|(text, _)| text.clone()).zip(0..).collect();
-    let (front, back) = layout.around()?;
     Ok(Parts {
         model: match model.algorithm {
             Algorithm::Unigram => json!({
@@ -72,9 +71,7 @@ pub(super) fn parts(path: &Path, config: &Config<'_>) -> Result<Parts, Error> {
         normalizer: layout.normalizer(),
         pre_tokenizer: layout.pre_tokenizer(),
         decoder: layout.decoder(),
-        front,
-        back,
-        post_processor: None,
+        around: layout.around()?,
         added: layout.added(),
         vocabulary: ids,
     })
@@ -138,19 +135,20 @@ impl Layout<'_> {
         all.filter(|text| !self.model.pieces.iter().any(|piece| piece.text == *text)).collect()
     }
 
-    /// What stands before and after a text.
-    fn around(&self) -> Result<(Vec<String>, Vec<String>), Error> {
+    /// What stands around texts.
+    fn around(&self) -> Result<Around, Error> {
         let text = |id: i32, default: &str| self.model.text(id).unwrap_or(default).to_owned();
         let bos = self.config.token("bos_token", &text(self.model.bos_id, "<s>"))?;
         let eos = self.config.token("eos_token", &text(self.model.eos_id, "</s>"))?;
-        let on = |key: &str, default: bool| self.config.flag(key, default);
         Ok(match self.family {
-            Family::T5 => (Vec::new(), vec![eos]),
-            Family::XlmRoberta => (vec![bos], vec![eos]),
+            Family::T5 => Around::plain(&[TEXT, &eos], &[TEXT, &eos, SECOND, &eos]),
+            Family::XlmRoberta => Around::plain(&[&bos, TEXT, &eos], &[&bos, TEXT, &eos, &eos, SECOND, &eos]),
             family => {
                 let adds_bos = matches!(family, Family::Llama | Family::Gemma) && self.model.bos_id >= 0;
-                let front = on("add_bos_token", adds_bos).then_some(bos);
-                (front.into_iter().collect(), on("add_eos_token", false).then_some(eos).into_iter().collect())
+                let front: Vec<String> =
+                    self.config.flag("add_bos_token", adds_bos).then_some(bos).into_iter().collect();
+                let back: Vec<String> = self.config.flag("add_eos_token", false).then_some(eos).into_iter().collect();
+                Around::each(&front, &back)
             }
         })
     }

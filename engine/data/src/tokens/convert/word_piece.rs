@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use serde_json::{Value, json};
 use spec::files;
 
-use super::{Config, Parts, added::Token};
+use super::{Around, Config, Parts, SECOND, TEXT, added::Token};
 use crate::Error;
 
 /// The classes that read `vocab.txt` as BERT does.
@@ -46,9 +46,10 @@ pub(super) fn parts(config: &Config<'_>) -> Result<Parts, Error> {
         }),
         pre_tokenizer: json!({ "type": "BertPreTokenizer" }),
         decoder: json!({ "type": "WordPiece", "prefix": "##", "cleanup": true }),
-        front: vec![first],
-        back: vec![last],
-        post_processor: None,
+        around: Around::Tokens {
+            single: vec![(first.clone(), 0), (TEXT.to_owned(), 0), (last.clone(), 0)],
+            pair: vec![(first, 0), (TEXT.to_owned(), 0), (last.clone(), 0), (SECOND.to_owned(), 1), (last, 1)],
+        },
         added,
     })
 }
