@@ -54,6 +54,8 @@ const BEYOND_A_SCHEMA: &[(&str, &[&str])] = &[
             "reference_to_itself",
             "reference_unknown_in_list",
             "reference_unknown_stage",
+            "join_with_an_unknown_stage",
+            "rows_of_another_name",
             "report_unknown_axis",
             "select_from_one_member",
             "select_is_misspelt",
@@ -127,6 +129,9 @@ const BEYOND_A_SCHEMA: &[(&str, &[&str])] = &[
         &[
             "axis_duplicate_label",
             "memory_beyond_machines",
+            "rows_with_a_format",
+            "chat_of_a_trained_tokenizer",
+            "chat_with_a_boundary",
             "model_heads_do_not_divide",
             "range_micro_batch",
             "report_axis_twice",

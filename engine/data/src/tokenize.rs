@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use spec::{
     files,
     job::{Event, Job, JobInput},
-    stage::{BpeTraining, Overflow, OverflowPolicy, Tokenize, TokenizerSource},
+    stage::{BpeTraining, Overflow, OverflowPolicy, SpecialToken, Tokenize, TokenizerSource},
 };
 
 use crate::{
@@ -20,6 +20,7 @@ use crate::{
     table,
     tokens::{
         Carried, RowTexts, SpecialIds, TokenRow, Vocabulary, Writer, bpe,
+        chat::ChatEncoder,
         encode::{EncodedTurn, Encoder},
         fit::{Fitted, Lengths, fit},
         source::{self, Columns, SourceRow},
@@ -45,7 +46,11 @@ pub fn run(job: &Job, events: Events<'_>) -> Result<(), Error> {
             let folder = &input(job, "tokenizer")?.result;
             let vocabulary = tokenizer(folder)?;
             let from = folder.join(files::TOKENIZER);
-            fs::copy(&from, &target).map_err(|error| Error::io("write", &target, &error))?;
+            if from.is_file() {
+                fs::copy(&from, &target).map_err(|error| Error::io("write", &target, &error))?;
+            } else {
+                write(&target, vocabulary.to_json()?.as_bytes())?;
+            }
             (vocabulary, folder.clone())
         }
         TokenizerSource::Bpe(training) => {
@@ -55,9 +60,15 @@ pub fn run(job: &Job, events: Events<'_>) -> Result<(), Error> {
             (Vocabulary::new(trained)?, job.result.clone())
         }
     };
-    let special = SpecialIds::find(&folder, &vocabulary, &settings.bos, &settings.eos)?;
+    let mut special = SpecialIds::find(&folder, &vocabulary, &settings.bos, &settings.eos)?;
+    let bos_is_said = matches!(settings.bos, SpecialToken::Token(_));
+    let chat = match &settings.chat {
+        Some(chat) => Some(ChatEncoder::new(&folder, &vocabulary, chat, bos_is_said, &mut special)?),
+        None => None,
+    };
     write_json(&job.result.join(files::SPECIAL_IDS), &special)?;
-    let encoder = Encoder { vocabulary: &vocabulary, special: &special, boundary: settings.boundary };
+    let encoder =
+        Encoder { vocabulary: &vocabulary, special: &special, boundary: settings.boundary, chat: chat.as_ref() };
     let mut summary = Summary { vocabulary: special.vocabulary, ..Summary::default() };
     for (name, path) in &splits {
         let counts = split(job, name, path, encoder, &settings, events)?;
