@@ -11,8 +11,12 @@ use tch::{Device, Kind, Tensor};
 
 use crate::error::{Error, Result};
 
-/// So many bytes are copied at once: a multiple of the size of every kind of number, and little beside a model.
-const PART: usize = 1 << 22;
+/// So many bytes are copied at once: a multiple of the size of every kind of number, and so few that the memory for them
+/// is used again and again.
+const PART: usize = 1 << 18;
+
+/// After so many parts their pages are given back.
+const PARTS: usize = 4;
 
 /// The header's length stands in the first eight bytes.
 const LENGTH_BYTES: usize = 8;
@@ -82,7 +86,7 @@ impl SafetensorsFile {
         let tensor = Tensor::f_empty(&shape, (kind, device))?;
         let flat = tensor.f_view(-1)?;
         let mut done = 0;
-        for from in bytes.clone().step_by(PART) {
+        for (index, from) in bytes.clone().step_by(PART).enumerate() {
             let to = bytes.end.min(from + PART);
             let Some(part) = self.map.get(from..to) else {
                 return Err(damaged(&self.path, &SafeTensorError::MetadataIncompleteBuffer));
@@ -90,7 +94,9 @@ impl SafetensorsFile {
             let count = (part.len() / stored.elt_size_in_bytes()) as i64;
             flat.f_narrow(0, done, count)?.f_copy_(&Tensor::f_from_data_size(part, &[count], stored)?)?;
             done += count;
-            self.forget();
+            if to == bytes.end || index % PARTS == PARTS - 1 {
+                self.forget();
+            }
         }
         Ok(tensor)
     }

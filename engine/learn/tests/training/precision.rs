@@ -213,3 +213,30 @@ fn write_model_folder(space: &Space, config: &Value, kind: Kind) -> usize {
     write_model(&space.path("big"), &config, &tensors).unwrap();
     model.frozen.elements()
 }
+#[test]
+fn loading_needs_little_more_than_the_weights_themselves() {
+    let rows = rows();
+    let space = Space::new(&rows[..8], &rows[..2]);
+    let load = |precision: &str| {
+        let settings = json!({
+            "model": "big", "data": "tokens", "steps": 1, "precision": precision,
+            "adapter": { "lora": { "rank": 1, "alpha": 1.0, "targets": ["attention.q"] } },
+        });
+        let done = space.run(&space.job("tuned", "train", &settings, Some(space.model("big")), None));
+        done.expect_finished().measured()["model_memory_bytes"].as_f64().unwrap()
+    };
+    // What the program itself needs for its first tensors.
+    write_model_folder(&space, &config(16, 24, 1), Kind::Float);
+    let program = ["float32", "bf16"].map(load);
+    for (stored, sizes) in [(Kind::Float, 4), (Kind::BFloat16, 2)] {
+        // The allocator keeps some megabytes of its own, whatever the size.
+        let numbers = write_model_folder(&space, &config(1024, 2816, 8), stored);
+        let bytes = std::fs::metadata(space.path("big").join("model.safetensors")).unwrap().len();
+        assert!(numbers > 90_000_000 && bytes as usize > numbers * sizes, "{numbers} numbers, {bytes} bytes");
+        for ((precision, size), program) in [("float32", 4), ("bf16", 2)].into_iter().zip(program) {
+            let peak = load(precision) - program;
+            let ratio = peak / (numbers * size) as f64;
+            assert!((0.9..1.15).contains(&ratio), "{stored:?} as {precision}: {ratio:.3} of the weights");
+        }
+    }
+}
