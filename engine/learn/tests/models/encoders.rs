@@ -127,7 +127,7 @@ fn hidden_states_of_padded_texts() {
         } else {
             &mut weights
         };
-        let mut builder = Builder::new(source, &Frozen, Random::new(0, Device::Cpu, Kind::Float), Device::Cpu);
+        let mut builder = Builder::new(source, &Frozen, Random::new(0, Device::Cpu, Kind::Float), Device::Cpu.into());
         let hidden = if name.starts_with("bert") {
             let texts = golden.texts(0);
             let encoder = bert::encoder(&config, &mut builder).unwrap();
