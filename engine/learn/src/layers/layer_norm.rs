@@ -1,6 +1,7 @@
-//! Layer norm: `(x − mean) / √(variance + ε) ⊙ weight + bias` over the last dimension. Ba et al. (arXiv 1607.06450).
+//! Layer norm: `(x − mean) / √(variance + ε) ⊙ weight + bias` over the last dimension, computed in float32 whatever comes
+//! in. Ba et al. (arXiv 1607.06450).
 
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 use crate::error::Result;
 
@@ -18,9 +19,11 @@ impl LayerNorm {
         Self { weight, bias, epsilon }
     }
 
-    /// Normalises `[…, width]`.
+    /// Normalises `[…, width]`; the result is of the kind that came in.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let width = self.weight.size();
-        Ok(x.f_layer_norm(&width, Some(&self.weight), Some(&self.bias), self.epsilon, false)?)
+        let (weight, bias) = (self.weight.f_to_kind(Kind::Float)?, self.bias.f_to_kind(Kind::Float)?);
+        let exact = x.f_to_kind(Kind::Float)?;
+        let y = exact.f_layer_norm(weight.size(), Some(&weight), Some(&bias), self.epsilon, false)?;
+        Ok(y.f_to_kind(x.f_kind()?)?)
     }
 }

@@ -11,5 +11,6 @@ mod golden;
 mod merging;
 mod methods;
 mod mutations;
+mod numerics;
 mod peft_files;
 mod seq2seq;

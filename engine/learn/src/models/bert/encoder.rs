@@ -8,7 +8,7 @@ use tch::{Kind, Tensor};
 
 use super::Config;
 use crate::error::{Error, Result};
-use crate::layers::{Activation, Heads, LayerNorm, LinearMap, Mode, attend_unordered, dropped};
+use crate::layers::{Activation, Activations, Heads, LayerNorm, LinearMap, Mode, attend_unordered, dropped};
 use crate::models::{Builder, Texts};
 use crate::targets::Role;
 use crate::weights::Init;
@@ -20,7 +20,9 @@ pub struct Encoder {
     positions: Tensor,
     types: Tensor,
     norm: LayerNorm,
-    layers: Vec<Layer>,
+    layers: Vec<Rc<Layer>>,
+    activations: Rc<Activations>,
+    compute: Kind,
     padding: Padding,
     dropout: f64,
     /// Number of token ids.
@@ -67,10 +69,11 @@ impl Encoder {
         let types = table("token_type", config.type_vocab_size)?;
         let norm = norm(&format!("{name}.embeddings.LayerNorm"), config, builder)?;
         let layers = (0..config.num_hidden_layers)
-            .map(|index| Layer::new(&format!("{name}.encoder.layer.{index}"), config, builder))
+            .map(|index| Layer::new(&format!("{name}.encoder.layer.{index}"), config, builder).map(Rc::new))
             .collect::<Result<Vec<_>>>()?;
         let (dropout, vocabulary) = (config.hidden_dropout_prob, config.vocab_size);
-        Ok(Self { words, positions, types, norm, layers, padding, dropout, vocabulary })
+        let (activations, compute) = (builder.activations(), builder.compute());
+        Ok(Self { words, positions, types, norm, layers, activations, compute, padding, dropout, vocabulary })
     }
 
     /// The hidden states `[rows, length, width]` of texts whose tokens stand at `positions` (`[rows or 1, length]`).
@@ -82,11 +85,17 @@ impl Encoder {
             None => self.types.f_narrow(0, 0, 1)?,
         };
         let places = Tensor::f_embedding(&self.positions, positions, self.padding.position, false, false)?;
-        let mut x = self.norm.forward(&words.f_add(&types)?.f_add(&places)?)?;
+        let mut x = self.norm.forward(&words.f_add(&types)?.f_add(&places)?.f_to_kind(self.compute)?)?;
         x = dropped(x, mode.dropout(self.dropout))?;
-        let mask = texts.mask()?;
+        let mask = texts.mask()?.map(Rc::new);
         for layer in &self.layers {
-            x = layer.forward(&x, mask.as_ref(), mode)?;
+            x = match mode {
+                Mode::Eval => layer.forward(&x, mask.as_deref(), mode)?,
+                Mode::Train => {
+                    let (layer, mask) = (Rc::clone(layer), mask.clone());
+                    self.activations.segment([&x], move |[x]| layer.forward(x, mask.as_deref(), mode))?
+                }
+            };
         }
         Ok(x)
     }
