@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use spec::files;
-use tokenizers::Tokenizer;
+use tokenizers::{Tokenizer, TruncationParams};
 
 use crate::Error;
 
@@ -46,6 +46,21 @@ impl Vocabulary {
     pub fn ids(&self, text: &str) -> Result<Vec<u32>, Error> {
         let encoding = self.plain.encode_fast(text, false).map_err(|error| unwritable(text, &error.to_string()))?;
         Ok(encoding.get_ids().to_vec())
+    }
+
+    /// The tokenizer as its file says, special tokens of its own template included, that cuts as `truncation` says: for
+    /// texts that are read whole.
+    ///
+    /// # Errors
+    /// When the tokenizer cannot be cut so short.
+    pub fn templated(&self, truncation: Option<TruncationParams>) -> Result<Tokenizer, Error> {
+        let mut templated = self.original.clone();
+        templated.with_padding(None);
+        templated.set_encode_special_tokens(true);
+        templated
+            .with_truncation(truncation)
+            .map_err(|error| Error::new(format!("this tokenizer cannot cut texts so: {error}")))?;
+        Ok(templated)
     }
 
     /// The ids of a text and their places in it.

@@ -5,6 +5,7 @@ pub mod bpe;
 pub mod encode;
 pub mod fit;
 mod folder;
+pub mod labels;
 pub mod source;
 pub mod special;
 pub mod summary;

@@ -112,6 +112,19 @@ impl Model {
         Self::build(config, &mut weights, method, seed, device)
     }
 
+    /// The same for a task.
+    pub fn random_for(
+        task: Task,
+        config: &Value,
+        weights_seed: u64,
+        method: &dyn Method,
+        seed: u64,
+        device: Device,
+    ) -> Result<Self> {
+        let mut weights = Random::new(weights_seed, device, Kind::Float);
+        Self::build_for(task, config, &mut weights, method, seed, device)
+    }
+
     /// Makes a language model of the family that `config` names from the tensors of `source`, with `method` applied.
     pub fn build(
         config: &Value,

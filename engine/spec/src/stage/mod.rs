@@ -19,12 +19,12 @@ pub use preprocess::{Empty, Format, HoldOut, Permute, Preprocess, Seeded, Split,
 pub use report::{MetricRow, Published, Report, Table};
 pub use select::{Best, Mode, Select};
 pub use tokenize::{
-    Boundary, BpeTraining, MaxLength, Overflow, OverflowPolicy, SpecialToken, Tokenize, TokenizerSource, Trained,
-    Truncate,
+    Boundary, BpeTraining, Form, MaxLength, Overflow, OverflowPolicy, SpecialToken, TextForm, Tokenize,
+    TokenizerSource, Trained, Truncate, Windows,
 };
 pub use train::{
-    Batch, Checkpoint, Duration, Every, Keep, KeepBest, LanguageModel, LossOn, Objective, Precision, Seed, Train,
-    Validate,
+    Batch, Checkpoint, Duration, Every, Keep, KeepBest, LanguageModel, LossOn, Normalize, Objective, Precision, Seed,
+    Seq2Seq, Train, Validate,
 };
 
 use crate::{reference::Reference, text::Side};
