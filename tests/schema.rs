@@ -128,6 +128,10 @@ const BEYOND_A_SCHEMA: &[(&str, &[&str])] = &[
     (
         "one value compared with another",
         &[
+            "form_label_twice",
+            "form_two_texts_one_length",
+            "form_with_eos",
+            "form_without_windows",
             "axis_duplicate_label",
             "memory_beyond_machines",
             "rows_with_a_format",

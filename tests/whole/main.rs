@@ -9,6 +9,7 @@ mod commands;
 mod data;
 mod diff;
 mod disks;
+mod encoders;
 mod execution;
 mod failures;
 mod faults;

@@ -1,6 +1,7 @@
 //! Rows: how they are read, divided, rendered by templates and made into tokens, how files are brought in, how texts
 //! are scored and what a report says. Pure Rust over arrow and rayon; knows no graph, no store and no tensor.
 
+pub mod answers;
 pub mod download;
 pub mod error;
 pub mod job;

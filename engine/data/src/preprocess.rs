@@ -160,6 +160,10 @@ fn pair_fields() -> Fields {
     vec![Field::new("prompt", DataType::Utf8, false), Field::new("completion", DataType::Utf8, false)].into()
 }
 
+fn answer_fields() -> Fields {
+    vec![Field::new("text", DataType::Utf8, false), Field::new("start", DataType::Int32, false)].into()
+}
+
 fn span_fields() -> Fields {
     vec![
         Field::new("field", DataType::Utf8, false),
@@ -174,9 +178,10 @@ fn schema(template: &Template) -> SchemaRef {
     let mut fields = vec![Field::new("id", DataType::Utf8, false), Field::new("row", DataType::Int64, false)];
     for block in template.blocks() {
         let kind = match block {
-            Block::Prompt | Block::Completion | Block::Label => DataType::Utf8,
+            Block::Prompt | Block::Pair | Block::Completion | Block::Label => DataType::Utf8,
             Block::References | Block::Choices => table::list_of(DataType::Utf8),
             Block::Pairs => table::list_of(DataType::Struct(pair_fields())),
+            Block::Answers => table::list_of(DataType::Struct(answer_fields())),
         };
         fields.push(Field::new(block.name(), kind, false));
     }
@@ -199,6 +204,8 @@ fn batch(
             "id" => Arc::new(StringArray::from_iter_values(numbers.iter().map(|row| &source.ids[*row]))),
             "row" => Arc::new(Int64Array::from_iter_values(numbers.iter().map(|row| *row as i64))),
             "prompt" => text(rendered, |row| row.prompt.as_deref()),
+            "pair" => text(rendered, |row| row.pair.as_deref()),
+            "answers" => Arc::new(answers(rendered)),
             "completion" => text(rendered, |row| row.completion.as_deref()),
             "label" => text(rendered, |row| row.label.as_deref()),
             "references" => {
@@ -228,6 +235,14 @@ fn pairs(rendered: &[Rendered]) -> ListArray {
     let completions = StringArray::from_iter_values(all.iter().map(|(_, completion)| completion));
     let lengths = rendered.iter().map(|row| row.pairs.as_ref().map_or(0, Vec::len));
     list(pair_fields(), vec![Arc::new(prompts), Arc::new(completions)], lengths)
+}
+
+fn answers(rendered: &[Rendered]) -> ListArray {
+    let all = || rendered.iter().flat_map(|row| row.answers.iter().flatten());
+    let texts = StringArray::from_iter_values(all().map(|answer| &answer.text));
+    let starts = Int32Array::from_iter_values(all().map(|answer| i32::try_from(answer.start).unwrap_or(i32::MAX)));
+    let lengths = rendered.iter().map(|row| row.answers.as_ref().map_or(0, Vec::len));
+    list(answer_fields(), vec![Arc::new(texts), Arc::new(starts)], lengths)
 }
 
 fn spans(rendered: &[Rendered]) -> ListArray {

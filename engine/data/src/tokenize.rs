@@ -1,6 +1,9 @@
 //! The `tokenize` stage: rendered rows as token ids, one Parquet file a split, with the tokenizer beside them. Knows the
 //! order of these steps; each is done elsewhere.
 
+mod seq2seq;
+mod text;
+
 use std::{
     collections::BTreeMap,
     fs,
@@ -11,7 +14,7 @@ use rayon::prelude::*;
 use spec::{
     files,
     job::{Event, Job, JobInput},
-    stage::{BpeTraining, Overflow, OverflowPolicy, SpecialToken, Tokenize, TokenizerSource},
+    stage::{BpeTraining, Form, Overflow, OverflowPolicy, SpecialToken, Tokenize, TokenizerSource},
 };
 
 use crate::{
@@ -23,6 +26,7 @@ use crate::{
         chat::ChatEncoder,
         encode::{EncodedTurn, Encoder},
         fit::{Fitted, Lengths, fit},
+        labels::Labels,
         source::{self, Columns, SourceRow},
         summary::{Counts, Summary},
         tokenizer,
@@ -60,7 +64,13 @@ pub fn run(job: &Job, events: Events<'_>) -> Result<(), Error> {
             (Vocabulary::new(trained)?, job.result.clone())
         }
     };
-    let mut special = SpecialIds::find(&folder, &vocabulary, &settings.bos, &settings.eos)?;
+    let (bos, eos) = match settings.form {
+        Form::Completion(_) => (&settings.bos, &settings.eos),
+        // The tokenizer's own template begins and ends texts; generation still has to know what ends an answer.
+        Form::Text(_) => (&SpecialToken::None, &SpecialToken::None),
+        Form::Seq2Seq(_) => (&SpecialToken::None, &SpecialToken::Auto),
+    };
+    let mut special = SpecialIds::find(&folder, &vocabulary, bos, eos)?;
     let bos_is_said = matches!(settings.bos, SpecialToken::Token(_));
     let chat = match &settings.chat {
         Some(chat) => Some(ChatEncoder::new(&folder, &vocabulary, chat, bos_is_said, &mut special)?),
@@ -70,8 +80,17 @@ pub fn run(job: &Job, events: Events<'_>) -> Result<(), Error> {
     let encoder =
         Encoder { vocabulary: &vocabulary, special: &special, boundary: settings.boundary, chat: chat.as_ref() };
     let mut summary = Summary { vocabulary: special.vocabulary, ..Summary::default() };
+    if let Form::Text(form) = &settings.form
+        && let Some(labels) = Labels::of(form, &splits)?
+    {
+        write_json(&job.result.join(files::LABELS), &labels)?;
+    }
     for (name, path) in &splits {
-        let counts = split(job, name, path, encoder, &settings, events)?;
+        let counts = match &settings.form {
+            Form::Completion(_) => split(job, name, path, encoder, &settings, events)?,
+            Form::Text(_) => text::split(job, name, path, &vocabulary, &settings, events)?,
+            Form::Seq2Seq(_) => seq2seq::split(job, name, path, encoder, &settings, events)?,
+        };
         summary.splits.insert(name.clone(), counts);
     }
     write_json(&job.result.join(files::SUMMARY), &summary)

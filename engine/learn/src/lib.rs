@@ -18,6 +18,7 @@ pub mod peft;
 pub mod rows;
 pub mod schedule;
 pub mod targets;
+pub mod text_rows;
 pub mod train;
 pub mod weights;
 pub mod worker;

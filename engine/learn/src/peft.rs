@@ -246,6 +246,28 @@ fn task_type(model: &Model) -> &'static str {
     }
 }
 
+/// What the adapter in `folder` was trained for.
+pub fn task(folder: &Path) -> Result<Task> {
+    let config = read_config(folder)?;
+    match config.task_type.as_deref() {
+        Some("SEQ_CLS") => {
+            let file = SafetensorsFile::open(&folder.join(WEIGHTS))?;
+            let heads = ["classifier.weight", "classifier.out_proj.weight", "score.weight"];
+            let outputs = heads.iter().find_map(|name| file.shape(&format!("{PREFIX}{name}"))?.first().copied());
+            match outputs {
+                Some(labels) => Ok(Task::SequenceClassification { labels }),
+                None => Err(Error::file(
+                    file.path(),
+                    "holds no classifier, though it was trained for classes",
+                    "train again",
+                )),
+            }
+        }
+        Some("QUESTION_ANS") => Ok(Task::QuestionAnswering),
+        _ => Ok(Task::LanguageModel),
+    }
+}
+
 /// The modules that hold the head's linear maps, as PEFT finds them: by the end of a module's name.
 fn modules(heads: &[&Place]) -> Option<Vec<String>> {
     let module = |place: &&Place| {

@@ -73,7 +73,7 @@ pub fn has_column(path: &Path, name: &str) -> Result<bool> {
     Ok(builder.schema().column_with_name(name).is_some())
 }
 
-fn open(path: &Path, columns: &[&str]) -> Result<parquet::arrow::arrow_reader::ParquetRecordBatchReader> {
+pub(crate) fn open(path: &Path, columns: &[&str]) -> Result<parquet::arrow::arrow_reader::ParquetRecordBatchReader> {
     let file = File::open(path).map_err(|error| Error::io("open", path, error))?;
     let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| damaged(path, &error))?;
     let schema = builder.parquet_schema();
@@ -87,7 +87,11 @@ fn open(path: &Path, columns: &[&str]) -> Result<parquet::arrow::arrow_reader::P
 fn add_tokens(path: &Path, batch: &RecordBatch, rows: &mut Vec<TokenRow>) -> Result<()> {
     let names: &StringArray = typed(path, batch, "id", "a text")?;
     let ids: &ListArray = typed(path, batch, "input_ids", "a list of 32-bit numbers")?;
-    let masks: &ListArray = typed(path, batch, "completion_mask", "a list of true and false")?;
+    let masks: &ListArray = match typed(path, batch, "completion_mask", "a list of true and false") {
+        Ok(masks) => masks,
+        Err(_) if batch.column_by_name("completion_mask").is_none() => return Err(other_form(path, "completion")),
+        Err(error) => return Err(error),
+    };
     let prompts: &Int32Array = typed(path, batch, "prompt_length", "a 32-bit number")?;
     let failures = batch.column_by_name("failed").and_then(|column| column.as_string_opt::<i32>());
     for row in 0..batch.num_rows() {
@@ -116,15 +120,21 @@ fn add_tokens(path: &Path, batch: &RecordBatch, rows: &mut Vec<TokenRow>) -> Res
     Ok(())
 }
 
-fn typed<'a, T: 'static>(path: &Path, batch: &'a RecordBatch, name: &str, kind: &str) -> Result<&'a T> {
+pub(crate) fn typed<'a, T: 'static>(path: &Path, batch: &'a RecordBatch, name: &str, kind: &str) -> Result<&'a T> {
     let column = batch.column_by_name(name);
     column.and_then(|column| column.as_any().downcast_ref()).ok_or_else(|| wrong(path, name, kind))
 }
 
-fn wrong(path: &Path, column: &str, kind: &str) -> Error {
+pub(crate) fn wrong(path: &Path, column: &str, kind: &str) -> Error {
     Error::file(path, format!("has no column `{column}` that holds {kind}"), "give the data of a `tokenize` stage")
 }
 
-fn damaged(path: &Path, error: &impl std::fmt::Display) -> Error {
+/// The rows are token ids, and those of other objectives and protocols.
+pub(crate) fn other_form(path: &Path, form: &str) -> Error {
+    let hint = format!("give the `tokenize` stage `form: {form}`, or choose another objective or protocol");
+    Error::file(path, format!("its rows were not tokenized as `{form}`"), hint)
+}
+
+pub(crate) fn damaged(path: &Path, error: &impl std::fmt::Display) -> Error {
     Error::file(path, format!("is no readable Parquet file: {error}"), "tokenize the rows again")
 }

@@ -52,6 +52,8 @@ pub const TOKENIZER_FILES: [&str; 13] = [
 ];
 /// The ids of BOS, EOS and padding that a `tokenize` stage used.
 pub const SPECIAL_IDS: &str = "special_ids.json";
+/// The names of the classes, in the order of their numbers.
+pub const LABELS: &str = "labels.json";
 /// Counts of a stage, and its headline figures under `headline`.
 pub const SUMMARY: &str = "summary.json";
 /// An evaluation's scores, its headline figures under `headline`.

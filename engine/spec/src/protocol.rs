@@ -12,6 +12,58 @@ crate::one_of! {
         generate => Generate(Generate),
         /// The completion's own probability is scored.
         perplexity => Perplexity(Perplexity),
+        /// The likeliest class is compared with the row's.
+        classify => Classify(Empty),
+        /// The number is compared with the row's.
+        regress => Regress(Empty),
+        /// The likeliest answer in the pair is scored as a text.
+        span => Span(Span),
+    }
+}
+
+/// Finds the answer in the pair.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Span {
+    /// How many of the best starts and ends are put together.
+    #[serde(default = "default_candidates")]
+    #[schemars(range(min = 1))]
+    pub candidates: u64,
+    /// The most tokens of an answer.
+    #[serde(default = "default_answer_tokens")]
+    #[schemars(range(min = 1))]
+    pub max_answer_tokens: u64,
+    /// Whether the empty answer is a candidate: SQuAD 2.0 has questions without an answer.
+    #[serde(default)]
+    pub no_answer: NoAnswer,
+}
+
+/// Whether the empty answer is a candidate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum NoAnswer {
+    /// It is taken where the first token is a likelier start and end than the best answer.
+    #[default]
+    Candidate,
+    /// Every question has an answer.
+    Never,
+}
+
+fn default_candidates() -> u64 {
+    20
+}
+
+fn default_answer_tokens() -> u64 {
+    30
+}
+
+impl Default for Span {
+    fn default() -> Self {
+        Self {
+            candidates: default_candidates(),
+            max_answer_tokens: default_answer_tokens(),
+            no_answer: NoAnswer::default(),
+        }
     }
 }
 
@@ -56,6 +108,12 @@ impl Protocol {
         match self {
             Self::Generate(Generate { max_new_tokens: 0, .. }) => {
                 vec![Fault::new("generate.max_new_tokens", "no token would be generated", "give a number above zero")]
+            }
+            Self::Span(Span { candidates: 0, .. }) => {
+                vec![Fault::new("span.candidates", "no start and no end would be looked at", "20 are usual")]
+            }
+            Self::Span(Span { max_answer_tokens: 0, .. }) => {
+                vec![Fault::new("span.max_answer_tokens", "no answer would fit", "30 are usual")]
             }
             _ => Vec::new(),
         }

@@ -1,15 +1,25 @@
 //! The metrics: one file each, and the registry that maps a pipeline's `metrics` to them. Counts texts and
 //! likelihoods that others made; knows no model and no file.
 
+mod accuracy;
+mod f1;
+mod matthews;
+mod pearson;
 mod perplexity;
+mod spearman;
 mod squad_v2;
 
 use std::collections::BTreeMap;
 
 use rayon::prelude::*;
-use spec::metric::Metric;
+use spec::metric::{F1Of, Metric};
 
+pub use accuracy::Accuracy;
+pub use f1::{Averaged, F1};
+pub use matthews::Matthews;
+pub use pearson::Pearson;
 pub use perplexity::{Perplexity, TokenScore};
+pub use spearman::Spearman;
 pub use squad_v2::{Question, SquadV2, at_threshold, best_threshold};
 
 /// The figures of one row, or of all rows together, by name.
@@ -42,12 +52,63 @@ pub trait TokenMetric: Send + Sync {
     fn headline(&self) -> &'static [&'static str];
 }
 
+/// A row's class and the one that was predicted, by their numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClassRow {
+    /// The predicted class; none for a row that failed, which is wrong.
+    pub predicted: Option<usize>,
+    /// The right one.
+    pub right: usize,
+}
+
+/// A metric that compares classes.
+pub trait ClassMetric: Send + Sync {
+    /// Why the metric cannot be counted with these classes.
+    fn fault(&self, labels: &[String]) -> Option<String> {
+        let _ = labels;
+        None
+    }
+
+    /// The figures of all rows together; there are no figures of no row.
+    fn summary(&self, rows: &[ClassRow], labels: &[String]) -> Figures;
+
+    /// The summary's figures that tables, locks and progress show, the first of them first.
+    fn headline(&self) -> &'static [&'static str];
+}
+
+/// A row's number and the one that was predicted.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct NumberRow {
+    /// The predicted number; none for a row that failed, which no correlation can count.
+    pub predicted: Option<f64>,
+    /// The right one.
+    pub right: f64,
+}
+
+/// A metric that compares numbers.
+pub trait NumberMetric: Send + Sync {
+    /// The figures of all rows together.
+    fn summary(&self, rows: &[NumberRow]) -> Figures;
+
+    /// The summary's figures that tables, locks and progress show, the first of them first.
+    fn headline(&self) -> &'static [&'static str];
+}
+
+/// The predicted and the right numbers of the rows that did not fail.
+fn sides(rows: &[NumberRow]) -> (Vec<f64>, Vec<f64>) {
+    rows.iter().filter_map(|row| Some((row.predicted?, row.right))).unzip()
+}
+
 /// A metric of a pipeline file, ready to count.
 pub enum Counter {
     /// Counts texts: for the protocol `generate`.
     Text(Box<dyn TextMetric>),
     /// Counts likelihoods: for the protocol `perplexity`.
     Tokens(Box<dyn TokenMetric>),
+    /// Compares classes: for the protocol `classify`.
+    Classes(Box<dyn ClassMetric>),
+    /// Compares numbers: for the protocol `regress`.
+    Numbers(Box<dyn NumberMetric>),
 }
 
 /// The registry: what counts for each metric that a pipeline file can name.
@@ -55,6 +116,15 @@ pub fn counter(metric: &Metric) -> Counter {
     match metric {
         Metric::SquadV2(settings) => Counter::Text(Box::new(SquadV2::new(settings.no_answer.as_deref()))),
         Metric::Perplexity(_) => Counter::Tokens(Box::new(Perplexity)),
+        Metric::Accuracy(_) => Counter::Classes(Box::new(Accuracy)),
+        Metric::F1(settings) => Counter::Classes(Box::new(F1::new(match &settings.of {
+            F1Of::Class(name) => Averaged::Class(name.clone()),
+            F1Of::MacroMean(_) => Averaged::MacroMean,
+            F1Of::Second(_) => Averaged::Second,
+        }))),
+        Metric::Matthews(_) => Counter::Classes(Box::new(Matthews)),
+        Metric::Pearson(_) => Counter::Numbers(Box::new(Pearson)),
+        Metric::Spearman(_) => Counter::Numbers(Box::new(Spearman)),
     }
 }
 
@@ -100,6 +170,19 @@ pub fn meaning(name: &str) -> Option<Meaning> {
         ("squad_v2", "no_ans_exact") => percent("NoAns exact"),
         ("squad_v2", "no_ans_f1") => percent("NoAns F1"),
         ("perplexity", "token_accuracy") => percent("Token accuracy"),
+        ("accuracy", "accuracy") => percent("Accuracy"),
+        ("f1", "f1") => percent("F1"),
+        ("f1", "precision") => percent("Precision"),
+        ("f1", "recall") => percent("Recall"),
+        ("matthews", "matthews") => {
+            Some(Meaning { title: "Matthews correlation", is_percent: false, more_is_better: true })
+        }
+        ("pearson", "pearson") => {
+            Some(Meaning { title: "Pearson correlation", is_percent: false, more_is_better: true })
+        }
+        ("spearman", "spearman") => {
+            Some(Meaning { title: "Spearman correlation", is_percent: false, more_is_better: true })
+        }
         ("perplexity", "perplexity") => Some(Meaning { title: "Perplexity", is_percent: false, more_is_better: false }),
         ("perplexity", "mean_nll") => Some(Meaning { title: "Mean NLL", is_percent: false, more_is_better: false }),
         _ => None,
@@ -140,6 +223,8 @@ mod tests {
             let keys = match counter(&metric) {
                 Counter::Text(metric) => metric.headline(),
                 Counter::Tokens(metric) => metric.headline(),
+                Counter::Classes(metric) => metric.headline(),
+                Counter::Numbers(metric) => metric.headline(),
             };
             for key in keys {
                 assert!(meaning(&format!("{name}.{key}")).is_some(), "{name}.{key}");
@@ -148,3 +233,6 @@ mod tests {
         }
     }
 }
+
+#[cfg(test)]
+mod classification;

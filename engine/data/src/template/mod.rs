@@ -22,6 +22,8 @@ pub use files::{folder_of, template_files};
 pub enum Block {
     /// What a model reads.
     Prompt,
+    /// What it reads beside the prompt, such as the second of two sentences, or the text that a question is about.
+    Pair,
     /// What it is to write.
     Completion,
     /// The answers that count as right: a JSON list of texts.
@@ -32,22 +34,35 @@ pub enum Block {
     Label,
     /// Several prompts and completions that follow one another in one row: a JSON list of `[prompt, completion]`.
     Pairs,
+    /// Where the answer stands in the pair: a JSON list of `{text, start}`, `start` in characters; empty where there is
+    /// none.
+    Answers,
 }
 
 impl Block {
     /// The blocks, in the order of a result's columns.
-    pub const ALL: [Self; 6] =
-        [Self::Prompt, Self::Completion, Self::References, Self::Choices, Self::Label, Self::Pairs];
+    pub const ALL: [Self; 8] = [
+        Self::Prompt,
+        Self::Pair,
+        Self::Completion,
+        Self::References,
+        Self::Choices,
+        Self::Label,
+        Self::Pairs,
+        Self::Answers,
+    ];
 
     /// The block's name, which is its column's name too.
     pub fn name(self) -> &'static str {
         match self {
             Self::Prompt => "prompt",
+            Self::Pair => "pair",
             Self::Completion => "completion",
             Self::References => "references",
             Self::Choices => "choices",
             Self::Label => "label",
             Self::Pairs => "pairs",
+            Self::Answers => "answers",
         }
     }
 }
@@ -63,11 +78,23 @@ pub struct Span {
     pub end: usize,
 }
 
+/// An answer that stands in the pair.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Answer {
+    /// The answer.
+    pub text: String,
+    /// Its first character's number in the pair.
+    pub start: u32,
+}
+
 /// What a row became. A block that the template lacks is `None`.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Rendered {
     /// See [`Block::Prompt`].
     pub prompt: Option<String>,
+    /// See [`Block::Pair`].
+    pub pair: Option<String>,
     /// See [`Block::Completion`].
     pub completion: Option<String>,
     /// See [`Block::References`].
@@ -78,6 +105,8 @@ pub struct Rendered {
     pub label: Option<String>,
     /// See [`Block::Pairs`].
     pub pairs: Option<Vec<(String, String)>>,
+    /// See [`Block::Answers`].
+    pub answers: Option<Vec<Answer>>,
     /// The text columns that stand in the prompt exactly once and unchanged.
     pub spans: Vec<Span>,
 }
@@ -141,6 +170,8 @@ impl Template {
             let wrong = |message| self.wrong_json(*block, &text, message);
             match block {
                 Block::Prompt => rendered.prompt = Some(text),
+                Block::Pair => rendered.pair = Some(text),
+                Block::Answers => rendered.answers = Some(serde_json::from_str(&text).map_err(wrong)?),
                 Block::Completion => rendered.completion = Some(text),
                 Block::Label => rendered.label = Some(text.trim().to_owned()),
                 Block::References => rendered.references = Some(serde_json::from_str(&text).map_err(wrong)?),
@@ -165,6 +196,7 @@ impl Template {
     fn wrong_json(&self, block: Block, text: &str, error: serde_json::Error) -> Error {
         let (shape, example) = match block {
             Block::Pairs => ("a JSON list of [prompt, completion]", "{{ list_of_pairs|tojson }}"),
+            Block::Answers => ("a JSON list of {text, start}", "{{ [{'text': answer, 'start': place}]|tojson }}"),
             _ => ("a JSON list of texts", "{{ answers|tojson }}"),
         };
         let mut begins: String = text.trim().chars().take(60).collect();
@@ -243,6 +275,17 @@ fn known_blocks(name: &str, sources: &[files::Source]) -> Result<BTreeSet<Block>
         return Err(Error::new("the template defines neither a block `prompt` nor a block `pairs`")
             .at(format!("templates/{name}"))
             .hint("write `{% block prompt %}…{% endblock %}`"));
+    }
+    for (block, needed) in [(Block::Pair, Block::Prompt), (Block::Answers, Block::Pair)] {
+        if blocks.contains(&block) && !blocks.contains(&needed) {
+            return Err(Error::new(format!(
+                "the template defines a block `{}` and no block `{}`, which it belongs to",
+                block.name(),
+                needed.name()
+            ))
+            .at(format!("templates/{name}"))
+            .hint(format!("write `{{% block {} %}}…{{% endblock %}}`", needed.name())));
+        }
     }
     if blocks.contains(&Block::Completion) && blocks.contains(&Block::Pairs) {
         return Err(Error::new("the template defines both `completion` and `pairs`")

@@ -73,7 +73,7 @@ impl Lengths {
 }
 
 /// A row's lengths against its limit, for messages.
-pub(super) fn compared(lengths: Lengths, limit: MaxLength) -> String {
+pub(crate) fn compared(lengths: Lengths, limit: MaxLength) -> String {
     let Lengths { prompt, completion } = lengths;
     match limit {
         MaxLength::Row(tokens) => {
@@ -115,6 +115,9 @@ pub fn fit(
             )))),
         OverflowPolicy::Drop(_) => Ok(Fitted::Dropped),
         OverflowPolicy::Truncate(field) => truncate(row, turns, encoder, limit, field).map_err(at),
+        OverflowPolicy::Windows(_) => {
+            Err(at(Error::new("`windows` are parts of a pair that is read whole").hint("use `form: text`")))
+        }
     }
 }
 

@@ -7,6 +7,7 @@ mod convert;
 pub mod encode;
 pub mod fit;
 mod folder;
+pub mod labels;
 pub mod source;
 pub mod special;
 pub mod summary;

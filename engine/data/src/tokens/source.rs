@@ -7,7 +7,10 @@ use arrow::{
     datatypes::DataType,
 };
 
-use crate::{Error, table, template::Span};
+use crate::{
+    Error, table,
+    template::{Answer, Span},
+};
 
 /// A prompt and what follows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +38,12 @@ pub struct SourceRow {
     pub references: Option<Vec<String>>,
     /// The columns that stand in the prompt verbatim.
     pub spans: Vec<Span>,
+    /// The block `pair`.
+    pub pair: Option<String>,
+    /// The block `label`; none where it is empty.
+    pub label: Option<String>,
+    /// The block `answers`.
+    pub answers: Option<Vec<Answer>>,
 }
 
 /// Which columns a preprocessed split has.
@@ -48,6 +57,12 @@ pub struct Columns {
     pub references: bool,
     /// Pairs of prompt and completion.
     pub pairs: bool,
+    /// A text beside the prompt.
+    pub pair: bool,
+    /// A label.
+    pub label: bool,
+    /// Where answers stand in the pair.
+    pub answers: bool,
 }
 
 impl Columns {
@@ -59,6 +74,9 @@ impl Columns {
             completion: has("completion"),
             references: has("references"),
             pairs: has("pairs"),
+            pair: has("pair"),
+            label: has("label"),
+            answers: has("answers"),
         }
     }
 
@@ -83,6 +101,9 @@ pub fn rows(path: &Path, batch: &RecordBatch) -> Result<Vec<SourceRow>, Error> {
     let references = table::optional::<ListArray>(batch, "references");
     let spans = table::optional::<ListArray>(batch, "spans");
     let numbers = table::optional::<Int64Array>(batch, "row");
+    let beside = table::optional::<StringArray>(batch, "pair");
+    let labels = table::optional::<StringArray>(batch, "label");
+    let answers = table::optional::<ListArray>(batch, "answers");
     let row = |row: usize| {
         let prompt = prompts.map(|texts| texts.value(row).to_owned());
         let completion = completions.map(|texts| texts.value(row).to_owned());
@@ -92,6 +113,9 @@ pub fn rows(path: &Path, batch: &RecordBatch) -> Result<Vec<SourceRow>, Error> {
             turns: turns(&prompt, &completion, pairs.map(|lists| pairs_of(&lists.value(row)))),
             references: references.map(|lists| table::texts_of(lists, row)),
             spans: spans.map(|lists| spans_of(&lists.value(row))).unwrap_or_default(),
+            pair: beside.map(|texts| texts.value(row).to_owned()),
+            label: labels.map(|texts| texts.value(row)).filter(|text| !text.is_empty()).map(str::to_owned),
+            answers: answers.map(|lists| answers_of(&lists.value(row))),
             prompt,
             completion,
         }
@@ -123,6 +147,14 @@ fn pairs_of(list: &dyn Array) -> Vec<(String, String)> {
     let columns = text_field(fields, "prompt").zip(text_field(fields, "completion"));
     let Some((prompts, completions)) = columns else { return Vec::new() };
     (0..fields.len()).map(|row| (prompts.value(row).to_owned(), completions.value(row).to_owned())).collect()
+}
+
+fn answers_of(list: &dyn Array) -> Vec<Answer> {
+    let Some(fields) = list.as_any().downcast_ref::<StructArray>() else { return Vec::new() };
+    let starts = fields.column_by_name("start").and_then(|column| column.as_any().downcast_ref::<Int32Array>());
+    let Some((texts, starts)) = text_field(fields, "text").zip(starts) else { return Vec::new() };
+    let start = |row| u32::try_from(starts.value(row)).unwrap_or_default();
+    (0..fields.len()).map(|row| Answer { text: texts.value(row).to_owned(), start: start(row) }).collect()
 }
 
 fn spans_of(list: &dyn Array) -> Vec<Span> {

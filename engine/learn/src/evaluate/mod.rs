@@ -1,8 +1,10 @@
-//! How a model is asked: by continuing prompts, or by the likelihood of a row's own tokens. Knows a model, rows and a
+//! How a model is asked: by continuing prompts, by the likelihood of a row's own tokens, or by a head. Knows a model, rows and a
 //! tokenizer; no metric and no file.
 
 mod generate;
 mod perplexity;
+mod texts;
 
 pub use generate::{Answer, answers, decode};
 pub use perplexity::scores;
+pub use texts::{class_scores, token_scores};

@@ -154,9 +154,21 @@ impl Model {
         seed: u64,
         numerics: impl Into<Numerics>,
     ) -> Result<Self> {
+        Self::random_for(Task::LanguageModel, config, weights_seed, method, seed, numerics)
+    }
+
+    /// The same for a task.
+    pub fn random_for(
+        task: Task,
+        config: &Value,
+        weights_seed: u64,
+        method: &dyn Method,
+        seed: u64,
+        numerics: impl Into<Numerics>,
+    ) -> Result<Self> {
         let numerics = numerics.into();
         let mut weights = Random::new(weights_seed, numerics.device, method.kept_as(numerics.base));
-        Self::build(config, &mut weights, method, seed, numerics)
+        Self::build_for(task, config, &mut weights, method, seed, numerics)
     }
 
     /// Makes a language model of the family that `config` names from the tensors of `source`, with `method` applied.

@@ -1,6 +1,8 @@
 //! The `evaluate` stage: a split's rows, the model, a protocol, metrics, and what it leaves. Knows the words of pipeline
 //! files; not how text is generated or counted.
 
+mod texts;
+
 use std::io::Write;
 use std::path::Path;
 use std::time::Instant;
@@ -20,9 +22,11 @@ use crate::batches::Row;
 use crate::error::{Error, Result};
 use crate::evaluate::{Answer, answers, scores};
 use crate::generate::Limits;
-use crate::models::Model;
+use crate::models::{Model, Task};
+use crate::objectives::AnsweredRow;
 use crate::observer::Observer;
 use crate::rows::{Texts, TokenRow, has_column, read_texts, read_tokens};
+use crate::text_rows::read_answered;
 use crate::weights::write_json;
 
 /// Does the job.
@@ -32,24 +36,21 @@ pub fn run(job: &Job, stage: &Evaluate, device: Device, observer: &mut dyn Obser
         job.input("data").ok_or_else(|| Error::setting("data", "the job names no data", "run `engine run` again"))?;
     let split = stage.data.part.as_deref().unwrap_or_default();
     let path = data.file(&files::split(split));
-    let rows = read_tokens(&path)?;
-    if rows.is_empty() {
-        return Err(Error::file(&path, format!("the split `{split}` has no row"), "score a split that has rows"));
-    }
     let ids = SpecialIds::read(data)?;
     let peak = Peak::begin(device);
-    let model = model_source::plain(job, device::numerics(stage.precision, device))?;
-    ids.check_model(model.network.vocabulary(), &model_source::config_place(job))?;
-    let work = Work { job, stage, data, path: &path, rows: &rows, model: &model, device };
-    let tokens = match &stage.protocol {
-        Protocol::Generate(protocol) => work.generate(protocol, &ids, observer)?,
-        Protocol::Perplexity(protocol) => work.perplexity(protocol, &ids, observer)?,
+    let asked = Asked { job, stage, data, path: &path, split, device };
+    let (tokens, count) = match &stage.protocol {
+        Protocol::Generate(protocol) => asked.generate(protocol, &ids, observer)?,
+        Protocol::Perplexity(protocol) => asked.perplexity(protocol, &ids, observer)?,
+        Protocol::Classify(_) => texts::classify(&asked, &ids, observer)?,
+        Protocol::Regress(_) => texts::regress(&asked, &ids, observer)?,
+        Protocol::Span(protocol) => texts::span(&asked, protocol, &ids, observer)?,
     };
     let seconds = started.elapsed().as_secs_f64();
     let measured = json!({
         "seconds": seconds,
         "tokens_per_second": tokens as f64 / seconds,
-        "rows_per_second": rows.len() as f64 / seconds,
+        "rows_per_second": count as f64 / seconds,
         "peak_memory_bytes": peak.bytes(),
         "device": device::name(device),
         "libtorch": device::libtorch(),
@@ -58,27 +59,68 @@ pub fn run(job: &Job, stage: &Evaluate, device: Device, observer: &mut dyn Obser
     write_json(&job.observed.join(files::MEASURED), &measured)
 }
 
-struct Work<'a> {
+/// A stage's question: which model, which rows.
+struct Asked<'a> {
     job: &'a Job,
     stage: &'a Evaluate,
     data: &'a JobInput,
     path: &'a Path,
-    rows: &'a [TokenRow],
-    model: &'a Model,
+    split: &'a str,
     device: Device,
 }
 
-impl Work<'_> {
-    /// Continues every prompt and scores the texts. Returns the tokens that were generated.
-    fn generate(&self, protocol: &Generate, ids: &SpecialIds, observer: &mut dyn Observer) -> Result<usize> {
+impl Asked<'_> {
+    /// The model for a task, which must know the tokenizer's ids.
+    fn model(&self, task: Task, ids: &SpecialIds) -> Result<Model> {
+        let model = model_source::plain(self.job, task, device::numerics(self.stage.precision, self.device))?;
+        ids.check_model(model.network.vocabulary(), &model_source::config_place(self.job))?;
+        Ok(model)
+    }
+
+    fn some<T>(&self, rows: Vec<T>) -> Result<Vec<T>> {
+        match rows.is_empty() {
+            true => {
+                let problem = format!("the split `{}` has no row", self.split);
+                Err(Error::file(self.path, problem, "score a split that has rows"))
+            }
+            false => Ok(rows),
+        }
+    }
+
+    /// Rows that are computed at once.
+    fn batch(&self) -> usize {
+        usize::try_from(self.stage.batch.size).unwrap_or(usize::MAX)
+    }
+
+    /// The prompts as token ids: the text that an encoder–decoder reads, or what a causal language model continues.
+    fn prompts(&self, model: &Model) -> Result<Vec<TokenRow>> {
+        if !has_column(self.path, "target_ids")? {
+            model.network.causal_lm()?;
+            return read_tokens(self.path);
+        }
+        model.network.seq2seq_lm()?;
+        let prompt = |(row, failed): (AnsweredRow, Option<String>)| TokenRow {
+            id: row.text.id,
+            prompt_length: row.text.ids.len(),
+            completion: vec![false; row.text.ids.len()],
+            ids: row.text.ids,
+            failed,
+        };
+        Ok(read_answered(self.path)?.into_iter().map(prompt).collect())
+    }
+
+    /// Continues every prompt and scores the texts. Returns the tokens that were generated, and the rows.
+    fn generate(&self, protocol: &Generate, ids: &SpecialIds, observer: &mut dyn Observer) -> Result<(usize, usize)> {
         let counters = self.counters(|counter| match counter {
             Counter::Text(metric) => Some(metric),
-            Counter::Tokens(_) => None,
+            _ => None,
         })?;
         if !counters.is_empty() && !has_column(self.path, "references")? {
             let problem = "has no column `references`, so there is nothing to compare answers with";
             return Err(Error::file(self.path, problem, "add a block `references` to the template"));
         }
+        let model = self.model(Task::LanguageModel, ids)?;
+        let all = self.some(self.prompts(&model)?)?;
         let texts = read_texts(self.path)?;
         let tokenizer = tokenizer(self.data)?;
         let mut end_ids = ids.eos.clone();
@@ -88,9 +130,9 @@ impl Work<'_> {
         let limits = Limits {
             end_ids,
             max_new_tokens: usize::try_from(protocol.max_new_tokens).unwrap_or(usize::MAX),
-            batch: usize::try_from(self.stage.batch.size).unwrap_or(usize::MAX),
+            batch: self.batch(),
         };
-        let answers = answers(self.model, self.rows, &limits, &tokenizer, self.device, observer)?;
+        let answers = answers(&model, &all, &limits, &tokenizer, self.device, observer)?;
         let compared: Vec<(Option<String>, Vec<String>)> =
             answers.iter().zip(&texts).map(|(answer, texts)| (answer.text.clone(), texts.references.clone())).collect();
         let mut scored = Scored::default();
@@ -98,7 +140,7 @@ impl Work<'_> {
             let rows = metrics::score_texts(metric.as_ref(), &compared);
             scored.add(name, metric.headline(), metric.summary(&rows), rows);
         }
-        let lines = self.rows.iter().zip(&texts).zip(&answers).enumerate();
+        let lines = all.iter().zip(&texts).zip(&answers).enumerate();
         self.predictions(lines.map(|(index, ((row, texts), answer))| {
             let Texts { prompt, references } = texts;
             let prompt = match prompt {
@@ -117,26 +159,31 @@ impl Work<'_> {
                 "scores": scored.of_row(index),
             }))
         }))?;
-        self.metrics(&scored)?;
-        Ok(answers.iter().map(|answer| answer.tokens).sum())
+        self.metrics(&scored, all.iter().map(|row| &row.failed))?;
+        Ok((answers.iter().map(|answer| answer.tokens).sum(), all.len()))
     }
 
-    /// Scores every row's own tokens. Returns how many were read.
-    fn perplexity(&self, protocol: &Perplexity, ids: &SpecialIds, observer: &mut dyn Observer) -> Result<usize> {
+    /// Scores every row's own tokens. Returns how many were read, and the rows.
+    fn perplexity(
+        &self,
+        protocol: &Perplexity,
+        ids: &SpecialIds,
+        observer: &mut dyn Observer,
+    ) -> Result<(usize, usize)> {
         let counters = self.counters(|counter| match counter {
             Counter::Tokens(metric) => Some(metric),
-            Counter::Text(_) => None,
+            _ => None,
         })?;
-        let rows: Vec<_> = self
-            .rows
+        let all = self.some(read_tokens(self.path)?)?;
+        let model = self.model(Task::LanguageModel, ids)?;
+        let rows: Vec<_> = all
             .iter()
             .map(|row| match row.failed {
-                None => super::train::with_loss(row.clone(), protocol.loss_on),
+                None => super::examples::with_loss(row.clone(), protocol.loss_on),
                 Some(_) => None,
             })
             .collect();
-        let batch = usize::try_from(self.stage.batch.size).unwrap_or(usize::MAX);
-        let counted = scores(self.model, &rows, batch, ids.pad, observer)?;
+        let counted = scores(&model, &rows, self.batch(), ids.pad, observer)?;
         if counted.iter().all(|row| row.tokens == 0) {
             let hint = "check the template's blocks and the tokenize stage's `max_length`, or use `loss_on: all`";
             return Err(Error::file(self.path, "no token of these rows counts", hint));
@@ -146,12 +193,12 @@ impl Work<'_> {
             let rows = counted.iter().map(|row| metric.score(row)).collect();
             scored.add(name, metric.headline(), metric.summary(&counted), rows);
         }
-        let lines = self.rows.iter().enumerate();
+        let lines = all.iter().enumerate();
         self.predictions(
             lines.map(|(index, row)| Ok(json!({ "id": row.id, "failed": row.failed, "scores": scored.of_row(index) }))),
         )?;
-        self.metrics(&scored)?;
-        Ok(rows.iter().flatten().map(|row| row.inputs()).sum())
+        self.metrics(&scored, all.iter().map(|row| &row.failed))?;
+        Ok((rows.iter().flatten().map(|row| row.inputs()).sum(), all.len()))
     }
 
     /// The metrics by name, as far as the protocol gives what they count.
@@ -169,12 +216,13 @@ impl Work<'_> {
         counters.collect()
     }
 
-    fn metrics(&self, scored: &Scored) -> Result<()> {
-        let failed = self.rows.iter().filter(|row| row.failed.is_some()).count();
+    fn metrics<'r>(&self, scored: &Scored, failures: impl Iterator<Item = &'r Option<String>>) -> Result<()> {
+        let failures: Vec<bool> = failures.map(Option::is_some).collect();
+        let failed = failures.iter().filter(|failed| **failed).count();
         let metrics = json!({
             "headline": scored.headline,
             "metrics": scored.summaries,
-            "rows": self.rows.len(),
+            "rows": failures.len(),
             "failed": failed,
         });
         write_json(&self.job.result.join(files::METRICS), &metrics)

@@ -9,7 +9,7 @@ use spec::job::{Job, JobInput};
 use tch::{Device, Kind, Tensor};
 
 use super::memory::Peak;
-use super::{device, model_source};
+use super::{device, labels, model_source};
 use crate::adapters::{Frozen, Method};
 use crate::error::{Error, Result};
 use crate::models::Model;
@@ -24,7 +24,11 @@ pub fn run(job: &Job, device: Device, observer: &mut dyn Observer) -> Result<()>
     let started = Instant::now();
     let peak = Peak::begin(device);
     let adapted = model_source::adapted(job, device)?;
-    let merged = adapted.merged()?;
+    let mut merged = adapted.merged()?;
+    if let Some(known) = labels::of_file(&model_source::config_place(job).join(files::LABELS))? {
+        labels::into_config(&mut merged.config, &known);
+        labels::write(&known, &job.result)?;
+    }
     let error = difference(&adapted, &merged)?;
     if error > TOLERANCE {
         observer.warning(format!("the merged model's logits are off by {error:.1e} of the largest"));

@@ -4,7 +4,9 @@
 mod device;
 mod evaluate;
 mod events;
+mod examples;
 mod failure;
+mod labels;
 mod memory;
 mod merge;
 mod model_source;

@@ -11,21 +11,20 @@ use spec::job::{Job, JobInput};
 use spec::model::ModelSource;
 use spec::optimizer::Optimizer;
 use spec::schedule::Schedule;
-use spec::stage::{Duration, Every, Keep, LossOn, Objective, Train};
+use spec::stage::{Duration, Every, Keep, Objective, Train};
 use tch::Device;
 
+use super::examples::{self, Rows};
 use super::memory::Peak;
 use super::special_ids::SpecialIds;
-use super::{device, model_source};
+use super::{device, labels, model_source};
 use crate::adapters::{Dora, Full, Lora, Method};
-use crate::batches::LossRow;
 use crate::error::{Error, Result, some_of};
 use crate::models::Model;
 use crate::numerics::{Memory, Numerics};
-use crate::objectives::{Examples, LanguageModel, Normalize};
+use crate::objectives::Examples;
 use crate::observer::Observer;
 use crate::optim::AdamW;
-use crate::rows::{TokenRow, read_tokens};
 use crate::schedule::Shape;
 use crate::targets::{Pattern, Role, Targets};
 use crate::train::{self, Length, Outcome, Settings, Training, Validate, Warmup};
@@ -36,24 +35,26 @@ pub fn run(job: &Job, stage: &Train, device: Device, observer: &mut dyn Observer
     let started = Instant::now();
     let data = data(job)?;
     let ids = SpecialIds::read(data)?;
-    let Objective::LanguageModel(objective) = &stage.objective;
-    let examples = LanguageModel::new(rows(data, stage.train_split(), objective.loss_on, observer)?, ids.pad);
+    let labels = match &stage.objective {
+        Objective::Classify(_) => labels::of_data(data)?,
+        _ => Vec::new(),
+    };
+    let rows = Rows { data, objective: &stage.objective, ids: &ids, labels: &labels };
+    let examples = rows.read(stage.train_split(), observer)?;
     let validation = match &stage.validate {
-        Some(validate) => {
-            let rows = rows(data, &validate.on, objective.loss_on, observer)?;
-            Some(LanguageModel::new(rows, ids.pad))
-        }
+        Some(validate) => Some(rows.read(&validate.on, observer)?),
         None => None,
     };
     let method = method(&stage.adapter)?;
+    let task = examples::task(&stage.objective, &labels);
     let whole = Peak::begin(device);
     let memory = if stage.gradient_checkpointing { Memory::KeepInputs } else { Memory::KeepActivations };
     let numerics = Numerics { memory, ..device::numerics(stage.precision, device) };
-    let model = match &stage.model {
-        ModelSource::Stage(_) => model_source::with_method(job, method.as_ref(), stage.seed.init, numerics)?,
+    let mut model = match &stage.model {
+        ModelSource::Stage(_) => model_source::with_method(job, task, method.as_ref(), stage.seed.init, numerics)?,
         ModelSource::Random(shape) => {
             let config = model_source::random_config(shape, &ids);
-            Model::random(&config, stage.seed.init, method.as_ref(), stage.seed.init, numerics)?
+            Model::random_for(task, &config, stage.seed.init, method.as_ref(), stage.seed.init, numerics)?
         }
     };
     if !model.left_out.is_empty() {
@@ -63,15 +64,19 @@ pub fn run(job: &Job, stage: &Train, device: Device, observer: &mut dyn Observer
             model.left_out.len()
         ));
     }
+    if !model.fresh().is_empty() {
+        let fresh = some_of(model.fresh().iter().map(String::as_str));
+        observer.warning(format!("the model has no head for {}: {fresh} are newly made", task.work()));
+    }
     ids.check_model(model.network.vocabulary(), &model_source::config_place(job))?;
-    check_length(&model, &examples, observer);
+    check_length(&model, examples.as_ref(), observer);
     let model_bytes = whole.bytes();
     let settings = settings(stage);
     let peak = Peak::begin(device);
     let training = Training {
         model: &model,
-        examples: &examples,
-        validation: validation.as_ref().map(|examples| examples as &dyn Examples),
+        examples: examples.as_ref(),
+        validation: validation.as_deref(),
         settings: &settings,
         state: &job.state,
     };
@@ -88,48 +93,20 @@ pub fn run(job: &Job, stage: &Train, device: Device, observer: &mut dyn Observer
         "threads": job.threads,
         "resumed_from": outcome.resumed_from,
     });
+    if !labels.is_empty() {
+        labels::into_config(&mut model.config, &labels);
+        labels::write(&labels, &job.result)?;
+    }
     method.save(&model, None, &job.result)?;
     if !stage.adapter.is_adapter() {
         complete_folder(data, &ids, &job.result)?;
     }
-    write_json(&job.result.join(files::SUMMARY), &summary(&model, &examples, &outcome))?;
+    write_json(&job.result.join(files::SUMMARY), &summary(&model, examples.as_ref(), &outcome))?;
     write_json(&job.observed.join(files::MEASURED), &measured)
 }
 
 fn data(job: &Job) -> Result<&JobInput> {
     job.input("data").ok_or_else(|| Error::setting("data", "the job names no data", "run `engine run` again"))
-}
-
-/// The rows of a split that carry loss. What is left out is said.
-fn rows(data: &JobInput, split: &str, loss_on: LossOn, observer: &mut dyn Observer) -> Result<Vec<LossRow>> {
-    let path = data.file(&files::split(split));
-    let all = read_tokens(&path)?;
-    let count = all.len();
-    let failed = all.iter().filter(|row| row.failed.is_some()).count();
-    let rows: Vec<LossRow> =
-        all.into_iter().filter(|row| row.failed.is_none()).filter_map(|row| with_loss(row, loss_on)).collect();
-    if rows.is_empty() {
-        let problem =
-            format!("no token of the split `{split}` carries loss ({count} rows, {failed} of them did not fit)");
-        let hint = "check the template's blocks and the tokenize stage's `max_length` and `overflow`";
-        return Err(Error::file(&path, problem, hint));
-    }
-    let silent = count - failed - rows.len();
-    if failed > 0 {
-        observer.warning(format!("split `{split}`: {failed} of {count} rows did not fit and are left out"));
-    }
-    if silent > 0 {
-        observer.warning(format!("split `{split}`: {silent} of {count} rows carry no loss and are left out"));
-    }
-    Ok(rows)
-}
-
-/// The row as it is learned from.
-pub(super) fn with_loss(row: TokenRow, loss_on: LossOn) -> Option<LossRow> {
-    match loss_on {
-        LossOn::Completion => LossRow::new(row.id, &row.ids, row.completion),
-        LossOn::All => LossRow::new(row.id, &row.ids, vec![true; row.ids.len()]),
-    }
 }
 
 fn check_length(model: &Model, examples: &dyn Examples, observer: &mut dyn Observer) {
@@ -200,7 +177,7 @@ fn settings(stage: &Train) -> Settings {
         clip: stage.clip,
         data_seed: stage.seed.data,
         dropout_seed: stage.seed.dropout,
-        normalize: Normalize::Tokens,
+        normalize: examples::normalize(&stage.objective),
         validate: match &stage.validate {
             None => Validate { every: train::Every::Epochs(1), keep_best: false, patience: None },
             Some(validate) => Validate {

@@ -17,7 +17,7 @@ use crate::{
 /// Leaves `metrics.json`, and `predictions.jsonl`: prompt, output, references and score of every row.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(extend("not" = {"anyOf": [mixed("perplexity", "squad_v2"), mixed("generate", "perplexity")]}))]
+#[schemars(extend("not" = {"anyOf": all_mixed()}))]
 pub struct Evaluate {
     /// A stage that left a model or an adapter; a list makes one member for each.
     pub model: OneOrMany,
@@ -40,7 +40,16 @@ pub struct Evaluate {
     pub precision: Precision,
 }
 
-/// The schema of what [`Metric::fits`] refuses: a protocol with a metric that cannot be counted from it.
+/// The schema of what [`Metric::fits`] refuses.
+fn all_mixed() -> Vec<serde_json::Value> {
+    let refused = |protocol: &&'static str| {
+        let metrics = Metric::PROTOCOLS.iter().filter(|(_, protocols)| !protocols.contains(protocol));
+        metrics.map(|(metric, _)| mixed(protocol, metric)).collect::<Vec<_>>()
+    };
+    Protocol::NAMES.iter().flat_map(refused).collect()
+}
+
+/// The schema of a protocol with a metric that cannot be counted from it.
 fn mixed(protocol: &str, metric: &str) -> serde_json::Value {
     let chosen =
         |name: &str| serde_json::json!({ "anyOf": [{ "const": name }, { "type": "object", "required": [name] }] });
@@ -74,6 +83,9 @@ impl Kind for Evaluate {
 
     fn inputs(&self) -> Vec<Input<'_>> {
         let mut read = vec![files::SPECIAL_IDS.to_owned(), files::TOKENIZER.to_owned()];
+        if matches!(self.protocol, Protocol::Classify(_)) {
+            read.push(files::LABELS.to_owned());
+        }
         read.extend(self.data.part.iter().map(|part| files::split(part)));
         vec![
             Input::any_of("model", self.model.0.iter().collect()).of_kind(&["download", "train", "merge"]),

@@ -29,11 +29,12 @@ pub use report::{MetricRow, Published, Report, Table};
 pub use select::{Best, Mode, Select};
 pub use take::{Take, WholeGroups};
 pub use tokenize::{
-    Boundary, BpeTraining, MaxLength, Overflow, OverflowPolicy, SpecialToken, Tokenize, TokenizerSource, Trained,
-    Truncate,
+    Boundary, BpeTraining, Form, MaxLength, Overflow, OverflowPolicy, SpecialToken, TextForm, Tokenize,
+    TokenizerSource, Trained, Truncate, Windows,
 };
 pub use train::{
-    Batch, Checkpoint, Duration, Every, Keep, KeepBest, LanguageModel, LossOn, Objective, Seed, Train, Validate,
+    Batch, Checkpoint, Duration, Every, Keep, KeepBest, LanguageModel, LossOn, Normalize, Objective, Seed, Seq2Seq,
+    Train, Validate,
 };
 
 use crate::{reference::Reference, text::Side};

@@ -38,6 +38,46 @@ pub struct Tokenize {
     /// What becomes of a row that is longer: for every split, or by split.
     #[serde(default)]
     pub overflow: Overflow,
+    /// What a row is made into: a text that goes on, a text that is read whole, or a text and its answer.
+    #[serde(default, skip_serializing_if = "Form::is_completion")]
+    pub form: Form,
+}
+
+crate::one_of! {
+    /// What a row is made into.
+    pub enum Form {
+        /// One text: BOS, prompt, completion, EOS. For causal language models.
+        completion => Completion(super::preprocess::Empty),
+        /// The prompt, and the block `pair` behind it, with the special tokens that the tokenizer itself adds. For encoders:
+        /// `classify`, `regress`, `span`.
+        text => Text(TextForm),
+        /// The prompt and the completion apart, each with the special tokens that the tokenizer itself adds. For
+        /// encoder–decoders: `seq2seq`.
+        seq2seq => Seq2Seq(super::preprocess::Empty),
+    }
+}
+
+impl Default for Form {
+    fn default() -> Self {
+        Self::Completion(super::preprocess::Empty {})
+    }
+}
+
+impl Form {
+    fn is_completion(&self) -> bool {
+        matches!(self, Self::Completion(_))
+    }
+}
+
+/// Texts that are read whole.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TextForm {
+    /// The names of the classes in the order of their numbers. Without it, the labels of all splits, sorted: numbers by
+    /// their value, else by their letters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub labels: Option<Vec<String>>,
 }
 
 /// Which special token is used.
@@ -341,12 +381,24 @@ crate::one_of! {
         /// The row is left out and counted: for training splits alone, a scored row is never dropped.
         drop => Drop(super::preprocess::Empty),
         /// The named field of the template is cut at its end until the row fits; a row that cannot fit is scored as failed.
+        /// With `form: text` a block may be named: `prompt` or `pair`.
         truncate => Truncate(Truncate),
+        /// The pair is read in parts that overlap by so many tokens, each behind the whole prompt; `span` takes the best
+        /// answer of all parts. For `form: text` alone.
+        windows => Windows(Windows),
     }
 }
 
 /// The field that is cut, by its column's name.
 pub type Truncate = String;
+
+/// Parts of a long pair.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Windows {
+    /// How many tokens two parts that follow one another share.
+    pub stride: usize,
+}
 
 impl Kind for Tokenize {
     const VERSION: u32 = 1;
@@ -406,6 +458,7 @@ impl Kind for Tokenize {
                 "leave `boundary` out",
             ));
         }
+        faults.extend(self.form_faults());
         if let TokenizerSource::Bpe(training) = &self.tokenizer
             && training.vocabulary < 260
         {
@@ -414,6 +467,65 @@ impl Kind for Tokenize {
                 format!("{} pieces cannot hold the 256 bytes and the special tokens", training.vocabulary),
                 "give at least 260",
             ));
+        }
+        faults
+    }
+}
+
+impl Tokenize {
+    /// Settings that mean nothing in the form that is asked for.
+    fn form_faults(&self) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        let windows = |policy: &OverflowPolicy| matches!(policy, OverflowPolicy::Windows(_));
+        let has_windows = match &self.overflow {
+            Overflow::Every(policy) => windows(policy),
+            Overflow::BySplit(policies) => policies.values().any(windows),
+        };
+        if has_windows && !matches!(self.form, Form::Text(_)) {
+            let hint = "use `form: text`, or `truncate`";
+            faults.push(Fault::new("overflow", "`windows` are parts of a pair that is read whole", hint));
+        }
+        let name = self.form.name();
+        match (&self.form, self.max_length) {
+            (Form::Completion(_), _) => return faults,
+            (Form::Text(_), MaxLength::Parts { .. }) => faults.push(Fault::new(
+                "max_length",
+                "`form: text` has no completion",
+                "give one number, for example `max_length: 128`",
+            )),
+            (Form::Seq2Seq(_), MaxLength::Row(tokens)) => faults.push(Fault::new(
+                "max_length",
+                "`form: seq2seq` makes two texts of a row",
+                format!("give a number for each: `{{prompt: {tokens}, completion: {tokens}}}`"),
+            )),
+            _ => {}
+        }
+        for (key, special) in [("bos", &self.bos), ("eos", &self.eos)] {
+            if *special != SpecialToken::Auto {
+                faults.push(Fault::new(
+                    key,
+                    format!("with `form: {name}` the tokenizer's own template says which special tokens are added"),
+                    format!("leave `{key}` out"),
+                ));
+            }
+        }
+        if self.chat.is_some() {
+            let problem = format!("a chat is one text that goes on, and `form: {name}` is none");
+            faults.push(Fault::of_map("chat", problem, "leave `chat` out, or `form`"));
+        }
+        if self.boundary != Boundary::Separate {
+            let problem = format!("with `form: {name}` prompt and completion never meet in one text");
+            faults.push(Fault::new("boundary", problem, "leave `boundary` out"));
+        }
+        if let Form::Text(TextForm { labels: Some(labels) }) = &self.form {
+            let twice = labels.iter().enumerate().find(|(at, label)| labels.iter().take(*at).any(|one| one == *label));
+            if let Some((at, label)) = twice {
+                let problem = format!("the label `{label}` stands twice");
+                faults.push(Fault::new(format!("form.text.labels.{at}"), problem, "name each class once"));
+            }
+            if labels.is_empty() {
+                faults.push(Fault::new("form.text.labels", "no label", "name the classes, or leave `labels` out"));
+            }
         }
         faults
     }
@@ -430,6 +542,8 @@ mod tests {
             "{input: a, tokenizer: b, max_length: 256, overflow: drop}",
             "{input: a, tokenizer: {bpe: {vocabulary: 300}}, max_length: {prompt: 5, completion: 6}, overflow: {truncate: context}}",
             "{input: a, tokenizer: b, max_length: 9, eos: none, overflow: {train: drop, dev: {truncate: context}}}",
+            "{input: a, tokenizer: b, max_length: 9, form: text, overflow: {windows: {stride: 3}}}",
+            "{input: a, tokenizer: b, max_length: {prompt: 9, completion: 3}, form: seq2seq}",
         ] {
             let read: Tokenize = serde_yaml::from_str(text).unwrap();
             let written = serde_json::to_value(&read).unwrap();

@@ -85,6 +85,14 @@ crate::one_of! {
     pub enum Objective {
         /// The next token.
         language_model => LanguageModel(LanguageModel),
+        /// The answer of an encoder–decoder to a text. The rows have `form: seq2seq`.
+        seq2seq => Seq2Seq(Seq2Seq),
+        /// The class of a text: the block `label`. The rows have `form: text`.
+        classify => Classify(super::preprocess::Empty),
+        /// The number of a text: the block `label`. The rows have `form: text`.
+        regress => Regress(super::preprocess::Empty),
+        /// Where the answer stands in the pair: the block `answers`. The rows have `form: text`.
+        span => Span(super::preprocess::Empty),
     }
 }
 
@@ -101,6 +109,38 @@ pub struct LanguageModel {
     /// The tokens that carry loss.
     #[serde(default)]
     pub loss_on: LossOn,
+    /// What the loss is a mean of.
+    #[serde(default, skip_serializing_if = "Normalize::is_tokens")]
+    pub normalize: Normalize,
+}
+
+/// Learns the answer to a text.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Seq2Seq {
+    /// What the loss is a mean of.
+    #[serde(default, skip_serializing_if = "Normalize::is_tokens")]
+    pub normalize: Normalize,
+}
+
+/// What a loss is a mean of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Normalize {
+    /// All tokens of the batch that carry loss.
+    #[default]
+    Tokens,
+    /// The rows' own means.
+    Rows,
+    /// The means of the batch's parts of `batch.micro` rows, as many scripts have it: a row counts more in a part with
+    /// few tokens.
+    Micro,
+}
+
+impl Normalize {
+    fn is_tokens(&self) -> bool {
+        *self == Self::Tokens
+    }
 }
 
 /// The tokens that carry loss.
@@ -309,6 +349,9 @@ impl Kind for Train {
         }
         let mut read =
             vec![files::split(self.train_split()), files::SPECIAL_IDS.to_owned(), files::TOKENIZER.to_owned()];
+        if matches!(self.objective, Objective::Classify(_)) {
+            read.push(files::LABELS.to_owned());
+        }
         read.extend(self.validate.iter().map(|validate| files::split(&validate.on)));
         let mut splits = vec![WantedSplit::by_value("data", self.train_split())];
         splits.extend(self.validate.iter().map(|validate| WantedSplit::by_value("validate.on", &validate.on)));
