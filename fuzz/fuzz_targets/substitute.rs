@@ -15,7 +15,7 @@ fuzz_target!(|text: &str| {
     let scopes = [Scope::new("vars", entries.collect())];
     let base = YamlPath::keys(["stages", "s"]);
     let _ = uses(&value);
-    match substitute(&value, &base, &scopes) {
+    match substitute(value.clone(), &base, &scopes) {
         Ok(done) => {
             let _ = done.document_path(&base, &YamlPath::keys(["x"]));
         }

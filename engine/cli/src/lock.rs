@@ -4,7 +4,7 @@ use std::path::Path;
 
 use plan::{
     graph::Graph,
-    key::{Key, Part},
+    key::Part,
     lockfile::{LockFile, LockedResult, Pin},
     run::Outcome,
     state::{Freshness, Records},
@@ -96,10 +96,7 @@ pub fn write(path: &Path, project: &Project, session: &Session, outcome: &Outcom
         }
         lock.results.insert(name, result);
     }
-    if session.damaged_lock.is_none() && lock == session.lock && path.exists() {
-        return Ok(());
-    }
-    if lock == session.lock && session.damaged_lock.is_none() && path.exists() {
+    if lock == *session.lock && session.damaged_lock.is_none() && path.exists() {
         return Ok(());
     }
     lock.write(path).map(drop).map_err(|error| Failure {
@@ -127,8 +124,7 @@ fn is_unexplained(session: &Session, name: &str, before: &LockedResult, now: &Lo
         return false;
     }
     let own = |part: Part| matches!(part, Part::Code | Part::Setting | Part::File);
-    let key: Option<Key> = serde_json::from_value(record.parts.clone()).ok();
-    match (key, session.last_key(name)) {
+    match (session.key_of(&record.key), session.last_key(name)) {
         (Some(key), Some(last)) => !key.differences(&last).iter().any(|difference| own(difference.part)),
         _ => true,
     }

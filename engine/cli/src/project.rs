@@ -1,9 +1,15 @@
 //! Where a pipeline's project is, and its graph. Knows files and the plan, no command.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use clap::Args;
-use plan::graph::Graph;
+use plan::{
+    graph::Graph,
+    lockfile::{LockError, LockFile},
+};
 use spec::{diagnostic::Diagnostic, include::Unreadable, pipeline::Pipeline, text::Source};
 
 /// The pipeline file and what is changed in it for this run.
@@ -35,12 +41,27 @@ pub struct Project {
     pub variant: String,
     /// The folder of the pipeline file, where its locks are.
     pub folder: PathBuf,
-    /// Where the lock is; nothing where this run is to leave none.
-    pub lock: Option<PathBuf>,
+    /// The lock; nothing where this run is to leave none.
+    pub lock: Option<Lock>,
+}
+
+/// A lock file and what it says, or why it cannot be read.
+pub struct Lock {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What it says; empty where there is none.
+    pub says: Result<Arc<LockFile>, Arc<LockError>>,
+}
+
+impl Lock {
+    fn read(path: PathBuf) -> Self {
+        let says = LockFile::read(&path).map(Arc::new).map_err(Arc::new);
+        Self { path, says }
+    }
 }
 
 impl Project {
-    /// Reads, expands and checks a pipeline file.
+    /// Reads, expands and checks a pipeline file, and reads its lock.
     ///
     /// # Errors
     /// Every mistake found.
@@ -49,11 +70,6 @@ impl Project {
         let root = root_of(&args.file);
         let place = |name: &str| PathBuf::from(name);
         let pipeline = read_pipeline(&root, &shown, &place, args.profile.as_deref(), &args.set)?;
-        let graph = Graph::expand(&pipeline)?;
-        let faults = plan::sources::absent_paths(&pipeline, &graph, &root);
-        if !faults.is_empty() {
-            return Err(faults);
-        }
         let suffix = args.variant.as_ref().or(args.profile.as_ref());
         if let Some(name) = suffix.filter(|name| !spec::names::is_name(name)) {
             return Err(vec![Diagnostic::new(format!("`{name}` is no name for a variant"), spec::names::RULE)]);
@@ -62,6 +78,12 @@ impl Project {
         let has_lock = args.set.is_empty() || args.variant.is_some();
         let folder = args.file.parent().map(Path::to_path_buf).unwrap_or_default();
         let lock = has_lock.then(|| folder.join(format!("{variant}.lock.yaml")));
+        let (graph, lock) = rayon::join(|| Graph::expand(&pipeline), || lock.map(Lock::read));
+        let graph = graph?;
+        let faults = plan::sources::absent_paths(&pipeline, &graph, &root);
+        if !faults.is_empty() {
+            return Err(faults);
+        }
         let profiles = pipeline.profiles().map(str::to_owned).collect();
         Ok(Self { root, profiles, graph, variant, folder, lock })
     }

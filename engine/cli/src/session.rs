@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, HashSet},
     path::{Path, PathBuf},
     process::Command,
+    sync::Arc,
 };
 
 use plan::{
@@ -29,9 +30,9 @@ pub struct Session {
     /// Digests of the project's files.
     pub remembered: Remembered,
     /// What the lock says; empty where there is none.
-    pub lock: LockFile,
+    pub lock: Arc<LockFile>,
     /// Why the lock cannot be read, when it is damaged: it is written anew.
-    pub damaged_lock: Option<LockError>,
+    pub damaged_lock: Option<Arc<LockError>>,
     /// What the locks pin of moving sources: the pipeline's own, then those of its variant, which come first.
     pub pins: Pins,
     /// Members whose pins differ between the sides of a half-merged lock.
@@ -41,7 +42,7 @@ pub struct Session {
 }
 
 impl Session {
-    /// Opens the store and the lock of a project.
+    /// Opens the store of a project.
     ///
     /// # Errors
     /// A lock of a later format, or one that cannot be read at all.
@@ -49,15 +50,15 @@ impl Session {
         let outputs = project.root.join("outputs");
         let store = Store::open(&outputs);
         let remembered = Remembered::open(&store);
-        let (lock, damaged_lock) = match project.lock.as_deref().map(LockFile::read) {
-            None => (LockFile::default(), None),
-            Some(Ok(lock)) => (lock, None),
-            Some(Err(error @ (LockError::Merged { .. } | LockError::Damaged { .. }))) => {
-                (LockFile::default(), Some(error))
-            }
-            Some(Err(error)) => {
-                return Err(Failure { message: error.to_string(), place: None, hint: Some(error.hint()) });
-            }
+        let (lock, damaged_lock) = match project.lock.as_ref().map(|lock| &lock.says) {
+            None => (Arc::default(), None),
+            Some(Ok(lock)) => (lock.clone(), None),
+            Some(Err(error)) => match **error {
+                LockError::Merged { .. } | LockError::Damaged { .. } => (Arc::default(), Some(error.clone())),
+                LockError::Format { .. } | LockError::File(_) => {
+                    return Err(Failure { message: error.to_string(), place: None, hint: Some(error.hint()) });
+                }
+            },
         };
         let Salvaged { pins, conflicts } = pins(project, &lock, damaged_lock.is_some())?;
         let views = Views::new(&outputs, &project.variant);
@@ -78,9 +79,12 @@ impl Session {
 
     /// The key that the lock names for a member, if the store still knows it.
     pub fn last_key(&self, member: &str) -> Option<Key> {
-        let result = self.lock.results.get(member)?;
-        let record = self.store.record(&result.key).ok().flatten()?;
-        serde_json::from_value(record.parts).ok()
+        self.key_of(&self.lock.results.get(member)?.key)
+    }
+
+    /// The key of a record, if the store knows it.
+    pub fn key_of(&self, key: &Digest) -> Option<Key> {
+        serde_json::from_value(self.store.key_parts(key).ok()??).ok()
     }
 }
 
@@ -95,7 +99,7 @@ fn pins(project: &Project, own: &LockFile, is_damaged: bool) -> Result<Salvaged,
     names.extend((project.variant != project.graph.pipeline).then_some(&project.variant));
     for name in names {
         let path = project.folder.join(format!("{name}.lock.yaml"));
-        let is_own = project.lock.as_ref() == Some(&path);
+        let is_own = project.lock.as_ref().is_some_and(|lock| lock.path == path);
         let read = if is_own && !is_damaged { Ok(own.clone()) } else { LockFile::read(&path) };
         let found = match read {
             Ok(lock) => Salvaged { pins: lock.pins, conflicts: BTreeMap::new() },

@@ -5,6 +5,7 @@ pub mod answers;
 pub mod download;
 pub mod error;
 pub mod job;
+pub mod join;
 pub mod metrics;
 pub mod preprocess;
 pub mod preview;

@@ -1,7 +1,7 @@
 //! The `preprocess` stage: rows from files, divided into splits, rendered by a template, one Parquet file a split.
 //! Knows the order of these steps; each is done elsewhere.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use arrow::{
     array::{ArrayRef, Int32Array, Int64Array, ListArray, RecordBatch, StringArray, StructArray},
@@ -12,13 +12,14 @@ use rayon::prelude::*;
 use spec::{
     files,
     job::{Event, Job},
-    stage::{Preprocess, Split},
+    stage::{Format, Preprocess, RowSource, Split},
 };
 
 use crate::{
     Error,
     job::{Events, input, settings},
-    rows::{self, Rows, row_name},
+    join,
+    rows::{self, Row, Rows, row_name},
     splits::{self, Selection},
     table::{self, Writer},
     template::{Block, Rendered, Template, folder_of},
@@ -30,7 +31,6 @@ use crate::{
 /// When a file, a row, a split or the template is wrong, or when the result cannot be written.
 pub fn run(job: &Job, events: Events<'_>) -> Result<(), Error> {
     let settings: Preprocess = settings(job)?;
-    let folder = &input(job, "input")?.result;
     let file = job.local_file("template").ok_or_else(|| Error::new("the job lacks its template").at(&job.name))?;
     let (templates, name) = folder_of(file)?;
     let template = Template::load(&templates, &name)?;
@@ -39,15 +39,8 @@ pub fn run(job: &Job, events: Events<'_>) -> Result<(), Error> {
         sources.entry(&split.from.0).or_default().push((name, split));
     }
     for (from, splits) in sources {
-        let mut all = Vec::new();
-        for name in from {
-            let path = rows::find(folder, name).map_err(|error| {
-                let wanting = splits.iter().map(|(name, _)| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-                Error { message: format!("{}, which the split {wanting} comes from", error.message), ..error }
-            })?;
-            all.extend(rows::read(&path, settings.format.as_ref())?);
-        }
-        let source = Rows::new(all);
+        let wanting: Vec<String> = splits.iter().map(|(name, _)| format!("`{name}`")).collect();
+        let source = Rows::new(read(job, &settings, from, &format!("the split {}", wanting.join(", ")), events)?);
         if let Some(warning) = &source.warning {
             events(Event::Warning { message: format!("{}: {warning}", from.join(", ")) });
         }
@@ -57,6 +50,55 @@ pub fn run(job: &Job, events: Events<'_>) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// The rows of some names, one after the other, with the names of their values and what is joined to them.
+fn read(
+    job: &Job,
+    settings: &Preprocess,
+    from: &[String],
+    wanting: &str,
+    events: Events<'_>,
+) -> Result<Vec<Row>, Error> {
+    let mut rows = match &settings.input {
+        RowSource::Stage(_) => {
+            read_files(&input(job, "input")?.result, from, settings.format.as_ref(), wanting, events)?
+        }
+        RowSource::Rows(rows) => from.iter().filter_map(|name| rows.get(name)).flatten().cloned().collect(),
+    };
+    join::name_values(&mut rows, &settings.names).map_err(|error| among(error, from))?;
+    let Some(join) = &settings.join else { return Ok(rows) };
+    let others = read_files(&input(job, "join.with")?.result, &join.from.0, join.format.as_ref(), "the join", events)?;
+    let (rows, dropped) = join::join(rows, others, join).map_err(|error| among(error, from))?;
+    if dropped > 0 {
+        let message = format!("{}: {dropped} rows have no partner to join and were left out", from.join(", "));
+        events(Event::Warning { message });
+    }
+    Ok(rows)
+}
+
+/// An error of a row, with the names that its row was read under.
+fn among(error: Error, from: &[String]) -> Error {
+    let place = error.place.clone().unwrap_or_default();
+    error.at(format!("`{}`, {place}", from.join(", ")))
+}
+
+fn read_files(
+    folder: &Path,
+    from: &[String],
+    format: Option<&Format>,
+    wanting: &str,
+    events: Events<'_>,
+) -> Result<Vec<Row>, Error> {
+    let mut rows = Vec::new();
+    for name in from {
+        let files = rows::find(folder, name)
+            .map_err(|error| Error { message: format!("{}, which {wanting} comes from", error.message), ..error })?;
+        for path in files {
+            rows.extend(rows::read(&path, format, &mut |message| events(Event::Warning { message }))?);
+        }
+    }
+    Ok(rows)
 }
 
 fn write(
@@ -150,7 +192,7 @@ fn schema(template: &Template) -> SchemaRef {
 }
 
 fn batch(
-    path: &std::path::Path,
+    path: &Path,
     schema: &SchemaRef,
     source: &Rows,
     numbers: &[usize],

@@ -8,11 +8,12 @@ use rand_chacha::{
     rand_core::{RngCore, SeedableRng},
 };
 use serde_json::Value;
-use spec::stage::{HoldOut, Permute, Preprocess, Split, Take};
+use spec::stage::{HoldOut, Permute, Preprocess, Split, Take, WholeGroups};
 
 use crate::{
     Error,
     rows::{Row, Rows, row_name},
+    template::filter,
 };
 
 /// The rows of a split: numbers into the source, in order, and the source each row's permuted column is taken from.
@@ -24,9 +25,10 @@ pub struct Selection {
     pub permuted: Option<(String, Vec<usize>)>,
 }
 
-/// Chooses the rows of the split `name` from all rows of its source: `shuffle`, then `hold_out` or `rest_of`, then
-/// `take`, then `permute`. Which rows are held out depends on the source and on `hold_out` alone, so that a split and
-/// the rest of it are together exactly the source.
+/// Chooses the rows of the split `name` from all rows of its source: those that `where` wants, `shuffle`d, then `hold_out`
+/// or `rest_of`, then `take`, then `permute`. Which rows are held out depends on the source and on the `where` and
+/// `hold_out` of one split alone, so that a split and the rest of it are together exactly the source, where neither has
+/// a `where`.
 ///
 /// # Errors
 /// When a column is missing, when more rows are held out than there are, or when no row is left.
@@ -38,27 +40,48 @@ pub fn select(settings: &Preprocess, name: &str, split: &Split, source: &Rows) -
         return empty(format!("its source `{}` is empty", split.from.0.join(", ")))
             .map_err(|error: Error| error.hint("check the file, or leave this split out"));
     }
-    let mut order: Vec<usize> = (0..total).collect();
+    let wanted = wanted(source, split, name)?;
+    if wanted.is_empty() {
+        return empty(format!("its `where` is true of none of {total}"))
+            .map_err(|error| error.hint("in CSV and TSV every value is text: `label == \"1\"`, or `label|int == 1`"));
+    }
+    let mut order = wanted.clone();
     if let Some(seeded) = &split.shuffle {
         shuffle(&mut order, &mut generator(seeded.seed, Purpose::Shuffle));
     }
     if let Some(hold_out) = &split.hold_out {
-        let held = held_out(source, hold_out, name)?;
+        let held = held_out(source, wanted, hold_out, name)?;
         order.retain(|row| held[*row]);
     } else if let Some(other) = &split.rest_of {
-        let hold_out = settings.splits.get(other).and_then(|split| split.hold_out.as_ref());
-        let Some(hold_out) = hold_out else {
+        let other_split = settings.splits.get(other);
+        let Some((other_split, hold_out)) = other_split.and_then(|split| Some((split, split.hold_out.as_ref()?)))
+        else {
             return Err(Error::new(format!("the split `{other}` holds nothing out")).at(format!("split `{name}`")));
         };
-        let held = held_out(source, hold_out, other)?;
+        let held = held_out(source, self::wanted(source, other_split, other)?, hold_out, other)?;
         order.retain(|row| !held[*row]);
         if order.is_empty() {
             return empty(format!("`{other}` holds out all {total} rows"))
                 .map_err(|error| error.hint(format!("hold out fewer rows, here {}", hold_out.rows)));
         }
     }
-    if let Take::Rows(rows) = split.take {
-        order.truncate(rows);
+    match &split.take {
+        Take::All => {}
+        Take::Rows(rows) => order.truncate(*rows),
+        Take::Groups(WholeGroups { rows, by }) => {
+            let mut count = 0;
+            let mut taken = vec![false; total];
+            for group in groups(source, &order, by, name)? {
+                if count >= *rows {
+                    break;
+                }
+                count += group.len();
+                for row in group {
+                    taken[row] = true;
+                }
+            }
+            order.retain(|row| taken[*row]);
+        }
     }
     let permuted = match &split.permute {
         None => None,
@@ -136,21 +159,31 @@ fn key(value: &Value) -> String {
     value.to_string()
 }
 
-/// Whether each row is held out.
-fn held_out(source: &Rows, hold_out: &HoldOut, split: &str) -> Result<Vec<bool>, Error> {
-    let total = source.rows.len();
+/// The rows that a split's `where` wants, in the order of the source.
+fn wanted(source: &Rows, split: &Split, name: &str) -> Result<Vec<usize>, Error> {
+    let all = 0..source.rows.len();
+    let Some(expression) = &split.filter else { return Ok(all.collect()) };
+    let wanted = filter::wanted(expression, source).map_err(|error| {
+        let row = error.place.as_ref().map(|row| format!(", {row}")).unwrap_or_default();
+        error.at(format!("split `{name}`, setting `where`{row}"))
+    })?;
+    Ok(all.filter(|row| wanted[*row]).collect())
+}
+
+/// Whether each row of the source is held out; some of `all` are.
+fn held_out(source: &Rows, all: Vec<usize>, hold_out: &HoldOut, split: &str) -> Result<Vec<bool>, Error> {
+    let total = all.len();
     if hold_out.rows > total {
         return Err(Error::new(format!("`hold_out` wants {} rows and there are {total}", hold_out.rows))
             .at(format!("split `{split}`"))
             .hint(format!("hold out fewer than {total}")));
     }
-    let all: Vec<usize> = (0..total).collect();
     let mut units = match &hold_out.by {
         Some(column) => groups(source, &all, column, split)?,
         None => all.into_iter().map(|row| vec![row]).collect(),
     };
     shuffle(&mut units, &mut generator(hold_out.seed, Purpose::HoldOut));
-    let mut held = vec![false; total];
+    let mut held = vec![false; source.rows.len()];
     let mut count = 0;
     for unit in units {
         if count >= hold_out.rows {

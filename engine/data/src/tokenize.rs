@@ -23,6 +23,7 @@ use crate::{
     table,
     tokens::{
         Carried, RowTexts, SpecialIds, TokenRow, Vocabulary, Writer, bpe,
+        chat::ChatEncoder,
         encode::{EncodedTurn, Encoder},
         fit::{Fitted, Lengths, fit},
         labels::Labels,
@@ -49,7 +50,11 @@ pub fn run(job: &Job, events: Events<'_>) -> Result<(), Error> {
             let folder = &input(job, "tokenizer")?.result;
             let vocabulary = tokenizer(folder)?;
             let from = folder.join(files::TOKENIZER);
-            fs::copy(&from, &target).map_err(|error| Error::io("write", &target, &error))?;
+            if from.is_file() {
+                fs::copy(&from, &target).map_err(|error| Error::io("write", &target, &error))?;
+            } else {
+                write(&target, vocabulary.to_json()?.as_bytes())?;
+            }
             (vocabulary, folder.clone())
         }
         TokenizerSource::Bpe(training) => {
@@ -65,9 +70,15 @@ pub fn run(job: &Job, events: Events<'_>) -> Result<(), Error> {
         Form::Text(_) => (&SpecialToken::None, &SpecialToken::None),
         Form::Seq2Seq(_) => (&SpecialToken::None, &SpecialToken::Auto),
     };
-    let special = SpecialIds::find(&folder, &vocabulary, bos, eos)?;
+    let mut special = SpecialIds::find(&folder, &vocabulary, bos, eos)?;
+    let bos_is_said = matches!(settings.bos, SpecialToken::Token(_));
+    let chat = match &settings.chat {
+        Some(chat) => Some(ChatEncoder::new(&folder, &vocabulary, chat, bos_is_said, &mut special)?),
+        None => None,
+    };
     write_json(&job.result.join(files::SPECIAL_IDS), &special)?;
-    let encoder = Encoder { vocabulary: &vocabulary, special: &special, boundary: settings.boundary };
+    let encoder =
+        Encoder { vocabulary: &vocabulary, special: &special, boundary: settings.boundary, chat: chat.as_ref() };
     let mut summary = Summary { vocabulary: special.vocabulary, ..Summary::default() };
     if let Form::Text(form) = &settings.form
         && let Some(labels) = Labels::of(form, &splits)?

@@ -9,6 +9,7 @@ pub mod generate;
 pub mod layers;
 pub mod loss;
 pub mod models;
+pub mod numerics;
 pub mod objectives;
 pub mod observer;
 pub mod optim;

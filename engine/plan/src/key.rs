@@ -1,7 +1,10 @@
 //! The key of a stage: everything that decides what it leaves, and nothing else. Two runs with the same key leave the same
 //! bytes; what differs between two keys is why a stage is stale. Knows no store.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -62,14 +65,10 @@ impl Key {
     /// # Errors
     /// A setting that has no JSON form.
     pub fn of(stage: &Stage) -> Result<Self, serde_json::Error> {
-        let named: BTreeSet<String> = stage
-            .inputs()
-            .into_iter()
-            .map(|input| input.role)
-            .chain(stage.local_paths().into_iter().map(|path| path.role))
-            .collect();
+        let inputs = stage.inputs().into_iter().map(|input| input.role);
+        let named: Vec<String> = inputs.chain(stage.local_paths().into_iter().map(|path| path.role)).collect();
         let mut settings = BTreeMap::new();
-        flatten(&stage.settings()?, "", &named, &mut settings);
+        flatten(&stage.settings()?, &mut String::new(), &named, &mut settings);
         Ok(Self {
             kind: stage.kind().to_owned(),
             version: stage.version(),
@@ -151,38 +150,54 @@ fn push(differences: &mut Vec<Difference>, part: Part, what: &str, old: Option<S
 /// All settings by path, as JSON; also those that name stages and files.
 pub fn leaves(settings: &Value) -> BTreeMap<String, String> {
     let mut leaves = BTreeMap::new();
-    flatten(settings, "", &BTreeSet::new(), &mut leaves);
+    flatten(settings, &mut String::new(), &[], &mut leaves);
     leaves
 }
 
 /// Leaves by their paths. A list keeps its order in its paths; an empty list or map is a leaf of its own.
-fn flatten(value: &Value, path: &str, without: &BTreeSet<String>, leaves: &mut BTreeMap<String, String>) {
+fn flatten(value: &Value, path: &mut String, without: &[String], leaves: &mut BTreeMap<String, String>) {
     if without.contains(path) {
         return;
     }
-    let below = |step: &str| if path.is_empty() { step.to_owned() } else { format!("{path}.{step}") };
+    let here = path.len();
+    let below = |path: &mut String, step: &str| {
+        path.truncate(here);
+        if here > 0 {
+            path.push('.');
+        }
+        path.push_str(step);
+    };
     match value {
         Value::Object(map) if !map.is_empty() => {
             for (key, value) in map {
-                flatten(value, &below(&escaped(key)), without, leaves);
+                below(path, &escaped(key));
+                flatten(value, path, without, leaves);
             }
         }
         Value::Array(list) if !list.is_empty() => {
             for (index, value) in list.iter().enumerate() {
-                flatten(value, &below(&index.to_string()), without, leaves);
+                below(path, &index.to_string());
+                flatten(value, path, without, leaves);
             }
         }
         leaf => {
-            leaves.insert(path.to_owned(), leaf.to_string());
+            let text = serde_json::to_string(leaf).unwrap_or_else(|_| leaf.to_string());
+            leaves.insert(path.clone(), text);
         }
     }
+    path.truncate(here);
 }
 
 /// A map's key as one step of a path, so that no two different settings have the same paths: a dot inside the key is
 /// doubled, and a key of digits is told from a place in a list.
-fn escaped(key: &str) -> String {
-    let doubled = key.replace('.', "..");
-    if doubled.bytes().all(|byte| byte.is_ascii_digit()) { format!("`{doubled}`") } else { doubled }
+fn escaped(key: &str) -> Cow<'_, str> {
+    if key.contains('.') {
+        Cow::Owned(key.replace('.', ".."))
+    } else if key.bytes().all(|byte| byte.is_ascii_digit()) {
+        Cow::Owned(format!("`{key}`"))
+    } else {
+        Cow::Borrowed(key)
+    }
 }
 
 #[cfg(test)]
@@ -215,7 +230,7 @@ mod tests {
     fn a_list_is_not_a_map_of_digits() {
         let flat = |text: &str| {
             let mut leaves = BTreeMap::new();
-            flatten(&serde_json::from_str(text).unwrap(), "", &BTreeSet::new(), &mut leaves);
+            flatten(&serde_json::from_str(text).unwrap(), &mut String::new(), &[], &mut leaves);
             leaves
         };
         assert_ne!(flat("[1]"), flat("{\"0\": 1}"));

@@ -18,9 +18,38 @@ pub const MODEL_INDEX: &str = "model.safetensors.index.json";
 pub const ADAPTER_CONFIG: &str = "adapter_config.json";
 /// An adapter's weights, in PEFT's format.
 pub const ADAPTER_WEIGHTS: &str = "adapter_model.safetensors";
+/// A SentencePiece model, in Llama's and Gemma's folders.
+pub const TOKENIZER_MODEL: &str = "tokenizer.model";
+/// A SentencePiece model, in T5's folders.
+pub const SPIECE_MODEL: &str = "spiece.model";
+/// A SentencePiece model, in XLM-RoBERTa's folders.
+pub const SENTENCEPIECE_MODEL: &str = "sentencepiece.bpe.model";
+/// A byte-level vocabulary, beside its merges.
+pub const VOCAB_JSON: &str = "vocab.json";
+/// The merges of a byte-level vocabulary.
+pub const MERGES_TXT: &str = "merges.txt";
+/// BERT's vocabulary.
+pub const VOCAB_TXT: &str = "vocab.txt";
+/// Tokens besides those of the vocabulary, in older folders; may be absent.
+pub const ADDED_TOKENS: &str = "added_tokens.json";
+/// How a chat is written for the model, where it is a file of its own; may be absent.
+pub const CHAT_TEMPLATE: &str = "chat_template.jinja";
 /// The files that say how text becomes ids; absent ones do not count.
-pub const TOKENIZER_FILES: [&str; 5] =
-    [TOKENIZER, TOKENIZER_CONFIG, SPECIAL_TOKENS_MAP, GENERATION_CONFIG, SPECIAL_IDS];
+pub const TOKENIZER_FILES: [&str; 13] = [
+    TOKENIZER,
+    TOKENIZER_CONFIG,
+    SPECIAL_TOKENS_MAP,
+    GENERATION_CONFIG,
+    SPECIAL_IDS,
+    TOKENIZER_MODEL,
+    SPIECE_MODEL,
+    SENTENCEPIECE_MODEL,
+    VOCAB_JSON,
+    MERGES_TXT,
+    VOCAB_TXT,
+    ADDED_TOKENS,
+    CHAT_TEMPLATE,
+];
 /// The ids of BOS, EOS and padding that a `tokenize` stage used.
 pub const SPECIAL_IDS: &str = "special_ids.json";
 /// The names of the classes, in the order of their numbers.

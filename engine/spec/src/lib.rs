@@ -15,6 +15,7 @@ pub mod names;
 pub mod one_of;
 pub mod optimizer;
 pub mod pipeline;
+pub mod precision;
 pub mod protocol;
 pub mod reference;
 pub mod schedule;

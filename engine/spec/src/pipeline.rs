@@ -216,7 +216,6 @@ impl Pipeline {
         let base = YamlPath::keys(["stages", &stage.name]);
         let mut variants = Vec::new();
         let mut faults: Vec<Diagnostic> = Vec::new();
-        let settings = stage.settings(&self.document);
         let used = self.choices_used(stage);
         let ways = yields.ways(&used);
         let combinations = stage.matrix.combinations();
@@ -227,7 +226,7 @@ impl Pipeline {
                 combination.iter().map(|(axis, entry)| (axis.name.as_str(), &entry.value, entry.path.clone()));
             let mut scopes = vec![vars_of(&self.document), Scope::new("matrix", entries.collect())];
             scopes.extend(self.selects.iter().map(|select| choice_scope(select, way)));
-            let mut substituted = match substitute(&settings, &base, &scopes) {
+            let mut substituted = match substitute(stage.settings(&self.document), &base, &scopes) {
                 Ok(substituted) => substituted,
                 Err(fault) => {
                     faults.push(self.document.fault(&fault.path, Side::Value, fault.message, fault.hint));

@@ -117,6 +117,7 @@ fn run_project(run: &Run, project: &Project) -> Result<Exit, Failure> {
         wanted,
         only: only.into_iter().flatten().collect(),
         forced,
+        expected: session.lock.results.values().map(|result| result.key).collect(),
         keep_going: run.keep_going,
         machine: Machine::here(run.jobs, run.device),
         device: run.device,
@@ -150,8 +151,8 @@ fn run_project(run: &Run, project: &Project) -> Result<Exit, Failure> {
     if let Err(error) = session.views.keep_only(current) {
         eprintln!("{error}: {}", error.hint());
     }
-    if let Some(path) = &project.lock {
-        lock::write(path, project, &session, &outcome)?;
+    if let Some(lock) = &project.lock {
+        lock::write(&lock.path, project, &session, &outcome)?;
     }
     if run.json {
         let Outcome { done, cached, untried, interrupted, .. } = outcome;

@@ -4,7 +4,7 @@
 use std::{
     fs::{self, File},
     io::{Read, Write},
-    path::Path,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -20,8 +20,8 @@ const ATTEMPTS: u32 = 4;
 /// How long nothing may come before the connection counts as cut.
 const SILENCE: Duration = Duration::from_secs(60);
 
-/// Brings the file. What has come so far lies in `state`, which outlives a killed attempt.
-pub(super) fn bring(url: &Url, state: &Path, result: &Path, events: Events<'_>) -> Result<(), Error> {
+/// Brings the file, and says where it is. What has come so far lies in `state`, which outlives a killed attempt.
+pub(super) fn bring(url: &Url, state: &Path, result: &Path, events: Events<'_>) -> Result<PathBuf, Error> {
     fs::create_dir_all(state).map_err(|error| Error::io("write", state, &error))?;
     let part = state.join("download.part");
     let resumed = part.metadata().is_ok_and(|part| part.len() > 0);
@@ -41,7 +41,7 @@ pub(super) fn bring(url: &Url, state: &Path, result: &Path, events: Events<'_>) 
         fs::copy(&part, &target).map_err(|error| Error::io("write", &target, &error))?;
         remove(&part)?;
     }
-    Ok(())
+    Ok(target)
 }
 
 /// Fetches the file that has this digest.

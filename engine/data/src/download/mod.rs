@@ -1,6 +1,8 @@
-//! The `download` stage: files from a local path or from an address. Knows where files come from, not what they hold.
+//! The `download` stage: files from a local path or from an address, archives unpacked. Knows where files come from, not
+//! what they hold.
 
 mod address;
+mod archive;
 mod local;
 
 use spec::{
@@ -13,7 +15,7 @@ use crate::{
     job::{Events, settings},
 };
 
-/// Does a `download` stage: leaves the files under their own names, and nothing else.
+/// Does a `download` stage: leaves the files under their own names, what is in an archive in its place, and nothing else.
 ///
 /// # Errors
 /// When a file cannot be had, is not what its digest says, or cannot be written.
@@ -24,8 +26,17 @@ pub fn run(job: &Job, events: Events<'_>) -> Result<(), Error> {
             let from = job
                 .local_file("from.path")
                 .ok_or_else(|| Error::new(format!("the job lacks the path of `{path}`")).at(&job.name))?;
-            local::bring(from, &job.result, events)
+            match archive::Kind::of(from).filter(|_| from.is_file()) {
+                Some(kind) => archive::unpack(from, kind, &job.result, events),
+                None => local::bring(from, &job.result, events),
+            }
         }
-        Source::Url(url) => address::bring(url, &job.state, &job.result, events),
+        Source::Url(url) => {
+            let file = address::bring(url, &job.state, &job.result, events)?;
+            match archive::Kind::of(&file) {
+                Some(kind) => archive::unpack_in_place(&file, kind, &job.result, events),
+                None => Ok(()),
+            }
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use rayon::prelude::*;
 use serde_json::Value;
 
-use super::{Row, described, json_error};
+use super::{MOST_LINE, Row, described, json_error, size};
 use crate::Error;
 
 /// Reads the rows of a file of JSON lines.
@@ -16,6 +16,11 @@ pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<Vec<Row>, Error> {
         .map(|(number, line)| (number + 1, line.strip_suffix(b"\r").unwrap_or(line)))
         .filter(|(_, line)| !line.trim_ascii().is_empty())
         .collect();
+    if let Some((number, line)) = lines.iter().find(|(_, line)| line.len() > MOST_LINE) {
+        return Err(Error::new(format!("this line is {} long", size(line.len())))
+            .at(format!("{}:{number}", path.display()))
+            .hint("is this one JSON document? then say `format: json`"));
+    }
     let read = |(number, line): &(usize, &[u8])| match serde_json::from_slice(line) {
         Ok(Value::Object(row)) => Ok(row),
         Ok(other) => Err(Error::new(format!("this line is {}, and a row is an object", described(&other)))

@@ -1,12 +1,15 @@
 //! The readers of rows: one file a format, and the registry that lists them. Knows files and their shapes; does not know
 //! splits or templates.
 
+mod delimited;
 mod find;
+mod gzip;
 mod json;
 mod jsonl;
+mod parquet;
 mod squad;
 
-use std::{borrow::Cow, collections::HashSet, fs, path::Path};
+use std::{borrow::Cow, collections::HashSet, fs, fs::File, io::Read, path::Path};
 
 use serde_json::{Map, Value};
 use spec::stage::Format;
@@ -70,34 +73,86 @@ fn own_id(row: &Row) -> Option<String> {
     }
 }
 
-/// Reads the rows of a file. Without a format, the file's ending and beginning decide.
+/// The longest that one line of a text file may be: a longer one is no row.
+const MOST_LINE: usize = 256 << 20;
+
+/// Where the warnings of a file go.
+pub type Warn<'a> = &'a mut dyn FnMut(String);
+
+/// Reads the rows of a file, of a text file also where it is compressed with gzip. Without a format, the file's ending
+/// and beginning decide.
 ///
 /// # Errors
 /// When the file cannot be read, is not what its format says, or holds something else than rows; with file, line and
 /// column where there is one.
-pub fn read(path: &Path, format: Option<&Format>) -> Result<Vec<Row>, Error> {
-    let bytes = fs::read(path).map_err(|error| Error::io("read", path, &error))?;
+pub fn read(path: &Path, format: Option<&Format>, warn: Warn<'_>) -> Result<Vec<Row>, Error> {
+    if matches!(format, Some(Format::Parquet(_))) || (format.is_none() && is_parquet(path)?) {
+        return parquet::read(path);
+    }
+    let mut bytes = fs::read(path).map_err(|error| Error::io("read", path, &error))?;
+    if gzip::is_packed(&bytes) {
+        bytes = gzip::unpack(path, &bytes)?;
+    }
+    if bytes.starts_with(&[0xFF, 0xFE]) || bytes.starts_with(&[0xFE, 0xFF]) {
+        return Err(Error::new("the file is UTF-16")
+            .in_file(path)
+            .hint("save it as UTF-8, for example `iconv -f utf-16 -t utf-8 FILE`"));
+    }
     let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&bytes);
     let format = match format {
         Some(format) => Cow::Borrowed(format),
         None => Cow::Owned(detect(path, bytes)?),
     };
+    let mut separated = |separator: u8, settings| {
+        let rows = delimited::read(path, bytes, separator, settings)?;
+        let swallowed = delimited::swallowed(&rows, char::from(separator));
+        if swallowed > 0 {
+            warn(format!(
+                "{}: {swallowed} rows hold a field with both a separator and a line break; if quotation marks are plain \
+                 characters here, rows were lost: say `quoting: none`",
+                path.file_name().unwrap_or_default().to_string_lossy()
+            ));
+        }
+        Ok(rows)
+    };
     match format.as_ref() {
         Format::Json(_) => json::read(path, bytes),
         Format::Jsonl(_) => jsonl::read(path, bytes),
         Format::Squad(squad) => squad::read(path, bytes, squad.row),
+        Format::Csv(settings) => separated(b',', settings),
+        Format::Tsv(settings) => separated(b'\t', settings),
+        Format::Parquet(_) => parquet::read(path),
     }
+}
+
+/// The ending of a file's name, without `.gz` and in small letters.
+fn ending(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+    let plain = name.strip_suffix(".gz").unwrap_or(&name);
+    plain.rsplit_once('.').map(|(_, ending)| ending.to_owned()).unwrap_or_default()
+}
+
+fn is_parquet(path: &Path) -> Result<bool, Error> {
+    if ending(path) == "parquet" {
+        return Ok(true);
+    }
+    let mut begins = [0; 4];
+    let mut file = File::open(path).map_err(|error| Error::io("read", path, &error))?;
+    Ok(file.read_exact(&mut begins).is_ok() && begins == *b"PAR1")
 }
 
 /// How far into a file its beginning is looked at.
 const BEGINNING: usize = 64 * 1024;
 
-/// The format of a file by its ending and beginning: `.jsonl` and `.ndjson` are JSON lines; a JSON object whose
-/// beginning has a key `paragraphs` is SQuAD's; a whole object on the first line, with another after it, is JSON lines.
+/// The format of a file by its ending and beginning: `.jsonl` and `.ndjson` are JSON lines, `.csv` and `.tsv` what they
+/// say; a JSON object whose beginning has a key `paragraphs` is SQuAD's; a whole object on the first line, with another
+/// after it, is JSON lines.
 fn detect(path: &Path, bytes: &[u8]) -> Result<Format, Error> {
-    let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default().to_ascii_lowercase();
-    if ending == "jsonl" || ending == "ndjson" {
-        return Ok(Format::Jsonl(Default::default()));
+    match ending(path).as_str() {
+        "jsonl" | "ndjson" => return Ok(Format::Jsonl(Default::default())),
+        "csv" => return Ok(Format::Csv(Default::default())),
+        "tsv" | "tab" => return Ok(Format::Tsv(Default::default())),
+        _ => {}
     }
     let begins = bytes.trim_ascii_start();
     match begins.first() {
@@ -118,6 +173,18 @@ fn detect(path: &Path, bytes: &[u8]) -> Result<Format, Error> {
             .in_file(path)
             .hint(format!("say it: `format:` {}", spec::one_of::listed(Format::NAMES)))),
     }
+}
+
+/// A number of bytes for people.
+fn size(bytes: usize) -> String {
+    let units = ["bytes", "KiB", "MiB", "GiB", "TiB"];
+    let mut value = bytes as f64;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < units.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{bytes} bytes") } else { format!("{value:.1} {}", units[unit]) }
 }
 
 /// A mistake that serde_json found, at its line and column of the file.

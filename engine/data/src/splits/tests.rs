@@ -113,3 +113,38 @@ fn mistakes_name_the_split_and_what_to_do() {
     let empty = Rows::new(Vec::new());
     assert!(selected(&settings, "same", &empty).unwrap_err().message.contains("its source `t` is empty"));
 }
+
+#[test]
+fn rows_that_are_not_wanted_are_in_no_split() {
+    let source = source(100, |row| row % 7);
+    let settings = preprocess(json!({
+        "dev": {"from": "t", "where": "n % 2 == 0", "hold_out": {"rows": 10, "seed": 1}},
+        "train": {"from": "t", "rest_of": "dev", "where": "n >= 50"},
+        "none": {"from": "t", "where": "n > 1000"},
+        "wrong": {"from": "t", "where": "m > 1000"},
+    }));
+    let dev = selected(&settings, "dev", &source).unwrap().rows;
+    assert!(dev.len() == 10 && dev.iter().all(|row| row % 2 == 0), "{dev:?}");
+    let train = selected(&settings, "train", &source).unwrap().rows;
+    assert_eq!(train, (50..100).filter(|row| !dev.contains(row)).collect::<Vec<_>>());
+    let error = selected(&settings, "none", &source).unwrap_err();
+    assert!(error.message.contains("its `where` is true of none of 100"), "{error}");
+    let error = selected(&settings, "wrong", &source).unwrap_err();
+    assert_eq!(error.place.as_deref(), Some("split `wrong`, setting `where`, row 1"));
+    assert_eq!(error.message, "the row has no column `m`");
+}
+
+#[test]
+fn whole_groups_are_taken() {
+    let source = source(100, |row| row / 9);
+    let settings = preprocess(json!({
+        "first": {"from": "t", "take": {"rows": 10, "by": "context"}},
+        "mixed": {"from": "t", "shuffle": {"seed": 3}, "take": {"rows": 10, "by": "context"}},
+    }));
+    assert_eq!(selected(&settings, "first", &source).unwrap().rows, (0..18).collect::<Vec<_>>());
+    let mixed = selected(&settings, "mixed", &source).unwrap().rows;
+    let groups: BTreeSet<usize> = mixed.iter().map(|row| row / 9).collect();
+    assert!((10..=18).contains(&mixed.len()), "{}", mixed.len());
+    assert_eq!(mixed.len(), (0..100).filter(|row| groups.contains(&(row / 9))).count(), "no group is divided");
+    assert!(mixed.windows(2).any(|pair| pair[0] > pair[1]), "the order of the shuffle stays");
+}

@@ -2,8 +2,9 @@
 //! splits, files of rows or tokens.
 
 mod files;
+pub mod filter;
 mod place;
-mod values;
+pub(crate) mod values;
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -130,10 +131,8 @@ impl Template {
     pub fn load(folder: &Path, name: &str) -> Result<Self, Error> {
         let sources = files::sources(folder, name)?;
         let mut environment = Environment::new();
-        environment.set_undefined_behavior(UndefinedBehavior::Strict);
-        environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
+        strict(&mut environment);
         environment.set_fuel(Some(FUEL));
-        environment.set_debug(true);
         let syntax = SyntaxConfig::builder().keep_trailing_newline(true).build();
         environment.set_syntax(syntax.map_err(|error| place::error(&error, None))?);
         for source in &sources {
@@ -208,6 +207,13 @@ impl Template {
             .at(format!("templates/{}", self.name))
             .hint(format!("write `{{% block {} %}}{example}{{% endblock %}}`", block.name()))
     }
+}
+
+/// What is undefined is an error that names it; text is written as it is.
+fn strict(environment: &mut Environment<'_>) {
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
+    environment.set_debug(true);
 }
 
 /// How many characters are no white space.

@@ -18,7 +18,8 @@ impl Object for Columns {
     }
 }
 
-fn from(value: &Json) -> Value {
+/// A value as minijinja has it.
+pub(crate) fn from(value: &Json) -> Value {
     match value {
         Json::Null => Value::from(()),
         Json::Bool(value) => Value::from(*value),

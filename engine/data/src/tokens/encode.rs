@@ -3,7 +3,7 @@
 
 use spec::stage::Boundary;
 
-use super::{SpecialIds, Vocabulary, source::Turn};
+use super::{SpecialIds, Vocabulary, chat::ChatEncoder, source::Turn};
 use crate::Error;
 
 /// How rows are encoded.
@@ -15,6 +15,8 @@ pub struct Encoder<'a> {
     pub special: &'a SpecialIds,
     /// Where prompt and completion meet.
     pub boundary: Boundary,
+    /// What writes rows as chats, where they are.
+    pub chat: Option<&'a ChatEncoder>,
 }
 
 /// The ids of a turn.
@@ -32,6 +34,9 @@ impl Encoder<'_> {
     /// # Errors
     /// When the tokenizer cannot write a text.
     pub fn encode(&self, turns: &[Turn]) -> Result<Vec<EncodedTurn>, Error> {
+        if let Some(chat) = self.chat {
+            return chat.encode(turns);
+        }
         let mut encoded = turns.iter().map(|turn| self.turn(turn)).collect::<Result<Vec<_>, _>>()?;
         if let (Some(first), Some(bos)) = (encoded.first_mut(), self.special.bos) {
             first.prompt.insert(0, bos);
@@ -56,11 +61,15 @@ impl Encoder<'_> {
         Ok(EncodedTurn { prompt, completion: Some(ids) })
     }
 
-    /// Whether a row's ids would differ had prompt and completion been encoded the other way, apart or as one text.
+    /// Whether a row's ids would differ had prompt and completion been encoded the other way, apart or as one text. In a
+    /// chat they meet where its template says.
     ///
     /// # Errors
     /// When the tokenizer cannot write a text.
     pub fn boundary_matters(&self, texts: &[Turn], turns: &[EncodedTurn]) -> Result<bool, Error> {
+        if self.chat.is_some() {
+            return Ok(false);
+        }
         let mut bos = usize::from(self.special.bos.is_some());
         for (text, turn) in texts.iter().zip(turns) {
             let (Some(completion), Some(ids)) = (&text.completion, &turn.completion) else { continue };
@@ -85,8 +94,12 @@ impl Encoder<'_> {
         Ok(false)
     }
 
-    /// Whether a text spells out a special token in a way that the tokenizer does not keep apart from the token itself.
+    /// Whether a text spells out a special token in a way that the tokenizer does not keep apart from the token itself. In a
+    /// chat it is kept apart.
     pub fn spells_special(&self, turns: &[EncodedTurn]) -> bool {
+        if self.chat.is_some() {
+            return false;
+        }
         let special = |id: &u32| self.special.bos == Some(*id) || self.special.eos.contains(id);
         turns.iter().enumerate().any(|(number, turn)| {
             let added = usize::from(number == 0 && self.special.bos.is_some());

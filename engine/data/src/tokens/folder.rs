@@ -1,11 +1,12 @@
-//! A tokenizer from a folder in Hugging Face's layout. Knows the file `tokenizer.json`; which token begins or ends a
-//! text is found elsewhere.
+//! A tokenizer from a folder in Hugging Face's layout. Knows the file `tokenizer.json`; what other files say is read, and
+//! which token begins or ends a text is found, elsewhere.
 
 use std::path::Path;
 
 use spec::files;
-use tokenizers::{Tokenizer, TruncationParams};
+use tokenizers::{PreTokenizerWrapper, Tokenizer, TruncationParams, pre_tokenizers::metaspace::PrependScheme};
 
+use super::convert;
 use crate::Error;
 
 /// A tokenizer that encodes text as it stands: special tokens that a text spells out are text, nothing is added, cut or
@@ -15,6 +16,21 @@ pub struct Vocabulary {
     /// As its file says, for what it adds by itself.
     original: Tokenizer,
     plain: Tokenizer,
+}
+
+/// A tokenizer for parts of a text.
+#[derive(Debug, Clone)]
+pub(super) struct PartTokenizer(Tokenizer);
+
+impl PartTokenizer {
+    /// The ids of a part.
+    ///
+    /// # Errors
+    /// As [`Vocabulary::ids`].
+    pub fn ids(&self, text: &str) -> Result<Vec<u32>, Error> {
+        let encoding = self.0.encode_fast(text, false).map_err(|error| unwritable(text, &error.to_string()))?;
+        Ok(encoding.get_ids().to_vec())
+    }
 }
 
 /// Token ids, and where in the text each token stands: its first byte and the byte after its last.
@@ -39,6 +55,24 @@ impl Vocabulary {
         Ok(Self { original, plain })
     }
 
+    /// The tokenizer as a `tokenizer.json`.
+    ///
+    /// # Errors
+    /// When it has no such form.
+    pub fn to_json(&self) -> Result<String, Error> {
+        self.original.to_string(true).map_err(|error| Error::new(error.to_string()))
+    }
+
+    /// The ids of a text as transformers gives them, without what it adds: a special token that the text spells out is
+    /// that token.
+    ///
+    /// # Errors
+    /// As [`Vocabulary::ids`].
+    pub fn ids_with_special(&self, text: &str) -> Result<Vec<u32>, Error> {
+        let encoding = self.original.encode_fast(text, false).map_err(|error| unwritable(text, &error.to_string()))?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
     /// The ids of a text.
     ///
     /// # Errors
@@ -61,6 +95,27 @@ impl Vocabulary {
             .with_truncation(truncation)
             .map_err(|error| Error::new(format!("this tokenizer cannot cut texts so: {error}")))?;
         Ok(templated)
+    }
+
+    /// The tokenizer for a part of a longer text: one that `begins` it, or follows other parts, before which no space is
+    /// put. With `special`, special tokens that the part spells out are tokens, else text.
+    pub(super) fn for_parts(&self, begins: bool, special: bool) -> PartTokenizer {
+        let mut tokenizer = self.plain.clone();
+        tokenizer.set_encode_special_tokens(!special);
+        if let (false, Some(PreTokenizerWrapper::Metaspace(metaspace))) = (begins, tokenizer.get_pre_tokenizer())
+            && metaspace.get_prepend_scheme() == PrependScheme::First
+        {
+            let mut metaspace = metaspace.clone();
+            metaspace.set_prepend_scheme(PrependScheme::Never);
+            tokenizer.with_pre_tokenizer(Some(metaspace));
+        }
+        PartTokenizer(tokenizer)
+    }
+
+    /// The special tokens with their ids.
+    pub(super) fn special_tokens(&self) -> Vec<(String, u32)> {
+        let added = self.plain.get_added_tokens_decoder();
+        added.into_iter().filter(|(_, token)| token.special).map(|(id, token)| (token.content, id)).collect()
     }
 
     /// The ids of a text and their places in it.
@@ -114,23 +169,21 @@ fn unwritable(text: &str, error: &str) -> Error {
     Error::new(format!("the tokenizer cannot encode the text that begins `{begins}`: {error}"))
 }
 
-/// Reads the tokenizer of a folder.
+/// Reads the tokenizer of a folder: its `tokenizer.json`, else its SentencePiece model, `vocab.json` and `merges.txt`, or
+/// `vocab.txt`, with the special and added tokens that the files beside it name.
 ///
 /// # Errors
-/// When the folder has no `tokenizer.json`, or it is none.
+/// When the folder has none of these files, or one is damaged or not of a kind that is known.
 pub fn tokenizer(folder: &Path) -> Result<Vocabulary, Error> {
     let path = folder.join(files::TOKENIZER);
     if !path.is_file() {
-        let other =
-            ["tokenizer.model", "spiece.model", "vocab.txt"].into_iter().find(|name| folder.join(name).is_file());
-        let hint = match other {
-            Some(name) => {
-                format!("it has `{name}`: convert it to `tokenizer.json` with transformers' `save_pretrained`")
-            }
-            None => "name a stage that leaves a `tokenizer.json`, or train one: `tokenizer: {bpe: {vocabulary: 4000}}`"
-                .into(),
+        return match convert::tokenizer(folder)? {
+            Some(made) => Vocabulary::new(made).map_err(|error| error.in_file(folder)),
+            None => Err(Error::new("there are no files of a tokenizer").in_file(folder).hint(
+                "name a stage that leaves a `tokenizer.json`, a SentencePiece model, `vocab.json` with `merges.txt`, or \
+                 `vocab.txt`; or train one: `tokenizer: {bpe: {vocabulary: 4000}}`",
+            )),
         };
-        return Err(Error::new("there is no `tokenizer.json`").in_file(folder).hint(hint));
     }
     let read = Tokenizer::from_file(&path).map_err(|error| {
         Error::new(format!("this is no tokenizer: {error}")).in_file(&path).hint("was it cut while it was downloaded?")

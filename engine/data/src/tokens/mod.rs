@@ -2,6 +2,8 @@
 //! and no model.
 
 pub mod bpe;
+pub mod chat;
+mod convert;
 pub mod encode;
 pub mod fit;
 mod folder;

@@ -68,7 +68,7 @@ impl SpecialIds {
 }
 
 /// A file of the folder as JSON; null where it is absent.
-fn json(folder: &Path, name: &str) -> Result<Value, Error> {
+pub(super) fn json(folder: &Path, name: &str) -> Result<Value, Error> {
     let path = folder.join(name);
     let text = match fs::read(&path) {
         Ok(text) => text,

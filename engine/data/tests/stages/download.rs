@@ -183,3 +183,41 @@ fn local_files_and_folders_are_copied() {
     let failure = copy(&project, "e", &project.path("from/dta")).err().unwrap();
     assert_eq!(failure.hint.as_deref(), Some("did you mean `data`?"));
 }
+
+/// A zip of one file, stored as it is.
+fn zip(name: &str, bytes: &[u8]) -> Vec<u8> {
+    let mut writer = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    writer.start_file(name, zip::write::SimpleFileOptions::default()).unwrap();
+    writer.write_all(bytes).unwrap();
+    writer.finish().unwrap().into_inner()
+}
+
+#[test]
+fn an_archive_is_unpacked_wherever_it_comes_from() {
+    let project = Project::new();
+    let archive = project.write("CoLA.zip", zip("CoLA/train.tsv", b"a\tb\n"));
+    let done = copy(&project, "a", &archive).unwrap();
+    assert_eq!(names(&done.result), ["CoLA"]);
+    assert_eq!(fs::read(done.result.join("CoLA/train.tsv")).unwrap(), b"a\tb\n");
+    // One that holds a file of its own name.
+    let (address, _) = serve(zip("own.zip", b"inner"), vec![Answer::Serve]);
+    let address = address.replace("train%20v2.json", "own.zip");
+    let settings = json!({"from": {"url": {"address": address}}});
+    let done = project.run("b", "download", settings, &[], &[], 1).unwrap();
+    assert_eq!(
+        (names(&done.result), fs::read(done.result.join("own.zip")).unwrap()),
+        (vec!["own.zip".into()], b"inner".to_vec())
+    );
+    // Within a folder, archives are files like any other.
+    project.write("folder/a.zip", zip("x", b"1"));
+    assert_eq!(names(&copy(&project, "c", &project.path("folder")).unwrap().result), ["a.zip"]);
+}
+
+#[test]
+fn an_archive_that_leads_outside_leaves_nothing_there() {
+    let project = Project::new();
+    let archive = project.write("evil.zip", zip("../../evil", b"x"));
+    let failure = copy(&project, "a/b", &archive).err().unwrap();
+    assert!(failure.message.contains("`../../evil` leads out of the folder"), "{failure:?}");
+    assert!(!project.path("evil").exists() && !project.path("a/evil").exists());
+}

@@ -2,9 +2,12 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod chats;
 mod common;
+mod converted;
 mod download;
 mod end_to_end;
 mod golden_tokenizers;
 mod overflow;
 mod preprocess_errors;
+mod sources;

@@ -149,7 +149,7 @@ fn names_that_are_not_there_are_told() {
     assert_eq!(failure.hint.as_deref(), Some("did you mean `</s>`?"));
     let failure =
         project.tokenize("d", &examples, Some(&project.path("rows")), json!({"max_length": 9}), 1).err().unwrap();
-    assert!(failure.message.contains("no `tokenizer.json`"));
+    assert!(failure.message.contains("no files of a tokenizer") && failure.hint.unwrap().contains("`tokenizer.json`"));
 }
 
 #[test]

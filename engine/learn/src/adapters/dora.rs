@@ -113,7 +113,7 @@ impl DoraLinear {
 
     fn add_bias(&self, y: Tensor) -> Result<Tensor> {
         match &self.plain.bias {
-            Some(bias) => Ok(y.f_add(bias)?),
+            Some(bias) => Ok(y.f_add(&bias.f_to_kind(y.f_kind()?)?)?),
             None => Ok(y),
         }
     }
@@ -121,17 +121,20 @@ impl DoraLinear {
 
 impl LinearMap for DoraLinear {
     fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
-        let ratio = self.ratio()?;
-        let mapped = x.f_linear(&self.plain.weight, None::<&Tensor>)?;
+        let (kind, exact) = (x.f_kind()?, self.ratio()?);
+        let ratio = exact.f_to_kind(kind)?;
+        let weight = self.plain.weight.f_to_kind(kind)?;
+        let mapped = x.f_linear(&weight, None::<&Tensor>)?;
         let y = match mode.dropout(self.factors.dropout) {
             // c ⊙ (x Wᵀ + s · x Aᵀ Bᵀ) + b
             0.0 => self.factors.add_to(&mapped, x)?.f_mul(&ratio)?,
             // x Wᵀ + (c − 1) ⊙ x̃ Wᵀ + c ⊙ s · x̃ Aᵀ Bᵀ + b
             dropout => {
                 let dropped = x.f_dropout(dropout, true)?;
-                let dropped_mapped = dropped.f_linear(&self.plain.weight, None::<&Tensor>)?;
-                let low = self.factors.down(&dropped)?.f_linear(&self.factors.b, None::<&Tensor>)?;
-                mapped.f_addcmul(&dropped_mapped, &ratio.f_sub_scalar(1.0)?)?.f_addcmul(&low, &ratio)?
+                let dropped_mapped = dropped.f_linear(&weight, None::<&Tensor>)?;
+                let low = self.factors.down(&dropped)?.f_linear(&self.factors.b_like(x)?, None::<&Tensor>)?;
+                let less_one = exact.f_sub_scalar(1.0)?.f_to_kind(kind)?;
+                mapped.f_addcmul(&dropped_mapped, &less_one)?.f_addcmul(&low, &ratio)?
             }
         };
         self.add_bias(y)
@@ -139,6 +142,6 @@ impl LinearMap for DoraLinear {
 
     fn merged(&self) -> Result<Tensor> {
         let ratio = self.ratio()?.f_detach()?.f_unsqueeze(1)?;
-        Ok(self.factors.sum(&self.plain.weight)?.f_mul(&ratio)?)
+        Ok(self.factors.sum(&self.plain.weight)?.f_mul(&ratio)?.f_to_kind(self.plain.weight.f_kind()?)?)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 use super::Method;
 use crate::error::Result;
@@ -17,6 +17,10 @@ pub struct Full;
 impl Method for Full {
     fn name(&self) -> &'static str {
         "full"
+    }
+
+    fn kept_as(&self, _frozen: Kind) -> Kind {
+        Kind::Float
     }
 
     fn own(&self, name: &str, tensor: Tensor, stores: &mut Stores) -> Result<Tensor> {

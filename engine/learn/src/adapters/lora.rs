@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::rc::Rc;
 
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 use super::Method;
 use crate::error::{Error, Result};
@@ -115,22 +115,29 @@ pub(super) struct Factors {
 }
 
 impl Factors {
-    /// `s · x Aᵀ`, `[…, rank]`: scaled where it is smallest.
+    /// `s · x Aᵀ`, `[…, rank]`: scaled where it is smallest. A is cast to the kind of `x`, not `x` to that of A.
     pub fn down(&self, x: &Tensor) -> Result<Tensor> {
-        Ok(x.f_linear(&self.a, None::<&Tensor>)?.f_mul_scalar(self.scale)?)
+        Ok(x.f_linear(&self.a.f_to_kind(x.f_kind()?)?, None::<&Tensor>)?.f_mul_scalar(self.scale)?)
+    }
+
+    /// B in the kind of `x`.
+    pub fn b_like(&self, x: &Tensor) -> Result<Tensor> {
+        Ok(self.b.f_to_kind(x.f_kind()?)?)
     }
 
     /// `y + s · x Aᵀ Bᵀ`, for y `[…, outputs]`.
     pub fn add_to(&self, y: &Tensor, x: &Tensor) -> Result<Tensor> {
         let (rank, outputs) = (self.a.size2()?.0, self.b.size2()?.0);
         let low = self.down(x)?.f_reshape([-1, rank])?;
-        Ok(y.f_reshape([-1, outputs])?.f_addmm(&low, &self.b.f_transpose(0, 1)?)?.f_view(y.size().as_slice())?)
+        Ok(y.f_reshape([-1, outputs])?
+            .f_addmm(&low, &self.b_like(x)?.f_transpose(0, 1)?)?
+            .f_view(y.size().as_slice())?)
     }
 
-    /// `W + s · B A`, without gradient.
+    /// `W + s · B A` in float32, without gradient.
     pub fn sum(&self, weight: &Tensor) -> Result<Tensor> {
         let product = self.b.f_detach()?.f_matmul(&self.a.f_detach()?)?;
-        Ok(weight.f_detach()?.f_add(&product.f_mul_scalar(self.scale)?)?)
+        Ok(weight.f_detach()?.f_to_kind(Kind::Float)?.f_add(&product.f_mul_scalar(self.scale)?)?)
     }
 }
 
@@ -150,6 +157,6 @@ impl LinearMap for LoraLinear {
     }
 
     fn merged(&self) -> Result<Tensor> {
-        self.factors.sum(&self.plain.weight)
+        Ok(self.factors.sum(&self.plain.weight)?.f_to_kind(self.plain.weight.f_kind()?)?)
     }
 }

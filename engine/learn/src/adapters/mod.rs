@@ -10,7 +10,7 @@ use std::fmt::Debug;
 use std::path::Path;
 use std::rc::Rc;
 
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 use crate::error::{Error, Result};
 use crate::layers::{Linear, LinearMap};
@@ -28,6 +28,11 @@ pub use lora::Lora;
 pub trait Method: Debug {
     /// Its name in a pipeline file.
     fn name(&self) -> &'static str;
+
+    /// The kind in which the base model's tensors are kept, where `frozen` is that of tensors that do not train.
+    fn kept_as(&self, frozen: Kind) -> Kind {
+        frozen
+    }
 
     /// Takes over a tensor of the base model: puts it into one of the stores and returns the model's handle to it.
     /// Most methods freeze it.

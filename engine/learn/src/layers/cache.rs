@@ -1,8 +1,10 @@
 //! The keys and values of the tokens that a generation has read so far. Rows have prompts of different lengths, padded
-//! on the right; their new tokens stand in the same columns, and a mask hides the padding between. Knows no model.
+//! on the right; their new tokens stand in the same columns, and a mask hides the padding between. Every column is kept,
+//! whatever a layer's window. Knows no model.
 
 use tch::{Device, Kind, Tensor};
 
+use super::AttentionMask;
 use crate::error::{Error, Result};
 
 /// The least number of columns that are added when the cache is full; a long one grows by half.
@@ -16,18 +18,28 @@ pub struct Cache {
     lengths: Tensor,
     /// Columns of the prompts: the length of the longest.
     prompt: i64,
+    /// The length of the shortest prompt there was.
+    shortest: i64,
     /// Columns that hold tokens, of all layers alike; moved on by [`advance`](Self::advance).
     filled: i64,
     /// Which columns of the prompts hold tokens, `[rows, 1, 1, prompt]`; none where all prompts are equally long.
     tokens: Option<Tensor>,
-    /// The mask for the pass that is in progress.
-    mask: Option<Tensor>,
+}
+
+/// What the tokens of one pass may see of a cache.
+#[derive(Debug)]
+pub struct View {
+    /// The first column that any of them may see.
+    start: i64,
+    /// Which of the columns from there on.
+    pub mask: AttentionMask,
 }
 
 impl Cache {
     /// An empty cache of `layers` layers for prompts of these lengths, each at least 1.
     pub fn new(layers: usize, lengths: &[i64], device: Device) -> Result<Self> {
         let prompt = lengths.iter().copied().max().unwrap_or(0);
+        let shortest = lengths.iter().copied().min().unwrap_or(0);
         let ragged = lengths.iter().any(|&length| length != prompt);
         let lengths = Tensor::f_from_slice(lengths)?.f_to_device(device)?;
         let tokens = if ragged {
@@ -36,30 +48,54 @@ impl Cache {
         } else {
             None
         };
-        Ok(Self { layers: (0..layers).map(|_| None).collect(), lengths, prompt, filled: 0, tokens, mask: None })
+        Ok(Self { layers: (0..layers).map(|_| None).collect(), lengths, prompt, shortest, filled: 0, tokens })
     }
 
-    /// Starts a pass over `length` new columns: all of the prompts' in the first, one in each later pass. Returns the
-    /// positions of the new tokens in their texts, `[rows or 1, length]`.
-    pub fn start(&mut self, length: i64) -> Result<Tensor> {
+    /// The positions in their texts of the tokens of the next pass, `[rows or 1, length]`. A pass is over `length` new
+    /// columns: all of the prompts' in the first, one in each later pass.
+    pub fn positions(&self, length: i64) -> Result<Tensor> {
+        if self.filled == 0 {
+            return Ok(Tensor::f_arange(length, (Kind::Int64, self.lengths.device()))?.f_unsqueeze(0)?);
+        }
+        Ok(self.lengths.f_add_scalar(self.filled + length - self.prompt - 1)?.f_unsqueeze(1)?)
+    }
+
+    /// What the tokens of the next pass may see: what stands before them in their text, or of it the last `window`
+    /// positions with their own.
+    pub fn view(&self, length: i64, window: Option<i64>) -> Result<View> {
         let device = self.lengths.device();
         if self.filled == 0 {
-            return Ok(Tensor::f_arange(length, (Kind::Int64, device))?.f_unsqueeze(0)?);
+            let mask = match window {
+                Some(window) => AttentionMask::sliding(length, window, device)?,
+                None => AttentionMask::Causal,
+            };
+            return Ok(View { start: 0, mask });
         }
+        // New columns hold the same positions after the prompt in every row.
         let new = self.filled + length - self.prompt;
-        self.mask = match &self.tokens {
-            Some(tokens) => {
-                let rows = self.lengths.size1()?;
-                let seen = Tensor::f_ones([rows, 1, 1, new], (Kind::Bool, device))?;
-                Some(Tensor::f_cat(&[tokens, &seen], -1)?)
+        let window = window.filter(|&window| window < self.prompt + new);
+        let start = match window {
+            None => 0,
+            Some(window) if new >= window => {
+                return Ok(View { start: self.prompt + new - window, mask: AttentionMask::All });
             }
-            None => None,
+            Some(window) => (self.shortest + new - window).max(0),
         };
-        Ok(self.lengths.f_add_scalar(new - 1)?.f_unsqueeze(1)?)
+        let Some(tokens) = &self.tokens else { return Ok(View { start, mask: AttentionMask::All }) };
+        let mut seen = tokens.f_narrow(-1, start, self.prompt - start)?;
+        if let Some(window) = window {
+            let columns = Tensor::f_arange_start(start, self.prompt, (Kind::Int64, device))?;
+            let oldest = self.lengths.f_add_scalar(new - window)?.f_view([-1, 1, 1, 1])?;
+            seen = seen.f_logical_and(&columns.f_ge_tensor(&oldest)?)?;
+        }
+        let rows = self.lengths.size1()?;
+        let all = Tensor::f_ones([rows, 1, 1, new], (Kind::Bool, device))?;
+        Ok(View { start, mask: AttentionMask::Seen(Tensor::f_cat(&[&seen, &all], -1)?) })
     }
 
-    /// Adds the new columns' keys and values `[rows, heads, length, width]` of a layer and returns those of all columns.
-    pub fn extend(&mut self, layer: usize, keys: &Tensor, values: &Tensor) -> Result<(Tensor, Tensor)> {
+    /// Adds the new columns' keys and values `[rows, heads, length, width]` of a layer and returns those of all columns
+    /// that `view` shows.
+    pub fn extend(&mut self, layer: usize, keys: &Tensor, values: &Tensor, view: &View) -> Result<(Tensor, Tensor)> {
         let (rows, heads, length, width) = keys.size4()?;
         let filled = self.filled;
         let count = self.layers.len();
@@ -84,15 +120,10 @@ impl Cache {
         };
         held_keys.f_narrow(2, filled, length)?.f_copy_(keys)?;
         held_values.f_narrow(2, filled, length)?.f_copy_(values)?;
-        let all = (held_keys.f_narrow(2, 0, needed)?, held_values.f_narrow(2, 0, needed)?);
+        let (start, seen) = (view.start, needed - view.start);
+        let all = (held_keys.f_narrow(2, start, seen)?, held_values.f_narrow(2, start, seen)?);
         *slot = Some((held_keys, held_values));
         Ok(all)
-    }
-
-    /// The mask of the pass in progress, `[rows, 1, 1, columns]`, true where a key may be seen; none where causality
-    /// alone decides.
-    pub fn mask(&self) -> Option<&Tensor> {
-        self.mask.as_ref()
     }
 
     /// Ends a pass over `length` columns.

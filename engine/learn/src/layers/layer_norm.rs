@@ -1,6 +1,6 @@
 //! Layer norm: `(x − mean) / √(variance + ε) ⊙ weight + bias` over the last dimension. Ba et al. (arXiv 1607.06450).
 
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 use crate::error::Result;
 
@@ -18,9 +18,11 @@ impl LayerNorm {
         Self { weight, bias, epsilon }
     }
 
-    /// Normalises `[…, width]`.
+    /// Normalises `[…, width]`, in float32; the result is of the kind of `x`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let width = self.weight.size();
-        Ok(x.f_layer_norm(&width, Some(&self.weight), Some(&self.bias), self.epsilon, false)?)
+        let (weight, bias) = (self.weight.f_to_kind(Kind::Float)?, self.bias.f_to_kind(Kind::Float)?);
+        let whole = x.f_to_kind(Kind::Float)?;
+        let normal = whole.f_layer_norm(weight.size(), Some(&weight), Some(&bias), self.epsilon, false)?;
+        Ok(normal.f_to_kind(x.f_kind()?)?)
     }
 }

@@ -9,7 +9,7 @@ use crate::error::Result;
 
 /// A map of the last dimension, `y = x Wᵀ + b`, with or without something that trains beside W.
 pub trait LinearMap: Debug {
-    /// Maps `[…, inputs]` to `[…, outputs]`.
+    /// Maps `[…, inputs]` to `[…, outputs]`. It computes in the kind of `x`, whatever the kind of its tensors.
     fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor>;
 
     /// The weight `[outputs, inputs]` which alone, with the bias, gives what [`forward`](Self::forward) gives in
@@ -28,7 +28,9 @@ pub struct Linear {
 
 impl LinearMap for Linear {
     fn forward(&self, x: &Tensor, _mode: Mode) -> Result<Tensor> {
-        Ok(x.f_linear(&self.weight, self.bias.as_ref())?)
+        let kind = x.f_kind()?;
+        let bias = self.bias.as_ref().map(|bias| bias.f_to_kind(kind)).transpose()?;
+        Ok(x.f_linear(&self.weight.f_to_kind(kind)?, bias.as_ref())?)
     }
 
     fn merged(&self) -> Result<Tensor> {

@@ -2,6 +2,7 @@
 //! They take plain numbers and tensors; they know no configuration file, no checkpoint and no method.
 
 mod activation;
+mod activations;
 mod attention;
 mod cache;
 mod layer_norm;
@@ -11,18 +12,19 @@ mod rope;
 mod unordered;
 
 pub use activation::Activation;
-pub use attention::{Heads, attend};
-pub use cache::Cache;
+pub use activations::Activations;
+pub use attention::{AttentionMask, Heads, attend};
+pub use cache::{Cache, View};
 pub use layer_norm::LayerNorm;
 pub use linear::{Linear, LinearMap};
-pub use rms_norm::RmsNorm;
-pub use rope::{Angles, Llama3Scaling, Rope};
+pub use rms_norm::{Norm, OffsetRmsNorm, RmsNorm};
+pub use rope::{Angles, Llama3Scaling, Rope, RopeScaling};
 pub use unordered::{attend_unordered, dropped};
 
 /// Whether a forward pass is one of training, with dropout, or one of evaluation, without.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// Dropout is drawn from libtorch's global generator, which the caller has seeded.
+    /// Dropout is drawn from libtorch's global generator, which [`Activations`] has seeded.
     Train,
     /// No dropout; the result depends on the inputs alone.
     Eval,

@@ -1,4 +1,4 @@
-//! Rotary position embedding and its llama3 scaling. Su et al., RoFormer (arXiv 2104.09864), section 3.2.2, in the form
+//! Rotary position embedding and the scalings of its frequencies. Su et al., RoFormer (arXiv 2104.09864), section 3.2.2, in the form
 //! of Hugging Face checkpoints, which turn element i together with element i + d/2.
 
 use std::f32::consts::TAU;
@@ -39,6 +39,24 @@ impl Llama3Scaling {
     }
 }
 
+/// How the frequencies are stretched to longer texts than a model was first trained on.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum RopeScaling {
+    /// All frequencies are divided by this (Chen et al., arXiv 2306.15595).
+    Linear(f64),
+    /// Llama 3.1's.
+    Llama3(Llama3Scaling),
+}
+
+impl RopeScaling {
+    fn scale(&self, frequency: f32) -> f32 {
+        match self {
+            Self::Linear(factor) => frequency / *factor as f32,
+            Self::Llama3(scaling) => scaling.scale(frequency),
+        }
+    }
+}
+
 /// The frequencies of a rotary embedding.
 #[derive(Debug)]
 pub struct Rope {
@@ -57,7 +75,7 @@ pub struct Angles {
 
 impl Rope {
     /// Frequencies `theta^(−2i/head_dim)`, scaled where `scaling` is given.
-    pub fn new(head_dim: i64, theta: f64, scaling: Option<Llama3Scaling>, device: Device) -> Result<Self> {
+    pub fn new(head_dim: i64, theta: f64, scaling: Option<RopeScaling>, device: Device) -> Result<Self> {
         let exponents =
             Tensor::f_arange_start_step(0, head_dim, 2, (Kind::Float, Device::Cpu))?.f_div_scalar(head_dim)?;
         let plain = Vec::<f32>::try_from(Tensor::f_pow_scalar(theta, &exponents)?.f_reciprocal()?)?;
@@ -79,9 +97,10 @@ impl Rope {
 }
 
 impl Angles {
-    /// Turns `[rows, heads, length, head_dim]` by the angles.
+    /// Turns `[rows, heads, length, head_dim]` by the angles, in float32; the result is of the kind that came in.
     pub fn turn(&self, states: &Tensor) -> Result<Tensor> {
-        let swapped = states.f_roll([self.half], [-1])?;
-        Ok(states.f_mul(&self.cosine)?.f_addcmul(&swapped, &self.signed_sine)?)
+        let exact = states.f_to_kind(Kind::Float)?;
+        let swapped = exact.f_roll([self.half], [-1])?;
+        Ok(exact.f_mul(&self.cosine)?.f_addcmul(&swapped, &self.signed_sine)?.f_to_kind(states.f_kind()?)?)
     }
 }

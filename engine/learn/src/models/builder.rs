@@ -3,11 +3,12 @@
 
 use std::rc::Rc;
 
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::adapters::Method;
 use crate::error::{Error, Result};
-use crate::layers::{Linear, LinearMap};
+use crate::layers::{Activations, Linear, LinearMap};
+use crate::numerics::Numerics;
 use crate::parameters::Stores;
 use crate::targets::{Place, Role};
 use crate::weights::{Init, Random, Source};
@@ -16,7 +17,12 @@ use crate::weights::{Init, Random, Source};
 pub struct Builder<'a> {
     source: &'a mut dyn Source,
     method: &'a dyn Method,
-    device: Device,
+    numerics: Numerics,
+    activations: Rc<Activations>,
+    /// The kind in which the method wants the base model's tensors.
+    kept: Kind,
+    /// Beginnings of names, and what stands for each in the source.
+    stored: Vec<(String, String)>,
     parts: Parts,
 }
 
@@ -29,6 +35,8 @@ pub struct Parts {
     pub base: Vec<String>,
     /// Every linear map by its place, but those of the task's head.
     pub maps: Vec<(Place, Rc<dyn LinearMap>)>,
+    /// Names of the source's tensors that the family knowingly does without.
+    pub left_out: Vec<String>,
     /// The linear maps of the task's head.
     pub heads: Vec<Place>,
     /// The head's tensors that the source did not hold.
@@ -36,22 +44,54 @@ pub struct Parts {
 }
 
 impl<'a> Builder<'a> {
-    /// A builder that takes the base model's tensors from `source` (which puts them on `device`) and gives every linear
+    /// A builder that takes the base model's tensors from `source` (which puts them on the device) and gives every linear
     /// map to `method`. New parameters get their first values from `fresh`.
-    pub fn new(source: &'a mut dyn Source, method: &'a dyn Method, fresh: Random, device: Device) -> Self {
+    pub fn new(source: &'a mut dyn Source, method: &'a dyn Method, fresh: Random, numerics: Numerics) -> Self {
+        let activations = Rc::new(numerics.activations());
         let stores = Stores::new(fresh);
-        let parts = Parts { stores, base: Vec::new(), maps: Vec::new(), heads: Vec::new(), fresh: Vec::new() };
-        Self { source, method, device, parts }
+        let (base, maps, heads, left_out) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let parts = Parts { stores, base, maps, left_out, heads, fresh: Vec::new() };
+        Self { source, method, numerics, activations, kept: method.kept_as(numerics.base), stored: Vec::new(), parts }
     }
 
     /// Where the model's tensors are.
     pub fn device(&self) -> Device {
-        self.device
+        self.numerics.device
+    }
+
+    /// The kind of the hidden states: what embeddings give.
+    pub fn compute(&self) -> Kind {
+        self.numerics.compute
+    }
+
+    /// What training passes keep: a model's layers compute their segments through it.
+    pub fn activations(&self) -> Rc<Activations> {
+        Rc::clone(&self.activations)
+    }
+
+    /// Whether the source holds the tensor `name`; one of random values holds every tensor of a model but its head's.
+    pub fn holds(&self, name: &str) -> bool {
+        self.source.holds(name)
+    }
+
+    /// From now on, tensors whose names begin with the part `model` are found under `stored` instead of it.
+    pub fn stored_under(&mut self, model: &str, stored: &str) {
+        self.stored.push((format!("{model}."), format!("{stored}.")));
+    }
+
+    /// Sets aside the source's tensors whose names begin with `prefix`: the family knowingly does without them.
+    pub fn leave_out(&mut self, prefix: &str) {
+        self.parts.left_out.extend(self.source.leave_out(prefix));
+    }
+
+    fn stored_name(&self, name: &str) -> String {
+        let found = self.stored.iter().find_map(|(model, stored)| Some((stored, name.strip_prefix(model.as_str())?)));
+        found.map_or_else(|| name.to_owned(), |(stored, rest)| format!("{stored}{rest}"))
     }
 
     /// A tensor of the base model that is not the weight of a linear map: an embedding or a norm.
     pub fn tensor(&mut self, name: &str, shape: &[i64], init: Init) -> Result<Tensor> {
-        let tensor = self.source.tensor(name, shape, init)?;
+        let tensor = self.source.tensor(&self.stored_name(name), shape, init)?.f_to_kind(self.kept)?;
         self.own(name, tensor)
     }
 
@@ -81,12 +121,15 @@ impl<'a> Builder<'a> {
 
     /// Accepts a tensor that a checkpoint may hold although it is the same as the embedding.
     pub fn same_tensor(&mut self, name: &str, weight: &Tensor) -> Result<()> {
-        match self.source.extra(name)? {
-            Some(again) if again.size() != weight.size() || !again.f_equal(weight)? => Err(Error::setting(
-                name,
-                "config.json ties it to the embedding, but the weights hold other values for it",
-                "set `tie_word_embeddings` to false in config.json if the model has a head of its own",
-            )),
+        let name = self.stored_name(name);
+        match self.source.extra(&name)? {
+            Some(again) if again.size() != weight.size() || !again.f_to_kind(self.kept)?.f_equal(weight)? => {
+                Err(Error::setting(
+                    name,
+                    "config.json ties it to the embedding, but the weights hold other values for it",
+                    "set `tie_word_embeddings` to false in config.json if the model has a head of its own",
+                ))
+            }
             _ => Ok(()),
         }
     }
@@ -95,7 +138,7 @@ impl<'a> Builder<'a> {
     pub fn tensor_once_called(&mut self, name: &str, older: &str, shape: &[i64], init: Init) -> Result<Tensor> {
         match self.source.extra(older)? {
             Some(tensor) => {
-                let tensor = shaped(older, tensor, shape)?;
+                let tensor = shaped(older, tensor, shape)?.f_to_kind(self.kept)?;
                 self.own(name, tensor)
             }
             None => self.tensor(name, shape, init),
@@ -114,7 +157,7 @@ impl<'a> Builder<'a> {
 
     fn head_tensor(&mut self, name: &str, shape: &[i64], init: Init) -> Result<Tensor> {
         let tensor = match self.source.extra(name)? {
-            Some(tensor) => shaped(name, tensor, shape)?,
+            Some(tensor) => shaped(name, tensor, shape)?.f_to_kind(Kind::Float)?,
             None => {
                 self.parts.fresh.push(name.to_owned());
                 self.parts.stores.fresh.draw(name, shape, init)?
@@ -124,19 +167,9 @@ impl<'a> Builder<'a> {
         self.method.own_head(name, tensor, &mut self.parts.stores)
     }
 
-    /// Whether the source holds the tensor `name`; one of random values holds every tensor of a model but its head's.
-    pub fn holds(&self, name: &str) -> bool {
-        self.source.holds(name)
-    }
-
-    /// Leaves out what checkpoints hold beside this network: every tensor whose name begins so.
-    pub fn leave_out(&mut self, beginning: &str) {
-        self.source.leave_out(beginning);
-    }
-
     /// Accepts a tensor that checkpoints may hold although it can be computed.
     pub fn accept(&mut self, name: &str) -> Result<()> {
-        self.source.extra(name).map(|_| ())
+        self.source.extra(&self.stored_name(name)).map(|_| ())
     }
 
     /// Ends the building: everything the source has must have been used, and the method's targets must exist.

@@ -3,8 +3,14 @@
 
 pub mod bert;
 mod builder;
+pub mod decoder;
+pub mod gemma3;
 pub mod llama;
+pub mod mistral;
 mod network;
+mod qwen;
+pub mod qwen2;
+pub mod qwen3;
 pub mod roberta;
 pub mod t5;
 
@@ -17,7 +23,8 @@ use tch::{Device, Kind, Tensor};
 
 use crate::adapters::{Frozen, Method};
 use crate::error::{Error, Result, nearest};
-use crate::layers::{Cache, LinearMap, Mode};
+use crate::layers::{Activations, Cache, LinearMap, Mode};
+use crate::numerics::Numerics;
 use crate::parameters::{Named, Parameters};
 use crate::targets::Place;
 use crate::weights::{Checkpoint, InMemory, Random, Source, WithoutPrefix};
@@ -45,9 +52,6 @@ pub trait CausalLm: Debug {
     fn vocabulary(&self) -> i64;
 }
 
-/// Makes a network for a task from a `config.json`; none where the family has no such head.
-type Build = fn(&Value, Task, &mut Builder) -> Result<Option<Network>>;
-
 /// One line of the registry.
 struct Family {
     model_type: &'static str,
@@ -57,11 +61,34 @@ struct Family {
     build: Build,
 }
 
+/// How a family's networks are made.
+enum Build {
+    /// It has causal language models alone.
+    CausalLm(fn(&Value, &mut Builder) -> Result<Box<dyn CausalLm>>),
+    /// It has a network for some tasks; none for the others.
+    ForTask(fn(&Value, Task, &mut Builder) -> Result<Option<Network>>),
+}
+
+impl Build {
+    fn network(&self, config: &Value, task: Task, builder: &mut Builder) -> Result<Option<Network>> {
+        match (self, task) {
+            (Self::CausalLm(build), Task::LanguageModel) => Ok(Some(Network::CausalLm(build(config, builder)?))),
+            (Self::CausalLm(_), _) => Ok(None),
+            (Self::ForTask(build), _) => build(config, task, builder),
+        }
+    }
+}
+
 const FAMILIES: &[Family] = &[
-    Family { model_type: "llama", prefix: None, build: llama::build },
-    Family { model_type: "bert", prefix: Some(bert::PREFIX), build: bert::build },
-    Family { model_type: "roberta", prefix: Some(roberta::PREFIX), build: roberta::build },
-    Family { model_type: "t5", prefix: None, build: t5::build },
+    Family { model_type: "bert", prefix: Some(bert::PREFIX), build: Build::ForTask(bert::build) },
+    Family { model_type: "gemma3", prefix: None, build: Build::CausalLm(gemma3::build) },
+    Family { model_type: "gemma3_text", prefix: None, build: Build::CausalLm(gemma3::build_text) },
+    Family { model_type: "llama", prefix: None, build: Build::CausalLm(llama::build) },
+    Family { model_type: "mistral", prefix: None, build: Build::CausalLm(mistral::build) },
+    Family { model_type: "qwen2", prefix: None, build: Build::CausalLm(qwen2::build) },
+    Family { model_type: "qwen3", prefix: None, build: Build::CausalLm(qwen3::build) },
+    Family { model_type: "roberta", prefix: Some(roberta::PREFIX), build: Build::ForTask(roberta::build) },
+    Family { model_type: "t5", prefix: None, build: Build::ForTask(t5::build) },
 ];
 
 /// A model that a method has been applied to, with its tensors.
@@ -79,6 +106,12 @@ pub struct Model {
     pub config: Value,
     /// Where the tensors are.
     pub device: Device,
+    /// Where it computes, and in which kinds of numbers.
+    pub numerics: Numerics,
+    /// What its training passes keep.
+    pub activations: Rc<Activations>,
+    /// The checkpoint's tensors that the family knowingly does without.
+    pub left_out: Vec<String>,
     base: Vec<String>,
     maps: Vec<(Place, Rc<dyn LinearMap>)>,
     heads: Vec<Place>,
@@ -86,30 +119,44 @@ pub struct Model {
 }
 
 impl Model {
-    /// Loads the language model of a folder in Hugging Face layout to `device`, with `method` applied. New parameters
-    /// depend on `seed`.
-    pub fn load(folder: &Path, method: &dyn Method, seed: u64, device: Device) -> Result<Self> {
-        Self::load_for(Task::LanguageModel, folder, method, seed, device)
+    /// Loads the language model of a folder in Hugging Face layout, with `method` applied. New parameters depend on
+    /// `seed`. A device alone, as `numerics`, means float32.
+    pub fn load(folder: &Path, method: &dyn Method, seed: u64, numerics: impl Into<Numerics>) -> Result<Self> {
+        Self::load_for(Task::LanguageModel, folder, method, seed, numerics)
     }
 
-    /// Loads a folder in Hugging Face layout to `device` for a task, with `method` applied. New parameters, and a head that
-    /// the folder lacks, depend on `seed`.
-    pub fn load_for(task: Task, folder: &Path, method: &dyn Method, seed: u64, device: Device) -> Result<Self> {
+    /// Loads a folder in Hugging Face layout for a task, with `method` applied. New parameters, and a head that the folder
+    /// lacks, depend on `seed`.
+    pub fn load_for(
+        task: Task,
+        folder: &Path,
+        method: &dyn Method,
+        seed: u64,
+        numerics: impl Into<Numerics>,
+    ) -> Result<Self> {
+        let numerics = numerics.into();
         let config = read_config(folder)?;
-        let mut weights = Checkpoint::open(folder, device, Kind::Float)?;
+        let mut weights = Checkpoint::open(folder, numerics.device, method.kept_as(numerics.base))?;
         match family(&config)?.prefix.filter(|prefix| !weights.any_begins(prefix)) {
-            None => Self::build_for(task, &config, &mut weights, method, seed, device),
+            None => Self::build_for(task, &config, &mut weights, method, seed, numerics),
             Some(prefix) => {
-                Self::build_for(task, &config, &mut WithoutPrefix::new(&mut weights, prefix), method, seed, device)
+                Self::build_for(task, &config, &mut WithoutPrefix::new(&mut weights, prefix), method, seed, numerics)
             }
         }
     }
 
     /// Makes a language model of random weights, which depend on `weights_seed`, with `method` applied, whose new
     /// parameters depend on `seed`.
-    pub fn random(config: &Value, weights_seed: u64, method: &dyn Method, seed: u64, device: Device) -> Result<Self> {
-        let mut weights = Random::new(weights_seed, device, Kind::Float);
-        Self::build(config, &mut weights, method, seed, device)
+    pub fn random(
+        config: &Value,
+        weights_seed: u64,
+        method: &dyn Method,
+        seed: u64,
+        numerics: impl Into<Numerics>,
+    ) -> Result<Self> {
+        let numerics = numerics.into();
+        let mut weights = Random::new(weights_seed, numerics.device, method.kept_as(numerics.base));
+        Self::build(config, &mut weights, method, seed, numerics)
     }
 
     /// The same for a task.
@@ -119,10 +166,11 @@ impl Model {
         weights_seed: u64,
         method: &dyn Method,
         seed: u64,
-        device: Device,
+        numerics: impl Into<Numerics>,
     ) -> Result<Self> {
-        let mut weights = Random::new(weights_seed, device, Kind::Float);
-        Self::build_for(task, config, &mut weights, method, seed, device)
+        let numerics = numerics.into();
+        let mut weights = Random::new(weights_seed, numerics.device, method.kept_as(numerics.base));
+        Self::build_for(task, config, &mut weights, method, seed, numerics)
     }
 
     /// Makes a language model of the family that `config` names from the tensors of `source`, with `method` applied.
@@ -131,9 +179,9 @@ impl Model {
         source: &mut dyn Source,
         method: &dyn Method,
         seed: u64,
-        device: Device,
+        numerics: impl Into<Numerics>,
     ) -> Result<Self> {
-        Self::build_for(Task::LanguageModel, config, source, method, seed, device)
+        Self::build_for(Task::LanguageModel, config, source, method, seed, numerics)
     }
 
     /// Makes a model of the family that `config` names for a task from the tensors of `source`, with `method` applied.
@@ -143,21 +191,39 @@ impl Model {
         source: &mut dyn Source,
         method: &dyn Method,
         seed: u64,
-        device: Device,
+        numerics: impl Into<Numerics>,
     ) -> Result<Self> {
+        let numerics = numerics.into();
+        let device = numerics.device;
         let family = family(config)?;
         let _guard = tch::no_grad_guard();
-        let mut builder = Builder::new(source, method, Random::new(seed, device, Kind::Float), device);
-        let Some(network) = (family.build)(config, task, &mut builder)? else {
+        let mut builder = Builder::new(source, method, Random::new(seed, device, Kind::Float), numerics);
+        let activations = builder.activations();
+        let Some(network) = family.build.network(config, task, &mut builder)? else {
             return Err(Error::setting(
                 "model",
                 format!("a model of the family `{}` cannot be used for {}", family.model_type, task.work()),
                 task.families(),
             ));
         };
-        let Parts { stores, base, maps, heads, fresh } = builder.finish()?;
+        let Parts { stores, base, maps, left_out, heads, fresh } = builder.finish()?;
         let (trainable, frozen) = (stores.trainable, stores.frozen);
-        Ok(Self { network, task, trainable, frozen, config: config.clone(), device, base, maps, heads, fresh })
+        let config = config.clone();
+        Ok(Self {
+            network,
+            task,
+            trainable,
+            frozen,
+            config,
+            device,
+            numerics,
+            activations,
+            left_out,
+            base,
+            maps,
+            heads,
+            fresh,
+        })
     }
 
     /// The base model's tensors under their checkpoint names, each changed linear map merged into its weight, and the
@@ -195,7 +261,7 @@ impl Model {
     /// generate with; it sees later training only where it shares a tensor, so make it anew after each step.
     pub fn merged(&self) -> Result<Self> {
         let (config, tensors) = self.merged_tensors()?;
-        Self::build_for(self.task, &config, &mut InMemory::new(tensors), &Frozen, 0, self.device)
+        Self::build_for(self.task, &config, &mut InMemory::new(tensors), &Frozen, 0, self.numerics)
     }
 
     /// All linear maps of the model.

@@ -10,7 +10,7 @@ mod writing;
 use std::rc::Rc;
 
 use serde_json::Value;
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 use super::{Builder, Network, Seq2SeqLm, Task, Texts, Writing};
 use crate::error::Result;
@@ -34,6 +34,8 @@ pub fn build(config: &Value, task: Task, builder: &mut Builder) -> Result<Option
 #[derive(Debug)]
 pub struct T5 {
     embedding: Tensor,
+    /// The kind of the states.
+    compute: Kind,
     encoder: Encoder,
     decoder: Decoder,
     head: Rc<dyn LinearMap>,
@@ -66,11 +68,20 @@ impl T5 {
             }
         };
         let scale = config.scaled().then(|| (width as f64).sqrt().recip());
-        Ok(Self { embedding, encoder, decoder, head, scale, start_id: config.start_id(), vocabulary })
+        Ok(Self {
+            embedding,
+            compute: builder.compute(),
+            encoder,
+            decoder,
+            head,
+            scale,
+            start_id: config.start_id(),
+            vocabulary,
+        })
     }
 
     fn embed(&self, tokens: &Tensor) -> Result<Tensor> {
-        Ok(Tensor::f_embedding(&self.embedding, tokens, -1, false, false)?)
+        Ok(Tensor::f_embedding(&self.embedding, tokens, -1, false, false)?.f_to_kind(self.compute)?)
     }
 }
 

@@ -1,10 +1,13 @@
-//! What turns gradients into new weights: all tensors that train in one buffer, AdamW over it, and clipping. Knows no
+//! What turns gradients into new weights: all tensors that train in one buffer, AdamW over it, clipping, and
+//! the scaling of losses. Knows no
 //! model and no loss.
 
 mod adamw;
 mod clip;
 mod flat;
+mod loss_scale;
 
 pub use adamw::{AdamW, Moments};
 pub use clip::clip;
 pub use flat::Flat;
+pub use loss_scale::LossScale;

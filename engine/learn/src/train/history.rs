@@ -29,6 +29,8 @@ pub struct Step {
     pub loss: Tensor,
     /// The norm of all gradients before clipping, one number.
     pub norm: Tensor,
+    /// Whether the gradients had overflowed, so that there is no norm and nothing was learned.
+    pub skipped: bool,
 }
 
 /// A figure that is not finite.
@@ -51,7 +53,8 @@ struct StepLine {
     epoch: f64,
     loss: f32,
     learning_rate: f64,
-    grad_norm: f32,
+    /// None of a step that was skipped.
+    grad_norm: Option<f32>,
     tokens: u64,
     loss_tokens: u64,
 }
@@ -117,14 +120,15 @@ impl History {
         let mut text = Vec::new();
         let mut fault = None;
         for ((step, loss), norm) in std::mem::take(&mut self.waiting).into_iter().zip(losses).zip(norms) {
-            let Step { number, epoch, learning_rate, tokens, loss_tokens, rows, .. } = step;
+            let Step { number, epoch, learning_rate, tokens, loss_tokens, rows, skipped, .. } = step;
             let not_finite = [("loss", loss), ("norm of the gradients", norm)].into_iter().find(|f| !f.1.is_finite());
             if let Some((what, value)) = not_finite {
                 fault = Some(NotFinite { step: number, what, value, rows });
                 break;
             }
             self.last_loss = Some(loss);
-            let line = StepLine { step: number, epoch, loss, learning_rate, grad_norm: norm, tokens, loss_tokens };
+            let grad_norm = (!skipped).then_some(norm);
+            let line = StepLine { step: number, epoch, loss, learning_rate, grad_norm, tokens, loss_tokens };
             self.line(&mut text, &line)?;
         }
         self.write(&text)?;

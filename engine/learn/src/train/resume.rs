@@ -11,6 +11,7 @@ use super::history::History;
 use super::step::Weights;
 use super::validation::Validations;
 use crate::error::{Error, Result};
+use crate::optim::LossScale;
 
 /// The version of the checkpoints; one of another version is not gone on from.
 const FORMAT: u32 = 1;
@@ -38,6 +39,9 @@ pub struct Position {
     pub seconds: f64,
     /// Seconds in steps alone.
     pub step_seconds: f64,
+    /// The scaling of the loss, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss_scale: Option<LossScale>,
 }
 
 impl Position {
@@ -54,6 +58,7 @@ impl Position {
             history_bytes: 0,
             seconds: 0.0,
             step_seconds: 0.0,
+            loss_scale: None,
         }
     }
 }
@@ -101,6 +106,11 @@ pub fn restore(
     let best = if has_best { Some(read("best")?) } else { None };
     let history = History::open(history, state.history_bytes)?;
     weights.flat.values().shallow_clone().f_copy_(&values)?;
-    (weights.moments.mean, weights.moments.square, weights.moments.steps) = (mean, square, state.step);
+    let skipped = state.loss_scale.as_ref().map_or(0, |scale| scale.skipped);
+    (weights.moments.mean, weights.moments.square) = (mean, square);
+    weights.moments.steps = state.step.saturating_sub(skipped);
+    if state.loss_scale.is_some() {
+        weights.loss_scale.clone_from(&state.loss_scale);
+    }
     Ok((state, best, history))
 }

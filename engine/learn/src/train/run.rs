@@ -57,6 +57,8 @@ pub struct Outcome {
     pub training_loss: f64,
     /// Whether patience ended it before its last step.
     pub stopped_early: bool,
+    /// Steps whose gradients had overflowed, where the loss is scaled.
+    pub skipped_steps: Option<u64>,
     /// The step it went on from, where it did not begin at the start.
     pub resumed_from: Option<u64>,
     /// Seconds of the whole training, of earlier attempts as well.
@@ -208,6 +210,7 @@ impl<'a> Run<'a> {
             rows: batch,
             loss: done.loss,
             norm: done.norm,
+            skipped: done.skipped,
         });
         self.waiting += 1;
         if self.waiting >= WAITING {
@@ -280,6 +283,7 @@ impl<'a> Run<'a> {
         self.position.history_bytes = self.history.bytes();
         let mut now = self.position.clone();
         now.seconds = self.seconds();
+        now.loss_scale.clone_from(&self.weights.loss_scale);
         let tensors = resume::tensors(&self.weights, self.best.as_ref())?;
         self.checkpoints.save(self.position.step, &now, &tensors)?;
         self.saved = Some(self.position.step);
@@ -327,6 +331,7 @@ impl<'a> Run<'a> {
             best_step: validations.best.map(|best| best.step),
             training_loss: self.history.mean_loss_after(step - window)?.unwrap_or(f64::NAN),
             stopped_early: step < self.schedule.total,
+            skipped_steps: self.weights.loss_scale.as_ref().map(|scale| scale.skipped),
             resumed_from,
             seconds: self.seconds(),
             step_seconds,

@@ -6,7 +6,7 @@ use tch::{Kind, Tensor};
 use crate::error::{Error, Result, some_of};
 use crate::models::Model;
 use crate::objectives::{Examples, Normalize};
-use crate::optim::{AdamW, Flat, Moments, clip};
+use crate::optim::{AdamW, Flat, LossScale, Moments, clip};
 
 /// The tensors that change from step to step.
 #[derive(Debug)]
@@ -15,6 +15,8 @@ pub struct Weights {
     pub flat: Flat,
     /// The optimiser's memory of them.
     pub moments: Moments,
+    /// The scaling of the loss, where the model computes in fp16.
+    pub loss_scale: Option<LossScale>,
     checked: bool,
 }
 
@@ -29,6 +31,8 @@ pub struct Done {
     pub tokens: u64,
     /// Targets that carried loss.
     pub loss_tokens: u64,
+    /// Whether the gradients had overflowed, so that nothing was learned. The norm is zero then.
+    pub skipped: bool,
 }
 
 /// What a step needs beside its rows.
@@ -51,7 +55,8 @@ impl Weights {
     pub fn new(model: &Model) -> Result<Self> {
         let flat = Flat::new(&model.trainable)?;
         let moments = Moments::zero(flat.values())?;
-        Ok(Self { flat, moments, checked: false })
+        let loss_scale = (model.numerics.compute == Kind::Half).then(LossScale::default);
+        Ok(Self { flat, moments, loss_scale, checked: false })
     }
 
     /// Learns from `rows` of the examples, by their indices.
@@ -63,28 +68,39 @@ impl Weights {
         rule: &Rule,
         learning_rate: f64,
     ) -> Result<Done> {
-        let step = self.moments.steps;
-        let weighed = rule.normalize.weigh(examples, rows, rule.micro);
+        let step = self.moments.steps + self.loss_scale.as_ref().map_or(0, |scale| scale.skipped);
+        let factor = self.loss_scale.as_ref().map_or(1.0, LossScale::factor);
+        let mut weighed = rule.normalize.weigh(examples, rows, rule.micro);
+        weighed.iter_mut().for_each(|row| row.weight *= factor);
         if self.checked {
             let _ = self.flat.gradients()?.f_zero_()?;
         }
         let mut loss = Tensor::f_zeros([], (Kind::Float, model.device))?;
         for (index, part) in (0_u64..).zip(weighed.chunks(rule.micro.max(1))) {
-            tch::manual_seed(dropout_seed(rule.dropout_seed, step, index));
+            model.activations.begin(dropout_seed(rule.dropout_seed, step, index));
             loss = loss.f_add(&examples.backward(model, part)?)?;
+            model.activations.backward()?;
         }
+        let loss = loss.f_div_scalar(factor)?;
         if !self.checked {
             self.check(&loss)?;
         }
         let gradients = self.flat.gradients()?;
-        let norm = clip(&gradients, rule.clip)?;
-        rule.optimizer.step(self.flat.values(), &gradients, &mut self.moments, learning_rate)?;
         let rows = || rows.iter().filter_map(|&row| examples.row(row));
         let tokens = rows().map(|row| row.inputs() as u64).sum();
-        Ok(Done { loss, norm, tokens, loss_tokens: rows().map(|row| row.losses() as u64).sum() })
+        let loss_tokens = rows().map(|row| row.losses() as u64).sum();
+        if let Some(loss_scale) = &mut self.loss_scale
+            && !loss_scale.unscale(&gradients)?
+        {
+            let norm = loss.f_zeros_like()?;
+            return Ok(Done { loss, norm, tokens, loss_tokens, skipped: true });
+        }
+        let norm = clip(&gradients, rule.clip)?;
+        rule.optimizer.step(self.flat.values(), &gradients, &mut self.moments, learning_rate)?;
+        Ok(Done { loss, norm, tokens, loss_tokens, skipped: false })
     }
 
-    /// After the first backward pass: every tensor must have a gradient, and a finite one.
+    /// After the first backward pass: every tensor must have a gradient, and a finite one. In fp16 the first often is not.
     fn check(&mut self, loss: &Tensor) -> Result<()> {
         let without = self.flat.without_gradient();
         if !without.is_empty() {
@@ -93,6 +109,9 @@ impl Weights {
             return Err(Error::stopped(problem, Some("the first step".into()), hint));
         }
         self.checked = true;
+        if self.loss_scale.is_some() {
+            return Ok(());
+        }
         let gradients = self.flat.gradients()?;
         let faulty = self.flat.not_finite(&gradients)?;
         // A loss that is not finite is reported as such, with its rows.
@@ -106,10 +125,10 @@ impl Weights {
 }
 
 /// The seed of one micro-batch's dropout: a resumed training draws what an uninterrupted one draws.
-fn dropout_seed(seed: u64, step: u64, micro: u64) -> i64 {
+fn dropout_seed(seed: u64, step: u64, micro: u64) -> u64 {
     let mut hasher = blake3::Hasher::new();
     hasher.update(b"dropout").update(&seed.to_le_bytes()).update(&step.to_le_bytes()).update(&micro.to_le_bytes());
     let mut bytes = [0; 8];
     hasher.finalize_xof().fill(&mut bytes);
-    i64::from_le_bytes(bytes)
+    u64::from_le_bytes(bytes)
 }

@@ -98,8 +98,10 @@ impl Source for Checkpoint {
         self.holders.contains_key(name)
     }
 
-    fn leave_out(&mut self, beginning: &str) {
-        self.unused.retain(|name| !name.starts_with(beginning));
+    fn leave_out(&mut self, prefix: &str) -> Vec<String> {
+        let names: Vec<String> = self.unused.iter().filter(|name| name.starts_with(prefix)).cloned().collect();
+        self.unused.retain(|name| !name.starts_with(prefix));
+        names
     }
 
     fn finish(&mut self) -> Result<()> {

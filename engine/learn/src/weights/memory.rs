@@ -45,8 +45,10 @@ impl Source for InMemory {
         self.tensors.contains_key(name)
     }
 
-    fn leave_out(&mut self, beginning: &str) {
-        self.tensors.retain(|name, _| !name.starts_with(beginning));
+    fn leave_out(&mut self, prefix: &str) -> Vec<String> {
+        let names: Vec<String> = self.tensors.keys().filter(|name| name.starts_with(prefix)).cloned().collect();
+        self.tensors.retain(|name, _| !name.starts_with(prefix));
+        names
     }
 
     fn finish(&mut self) -> Result<()> {

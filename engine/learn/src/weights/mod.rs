@@ -39,11 +39,11 @@ pub trait Source {
     /// The tensor `name`, if the source has it although the model can do without.
     fn extra(&mut self, name: &str) -> Result<Option<Tensor>>;
 
-    /// Whether the source has the tensor `name`.
+    /// Whether the source has the tensor `name`; one that makes tensors as they are asked for has every one.
     fn holds(&self, name: &str) -> bool;
 
-    /// Counts every tensor whose name begins with `beginning` as used.
-    fn leave_out(&mut self, beginning: &str);
+    /// Sets aside the tensors whose names begin with `prefix`: the model knowingly does without them. Returns their names.
+    fn leave_out(&mut self, prefix: &str) -> Vec<String>;
 
     /// Ends the reading: tensors that the source has and that the model did not ask for are an error.
     fn finish(&mut self) -> Result<()>;

@@ -36,8 +36,8 @@ impl Source for WithoutPrefix<'_> {
         self.source.holds(self.bare(name))
     }
 
-    fn leave_out(&mut self, beginning: &str) {
-        self.source.leave_out(self.bare(beginning));
+    fn leave_out(&mut self, prefix: &str) -> Vec<String> {
+        self.source.leave_out(self.bare(prefix))
     }
 
     fn finish(&mut self) -> Result<()> {

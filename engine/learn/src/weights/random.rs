@@ -53,7 +53,9 @@ impl Source for Random {
         true
     }
 
-    fn leave_out(&mut self, _beginning: &str) {}
+    fn leave_out(&mut self, _prefix: &str) -> Vec<String> {
+        Vec::new()
+    }
 
     fn finish(&mut self) -> Result<()> {
         Ok(())

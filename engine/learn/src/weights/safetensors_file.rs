@@ -11,6 +11,13 @@ use tch::{Device, Kind, Tensor};
 
 use crate::error::{Error, Result};
 
+/// So many bytes are copied at once: a multiple of the size of every kind of number, and so few that the memory for them
+/// is used again and again.
+const PART: usize = 1 << 18;
+
+/// After so many parts their pages are given back.
+const PARTS: usize = 4;
+
 /// The header's length stands in the first eight bytes.
 const LENGTH_BYTES: usize = 8;
 
@@ -74,11 +81,38 @@ impl SafetensorsFile {
             }
         };
         let (start, end) = info.data_offsets;
-        let Some(bytes) = self.map.get(self.data_start + start..self.data_start + end) else {
-            return Err(damaged(&self.path, &SafeTensorError::MetadataIncompleteBuffer));
-        };
-        Ok(Tensor::f_from_data_size(bytes, &shape, stored)?.f_to_device(device)?.f_to_kind(kind)?)
+        let bytes = self.data_start + start..self.data_start + end;
+        let _guard = tch::no_grad_guard();
+        let tensor = Tensor::f_empty(&shape, (kind, device))?;
+        let flat = tensor.f_view(-1)?;
+        let mut done = 0;
+        for (index, from) in bytes.clone().step_by(PART).enumerate() {
+            let to = bytes.end.min(from + PART);
+            let Some(part) = self.map.get(from..to) else {
+                return Err(damaged(&self.path, &SafeTensorError::MetadataIncompleteBuffer));
+            };
+            let count = (part.len() / stored.elt_size_in_bytes()) as i64;
+            flat.f_narrow(0, done, count)?.f_copy_(&Tensor::f_from_data_size(part, &[count], stored)?)?;
+            done += count;
+            if to == bytes.end || index % PARTS == PARTS - 1 {
+                self.forget();
+            }
+        }
+        Ok(tensor)
     }
+
+    /// Gives back the pages that were read: as long as a process has them mapped they count as its resident memory. All of
+    /// the map, since reading a page may map others around it.
+    #[cfg(unix)]
+    fn forget(&self) {
+        #[expect(unsafe_code, reason = "pages can only be given back by an unsafe call")]
+        // SAFETY: the map is read-only and of a file: pages that are needed again are read from the file again. Whether it
+        // works changes nothing but memory.
+        let _ = unsafe { self.map.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) };
+    }
+
+    #[cfg(not(unix))]
+    fn forget(&self) {}
 }
 
 fn damaged(path: &Path, error: &SafeTensorError) -> Error {

@@ -1,11 +1,13 @@
-//! The device a job computes on, and how CUDA comes in where it is there. Knows no stage.
+//! The device a job computes on and its numbers, and how CUDA comes in where it is there. Knows no stage.
 
 use std::path::{Path, PathBuf};
 
 use spec::job::Device as Wanted;
-use tch::{Cuda, Device};
+use spec::precision::{Exact, Number, Precision};
+use tch::{Cuda, Device, Kind};
 
 use crate::error::{Error, Result};
+use crate::numerics::Numerics;
 
 /// Opens `libtorch_cuda.so` where it stands beside `libtorch_cpu.so`: nothing in a linked program pulls it in. Without
 /// it there is the CPU alone.
@@ -86,6 +88,17 @@ pub fn choose(wanted: Wanted) -> Result<Device> {
             Err(Error::setting("device", format!("`cuda:{number}`: {has}"), "use `--device auto` or `--device cpu`"))
         }
     }
+}
+
+/// The kinds of numbers of a pipeline file, on a device.
+pub fn numerics(precision: Precision, device: Device) -> Numerics {
+    let kind = |number: Number| match number {
+        Number::Float32 => Kind::Float,
+        Number::Bf16 => Kind::BFloat16,
+        Number::Fp16 => Kind::Half,
+    };
+    let Precision { compute, base, trainable: Exact::Float32 } = precision;
+    Numerics { compute: kind(compute), base: kind(base), ..Numerics::from(device) }
 }
 
 /// The device's name for people.

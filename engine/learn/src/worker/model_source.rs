@@ -6,19 +6,24 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 use spec::job::{Job, JobInput};
 use spec::model::{LlamaShape, RandomModel};
-use tch::Device;
+use tch::{Device, Kind};
 
 use super::special_ids::SpecialIds;
 use crate::adapters::{Frozen, Method, saved_method};
 use crate::error::{Error, Result};
 use crate::models::{Model, Task, read_config};
+use crate::numerics::Numerics;
 use crate::peft;
 use crate::weights::InMemory;
 
-/// The model of the job's input `model`, with nothing that trains; adapters are merged into it.
-pub fn plain(job: &Job, task: Task, device: Device) -> Result<Model> {
+/// The model of the job's input `model` for a task, to be evaluated. An adapter is merged into it, unless its weights are
+/// rounded so that the adapter's small part would be lost: then it stays beside them.
+pub fn plain(job: &Job, task: Task, numerics: Numerics) -> Result<Model> {
     let input = input(job)?;
-    let model = merged(input, task, device)?;
+    let model = match numerics.base {
+        Kind::Float => merged(input, task, numerics)?,
+        _ => open(input, task, numerics)?,
+    };
     if folder(input).join(spec::files::MODEL_CONFIG).exists() && !model.fresh().is_empty() {
         return Err(Error::file(
             &folder(input),
@@ -35,7 +40,7 @@ pub fn adapted(job: &Job, device: Device) -> Result<Model> {
     let folder = folder(input);
     let task =
         if folder.join(spec::files::ADAPTER_CONFIG).exists() { peft::task(&folder)? } else { Task::LanguageModel };
-    open(input, task, device)
+    open(input, task, device.into())
 }
 
 /// The input that left the whole model which the job's input `model` is or belongs to.
@@ -49,14 +54,14 @@ pub fn base(job: &Job) -> Result<&JobInput> {
 
 /// The model of the job's input `model`, with `method` applied. An adapter that is already there is merged first, in
 /// float32: what trains now stands on what was learned before.
-pub fn with_method(job: &Job, task: Task, method: &dyn Method, seed: u64, device: Device) -> Result<Model> {
+pub fn with_method(job: &Job, task: Task, method: &dyn Method, seed: u64, numerics: Numerics) -> Result<Model> {
     let input = input(job)?;
     let folder = folder(input);
     if folder.join(spec::files::MODEL_CONFIG).exists() {
-        return Model::load_for(task, &folder, method, seed, device);
+        return Model::load_for(task, &folder, method, seed, numerics);
     }
-    let (config, tensors) = merged(input, task, device)?.merged_tensors()?;
-    Model::build_for(task, &config, &mut InMemory::new(tensors), method, seed, device)
+    let (config, tensors) = merged(input, task, numerics.device.into())?.merged_tensors()?;
+    Model::build_for(task, &config, &mut InMemory::new(tensors), method, seed, numerics)
 }
 
 /// The `config.json` of a new model of this shape with the tokenizer's vocabulary.
@@ -130,16 +135,16 @@ fn input(job: &Job) -> Result<&JobInput> {
     job.input("model").ok_or_else(|| Error::setting("model", "the job names no model", "run `engine run` again"))
 }
 
-fn merged(input: &JobInput, task: Task, device: Device) -> Result<Model> {
-    let model = open(input, task, device)?;
+fn merged(input: &JobInput, task: Task, numerics: Numerics) -> Result<Model> {
+    let model = open(input, task, numerics)?;
     if folder(input).join(spec::files::MODEL_CONFIG).exists() { Ok(model) } else { model.merged() }
 }
 
-fn open(input: &JobInput, task: Task, device: Device) -> Result<Model> {
+fn open(input: &JobInput, task: Task, numerics: Numerics) -> Result<Model> {
     let folder = folder(input);
     if folder.join(spec::files::MODEL_CONFIG).exists() {
         read_config(&folder)?;
-        return Model::load_for(task, &folder, &Frozen, 0, device);
+        return Model::load_for(task, &folder, &Frozen, 0, numerics);
     }
     if !folder.join(spec::files::ADAPTER_CONFIG).exists() {
         let problem = format!("`{}` left no model here: neither config.json nor adapter_config.json", input.name());
@@ -149,9 +154,9 @@ fn open(input: &JobInput, task: Task, device: Device) -> Result<Model> {
         let problem = format!("`{}` left an adapter, and the model that it belongs to is not here", input.name());
         return Err(Error::file(&folder, problem, "run the pipeline again with the stage that left the base model"));
     };
-    let (config, tensors) = merged(base, task, device)?.merged_tensors()?;
+    let (config, tensors) = merged(base, task, numerics)?.merged_tensors()?;
     let method = saved_method(&folder)?;
-    let mut model = Model::build_for(task, &config, &mut InMemory::new(tensors), method.as_ref(), 0, device)?;
+    let mut model = Model::build_for(task, &config, &mut InMemory::new(tensors), method.as_ref(), 0, numerics)?;
     peft::load(&folder, &mut model.trainable)?;
     Ok(model)
 }

@@ -21,6 +21,7 @@ use super::{device, labels, model_source};
 use crate::adapters::{Dora, Full, Lora, Method};
 use crate::error::{Error, Result, some_of};
 use crate::models::Model;
+use crate::numerics::{Memory, Numerics};
 use crate::objectives::Examples;
 use crate::observer::Observer;
 use crate::optim::AdamW;
@@ -47,16 +48,25 @@ pub fn run(job: &Job, stage: &Train, device: Device, observer: &mut dyn Observer
     let method = method(&stage.adapter)?;
     let task = examples::task(&stage.objective, &labels);
     let whole = Peak::begin(device);
+    let memory = if stage.gradient_checkpointing { Memory::KeepInputs } else { Memory::KeepActivations };
+    let numerics = Numerics { memory, ..device::numerics(stage.precision, device) };
     let mut model = match &stage.model {
-        ModelSource::Stage(_) => model_source::with_method(job, task, method.as_ref(), stage.seed.init, device)?,
+        ModelSource::Stage(_) => model_source::with_method(job, task, method.as_ref(), stage.seed.init, numerics)?,
         ModelSource::Random(shape) => {
             let config = model_source::random_config(shape, &ids);
-            Model::random_for(task, &config, stage.seed.init, method.as_ref(), stage.seed.init, device)?
+            Model::random_for(task, &config, stage.seed.init, method.as_ref(), stage.seed.init, numerics)?
         }
     };
     if !model.fresh().is_empty() {
         let fresh = some_of(model.fresh().iter().map(String::as_str));
         observer.warning(format!("the model has no head for {}: {fresh} are newly made", task.work()));
+    }
+    if !model.left_out.is_empty() {
+        let names = some_of(model.left_out.iter().map(String::as_str));
+        observer.warning(format!(
+            "{} tensors of the checkpoint are no part of this model and are left out: {names}",
+            model.left_out.len()
+        ));
     }
     ids.check_model(model.network.vocabulary(), &model_source::config_place(job))?;
     check_length(&model, examples.as_ref(), observer);
@@ -195,7 +205,7 @@ fn complete_folder(data: &JobInput, ids: &SpecialIds, folder: &Path) -> Result<(
 
 fn summary(model: &Model, examples: &dyn Examples, outcome: &Outcome) -> Value {
     let trainable = model.trainable.elements();
-    json!({
+    let mut summary = json!({
         "headline": { "loss": outcome.validation_loss.unwrap_or(outcome.training_loss) },
         "training_loss": outcome.training_loss,
         "validation_loss": outcome.validation_loss,
@@ -209,5 +219,9 @@ fn summary(model: &Model, examples: &dyn Examples, outcome: &Outcome) -> Value {
         "best_step": outcome.best_step,
         "kept_step": outcome.kept_step,
         "stopped_early": outcome.stopped_early,
-    })
+    });
+    if let (Some(skipped), Some(summary)) = (outcome.skipped_steps, summary.as_object_mut()) {
+        summary.insert("skipped_steps".to_owned(), json!(skipped));
+    }
+    summary
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use learn::adapters::{Dora, Lora, Method, saved_method};
 use learn::layers::Mode;
@@ -15,6 +16,13 @@ pub const VARIANTS: [&str; 5] = ["tied_multi_head", "untied_grouped", "llama3_ro
 
 /// What golden values must agree to, relative to the largest value, in float32.
 pub const TOLERANCE: f64 = 1e-5;
+
+static GENERATOR: Mutex<()> = Mutex::new(());
+
+/// Tests share libtorch's generator of random numbers: one that draws from it holds this.
+pub fn generator() -> MutexGuard<'static, ()> {
+    GENERATOR.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 pub fn golden(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden").join(path)

@@ -1,6 +1,6 @@
 //! `forward(x) = x·merged()ᵀ + bias` in evaluation, for maps, for whole models, and through a saved folder.
 
-use crate::fixtures::{TOLERANCE, VARIANTS, Variant, assert_close, low_rank};
+use crate::fixtures::{TOLERANCE, VARIANTS, Variant, assert_close, generator, low_rank};
 use learn::adapters::{Dora, Frozen, Full, Lora, Method};
 use learn::layers::Mode;
 use learn::models::Model;
@@ -24,6 +24,7 @@ fn shaken(variant: &Variant, method: &dyn Method) -> Model {
 
 #[test]
 fn every_map_is_its_merged_weight() {
+    let _alone = generator();
     for name in VARIANTS {
         let variant = Variant::read(name);
         for method in ["lora", "dora"] {
@@ -52,6 +53,7 @@ fn logits(model: &Model, variant: &Variant) -> Tensor {
 
 #[test]
 fn a_merged_model_computes_the_same_in_memory_and_from_its_folder() {
+    let _alone = generator();
     for name in VARIANTS {
         let variant = Variant::read(name);
         for method in ["lora", "dora"] {
@@ -70,6 +72,7 @@ fn a_merged_model_computes_the_same_in_memory_and_from_its_folder() {
 
 #[test]
 fn a_fully_tuned_model_is_saved_and_loaded_bit_by_bit() {
+    let _alone = generator();
     for name in VARIANTS {
         let variant = Variant::read(name);
         let model = shaken(&variant, &Full);
@@ -86,6 +89,7 @@ fn a_fully_tuned_model_is_saved_and_loaded_bit_by_bit() {
 
 #[test]
 fn an_adapted_head_that_was_tied_gets_a_tensor_of_its_own_when_merged() {
+    let _alone = generator();
     let variant = Variant::read("tied_multi_head");
     let targets = || Targets::Roles(vec![Role::Head, Role::MlpUp]);
     let methods: [Box<dyn Method>; 2] =
@@ -102,6 +106,7 @@ fn an_adapted_head_that_was_tied_gets_a_tensor_of_its_own_when_merged() {
 
 #[test]
 fn a_tied_head_is_saved_once() {
+    let _alone = generator();
     let variant = Variant::read("tied_multi_head");
     let (config, tensors) = variant.adapted("lora").merged_tensors().unwrap();
     assert_eq!(config["tie_word_embeddings"], true);

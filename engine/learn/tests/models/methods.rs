@@ -1,6 +1,6 @@
 //! What a method does before its first step, with dropout, and with degenerate weights; random models.
 
-use crate::fixtures::{TOLERANCE, Variant, assert_close, difference, forward, low_rank};
+use crate::fixtures::{TOLERANCE, Variant, assert_close, difference, forward, generator, low_rank};
 use learn::adapters::{Dora, Frozen, Full, Lora, Method};
 use learn::layers::{Linear, Mode};
 use learn::models::{Model, read_config};
@@ -39,6 +39,7 @@ fn map(
 
 #[test]
 fn dropout_follows_the_formulas_and_acts_in_training_alone() {
+    let _alone = generator();
     tch::manual_seed(5);
     let float = (Kind::Float, Device::Cpu);
     let (rank, alpha, dropout) = (2, 5.0, 0.4);
@@ -77,6 +78,7 @@ fn dropout_follows_the_formulas_and_acts_in_training_alone() {
 
 #[test]
 fn a_row_of_zeros_is_no_nan_in_dora() {
+    let _alone = generator();
     let float = (Kind::Float, Device::Cpu);
     let weight = Tensor::randn([4, 3], float);
     let _ = weight.get(2).zero_();
@@ -97,6 +99,7 @@ fn a_row_of_zeros_is_no_nan_in_dora() {
 
 #[test]
 fn the_norm_of_dora_is_right_where_the_low_rank_part_is_large() {
+    let _alone = generator();
     let float = (Kind::Float, Device::Cpu);
     tch::manual_seed(11);
     let weight = Tensor::randn([6, 40], float);

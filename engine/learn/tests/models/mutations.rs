@@ -1,6 +1,6 @@
 //! Proof that the golden values hold each constant: with one constant changed, the comparison must fail clearly.
 
-use crate::fixtures::{TOLERANCE, Variant, difference, low_rank};
+use crate::fixtures::{TOLERANCE, Variant, difference, generator, low_rank};
 use learn::adapters::Frozen;
 use learn::models::{Model, read_config};
 use learn::peft;
@@ -138,6 +138,7 @@ fn each_part_of_an_adapter_is_held() {
 /// DoRA divides by the norm of W + s·BA. Dividing by that of W alone, or letting the norm have a gradient, must be seen.
 #[test]
 fn the_norm_of_dora_and_its_missing_gradient_are_held() {
+    let _alone = generator();
     let variant = Variant::read("untied_grouped");
     let model = variant.adapted("dora");
     let base = variant.model(&Frozen);

@@ -1,7 +1,8 @@
-//! Training and the worker, from outside: golden trajectories, accumulation, resuming after a kill, failures.
+//! Training and the worker, from outside: golden trajectories, accumulation, resuming after a kill, precision and memory, failures.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod golden;
+mod precision;
 mod resume;
 mod steps;
 mod support;

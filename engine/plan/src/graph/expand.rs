@@ -5,6 +5,7 @@ use std::{
     sync::Arc,
 };
 
+use rayon::prelude::*;
 use spec::{
     diagnostic::Diagnostic,
     one_of::listed,
@@ -26,13 +27,15 @@ use super::{
 pub fn expand(pipeline: &Pipeline) -> Result<Graph, Vec<Diagnostic>> {
     let mut faults = Vec::new();
     let by_name = pipeline.yields_by_name();
-    let mut variants: Vec<Vec<Variant>> = Vec::with_capacity(pipeline.stages.len());
-    for stage in &pipeline.stages {
-        variants.push(pipeline.variants(stage, &by_name).unwrap_or_else(|mut more| {
+    let typed: Vec<Result<Vec<Variant>, Vec<Diagnostic>>> =
+        pipeline.stages.par_iter().map(|stage| pipeline.variants(stage, &by_name)).collect();
+    let or_noted = |outcome: Result<Vec<Variant>, Vec<Diagnostic>>| {
+        outcome.unwrap_or_else(|mut more| {
             faults.append(&mut more);
             Vec::new()
-        }));
-    }
+        })
+    };
+    let mut variants: Vec<Vec<Variant>> = typed.into_iter().map(or_noted).collect();
     let reads = edges(pipeline, &variants, &mut faults);
     let sorted = match order(&reads) {
         Ok(sorted) => sorted,

@@ -17,6 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rayon::prelude::*;
 use spec::{
     job::{Device, Event, Failure},
     stage::Program,
@@ -71,6 +72,8 @@ pub struct Options {
     pub only: HashSet<NodeId>,
     /// The members that are done though they are there.
     pub forced: HashSet<NodeId>,
+    /// Keys that members probably have: those of the last run.
+    pub expected: Vec<Digest>,
     /// Whether members that do not depend on a failed one still run.
     pub keep_going: bool,
     /// What is shared out among members that run at once.
@@ -143,6 +146,8 @@ struct Shared<'a> {
     stop: &'a Stop,
     observe: &'a (dyn Fn(Happened<'_>) + Sync),
     records: &'a Records,
+    /// What probable keys left, as it was when the run began.
+    expected: Mutex<HashMap<Digest, Record>>,
     running: Mutex<HashMap<NodeId, Running>>,
     verified: Mutex<HashSet<Digest>>,
 }
@@ -184,10 +189,23 @@ pub fn run(
 ) -> Result<Outcome, Failure> {
     let records = Records::new(state.graph.nodes.len());
     let (running, verified) = (Mutex::default(), Mutex::default());
-    let shared = Shared { state, programs, options, views, stop, observe, records: &records, running, verified };
+    let expected = Mutex::new(state.store.look_ahead(&options.expected));
+    let records_of = &records;
+    let shared =
+        Shared { state, programs, options, views, stop, observe, records: records_of, expected, running, verified };
     let queue = Queue::new(state, &options.wanted, &records)?;
     let (failed, done, cached) = (Vec::new(), 0, 0);
-    let mut work = Work { shared: &shared, queue, last, waiting: VecDeque::new(), passed: 0, failed, done, cached };
+    let mut work = Work {
+        shared: &shared,
+        queue,
+        last,
+        waiting: VecDeque::new(),
+        passed: 0,
+        failed,
+        done,
+        cached,
+        unshown: Vec::new(),
+    };
     work.all()?;
     let begun = work.done + work.cached + work.failed.len();
     let needed = work.queue.needed().filter(|id| !records.is_dropped(*id)).map(|id| state.graph.node(id).name());
@@ -212,6 +230,8 @@ struct Work<'a> {
     failed: Vec<NodeId>,
     done: usize,
     cached: usize,
+    /// Members that were there already, and are to be shown to people.
+    unshown: Vec<NodeId>,
 }
 
 impl Work<'_> {
@@ -224,7 +244,10 @@ impl Work<'_> {
             let mut synced = Instant::now();
             loop {
                 while let Some((id, keyed, share)) = self.next(&mut slots)? {
+                    self.show_cached();
                     active += 1;
+                    // From now on time passes: what was looked up before is looked up again.
+                    shared.expected.lock().unwrap_or_else(PoisonError::into_inner).clear();
                     let last = (self.last)(&shared.state.graph.node(id).name());
                     let why = last.map(|last| keyed.key.differences(&last)).unwrap_or_default();
                     (shared.observe)(Happened::Started(id, &why));
@@ -235,6 +258,7 @@ impl Work<'_> {
                         let _ = told.send((id, share, result));
                     });
                 }
+                self.show_cached();
                 if active == 0 {
                     return Ok(());
                 }
@@ -290,6 +314,7 @@ impl Work<'_> {
                 Ok(Looked::There(record)) => {
                     (shared.observe)(Happened::Cached(id, &record));
                     self.cached += 1;
+                    self.unshown.push(id);
                     shared.records.left(id, record);
                     self.queue.finished(id, shared.records)?;
                 }
@@ -302,6 +327,16 @@ impl Work<'_> {
                 },
             }
         }
+    }
+
+    /// Lets people find what was there already, on all cores: most of it was shown by an earlier run.
+    fn show_cached(&mut self) {
+        let shared = self.shared;
+        self.unshown.par_drain(..).with_min_len(32).for_each(|id| {
+            if let Some(record) = shared.records.get(id) {
+                shared.show(id, record);
+            }
+        });
     }
 
     fn fail(&mut self, id: NodeId, failed: &Failed) {
@@ -339,12 +374,13 @@ enum Looked {
 impl Shared<'_> {
     fn look_up(&self, id: NodeId) -> Result<Looked, Failed> {
         let keyed = self.state.key(id, self.records)?;
-        let found = self.state.store.lookup(&keyed.digest).map_err(|error| failure_of(&error))?;
+        let expected = self.expected.lock().unwrap_or_else(PoisonError::into_inner).remove(&keyed.digest);
+        let found = match expected {
+            Some(record) => Some(record),
+            None => self.state.store.lookup(&keyed.digest).map_err(|error| failure_of(&error))?,
+        };
         match found.filter(|_| !self.options.forced.contains(&id)) {
-            Some(record) => {
-                self.show(id, &record);
-                Ok(Looked::There(Arc::new(record)))
-            }
+            Some(record) => Ok(Looked::There(Arc::new(record))),
             None if !self.options.only.is_empty() && !self.options.only.contains(&id) => {
                 Err(not_to_be_made(&self.state.graph.node(id).name()).into())
             }

@@ -308,7 +308,6 @@ impl Attempt {
             key: self.key,
             name: self.name.clone(),
             kind: made.kind,
-            parts: made.parts,
             inputs: made.inputs,
             tree,
             headline,
@@ -324,7 +323,7 @@ impl Attempt {
         if durability == Durability::AtOnce {
             self.store.sync()?;
         }
-        layout.unsynced.record(self.store.root(), || self.write_record(&record))?;
+        layout.unsynced.record(self.store.root(), || self.write_record(&record, &made.parts))?;
         if durability == Durability::AtOnce {
             self.store.sync()?;
         }
@@ -340,10 +339,10 @@ impl Attempt {
         log
     }
 
-    fn write_record(&self, record: &Record) -> Result<(), FileError> {
+    fn write_record(&self, record: &Record, parts: &serde_json::Value) -> Result<(), FileError> {
         let path = self.store.layout.record(&self.key);
         let new = path.with_extension("json.new");
-        let bytes = record.encode().map_err(at("write", &path))?;
+        let bytes = record.encode(parts).map_err(at("write", &path))?;
         blobs::in_folder(&new, || fs::write(&new, &bytes)).map_err(at("write", &new))?;
         fs::rename(&new, &path).map_err(at("write", &path))
     }

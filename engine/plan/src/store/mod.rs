@@ -31,7 +31,7 @@ mod unsynced;
 mod usage;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, HashMap},
     fs, io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -147,12 +147,31 @@ impl Store {
         Ok(None)
     }
 
+    /// What these keys left, looked up on all cores: what is asked for soon. Where something is damaged or absent, that is
+    /// left to [`Self::lookup`]: nothing is said, and nothing mended, of a key that may never be asked for.
+    pub fn look_ahead(&self, keys: &[Digest]) -> HashMap<Digest, Record> {
+        let found = |key: &Digest| {
+            let record = Record::if_sound(&self.layout.record(key), key)?;
+            blobs::is_sound_folder(&self.tree_folder(&record), &record.tree).then_some((*key, record))
+        };
+        // Few are looked up in less time than it takes to share them out.
+        keys.par_iter().with_min_len(32).filter_map(found).collect()
+    }
+
     /// What this key left according to its record, whether or not the files are still there: to explain a rerun.
     ///
     /// # Errors
     /// When the record is there and cannot be read.
     pub fn record(&self, key: &Digest) -> Result<Option<Record>, FileError> {
         Record::read(&self.layout.record(key), key)
+    }
+
+    /// The key of a record as it can be read; nothing where the record is absent or damaged.
+    ///
+    /// # Errors
+    /// When the record is there and cannot be read.
+    pub fn key_parts(&self, key: &Digest) -> Result<Option<serde_json::Value>, FileError> {
+        records::parts(&self.layout.record(key))
     }
 
     /// The folder with the files that a stage left: what other stages read and people open.

@@ -7,6 +7,7 @@
 use std::{collections::BTreeMap, fs, io, path::Path};
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::trees::Tree;
 use crate::{
@@ -18,8 +19,10 @@ use crate::{
 pub const FORMAT: u32 = 1;
 
 /// What a stage left, and how it came about.
+///
+/// Beside it stands the key as it can be read, `parts`: what `plan` compares to say why a stage is stale. It is read only
+/// where it is asked for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Record {
     /// The layout's version.
     pub format: u32,
@@ -29,8 +32,6 @@ pub struct Record {
     pub name: String,
     /// The stage's kind.
     pub kind: String,
-    /// The key as it can be read: what `plan` compares to say why a stage is stale.
-    pub parts: serde_json::Value,
     /// The keys of what it read: they are needed as long as it is.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub inputs: Vec<Digest>,
@@ -53,24 +54,21 @@ const MIDDLE: &str = ",\"blake3\":\"";
 const TAIL: &str = "\"}\n";
 
 impl Record {
-    /// The record as it is written.
-    pub(super) fn encode(&self) -> io::Result<Vec<u8>> {
-        let body = serde_json::to_string(self)?;
+    /// The record and its key's parts as they are written.
+    pub(super) fn encode(&self, parts: &Value) -> io::Result<Vec<u8>> {
+        #[derive(Serialize)]
+        struct Written<'a> {
+            #[serde(flatten)]
+            record: &'a Record,
+            parts: &'a Value,
+        }
+        let body = serde_json::to_string(&Written { record: self, parts })?;
         Ok([HEAD, &body, MIDDLE, &Digest::of(body.as_bytes()).hex(), TAIL].concat().into_bytes())
     }
 
     /// The record in these bytes, or why they cannot be believed.
     fn decode(bytes: &[u8], key: &Digest) -> Result<Self, String> {
-        let text = str::from_utf8(bytes).map_err(|_| "it is not text".to_owned())?;
-        let (body, digest) = text
-            .strip_prefix(HEAD)
-            .and_then(|rest| rest.strip_suffix(TAIL))
-            .and_then(|rest| rest.rsplit_once(MIDDLE))
-            .ok_or("it is cut short")?;
-        if digest.parse() != Ok(Digest::of(body.as_bytes())) {
-            return Err("its bytes have changed".to_owned());
-        }
-        let record: Self = serde_json::from_str(body).map_err(|error| error.to_string())?;
+        let record: Self = serde_json::from_str(body_of(bytes)?).map_err(|error| error.to_string())?;
         if record.format != FORMAT {
             return Err(format!("its format is {}, this engine reads {FORMAT}", record.format));
         }
@@ -80,16 +78,17 @@ impl Record {
         Ok(record)
     }
 
+    /// Reads a record, if it is there and can be believed.
+    pub(super) fn if_sound(path: &Path, key: &Digest) -> Option<Self> {
+        Self::decode(&read(path).ok()??, key).ok()
+    }
+
     /// Reads a record; one that is absent, damaged or of another format is `None`, with a note in the trace.
     ///
     /// # Errors
     /// When the file is there and cannot be read.
     pub(super) fn read(path: &Path, key: &Digest) -> Result<Option<Self>, FileError> {
-        let bytes = match fs::read(path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(at("read", path)(error)),
-        };
+        let Some(bytes) = read(path)? else { return Ok(None) };
         match Self::decode(&bytes, key) {
             Ok(record) => Ok(Some(record)),
             Err(why) => {
@@ -98,6 +97,42 @@ impl Record {
             }
         }
     }
+}
+
+/// The parts of the key of the record at a path; nothing where it is absent or damaged.
+///
+/// # Errors
+/// When the file is there and cannot be read.
+pub(super) fn parts(path: &Path) -> Result<Option<Value>, FileError> {
+    #[derive(Deserialize)]
+    struct Parts {
+        parts: Value,
+    }
+    let bytes = read(path)?;
+    let body = bytes.as_deref().and_then(|bytes| body_of(bytes).ok());
+    Ok(body.and_then(|body| serde_json::from_str::<Parts>(body).ok()).map(|found| found.parts))
+}
+
+fn read(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(at("read", path)(error)),
+    }
+}
+
+/// The JSON of a record, if it bears its digest.
+fn body_of(bytes: &[u8]) -> Result<&str, String> {
+    let text = str::from_utf8(bytes).map_err(|_| "it is not text".to_owned())?;
+    let (body, digest) = text
+        .strip_prefix(HEAD)
+        .and_then(|rest| rest.strip_suffix(TAIL))
+        .and_then(|rest| rest.rsplit_once(MIDDLE))
+        .ok_or("it is cut short")?;
+    if digest.parse() != Ok(Digest::of(body.as_bytes())) {
+        return Err("its bytes have changed".to_owned());
+    }
+    Ok(body)
 }
 
 /// The headline figures that a stage wrote: the `headline` object of `metrics.json`, else of `summary.json`.
@@ -140,7 +175,6 @@ mod tests {
             key: Digest::of(b"key"),
             name: "tuned[seed=0]".to_owned(),
             kind: "train".to_owned(),
-            parts: serde_json::json!({"settings": {"text": "an \",\"blake3\":\" inside"}}),
             inputs: Vec::new(),
             tree: Tree::default(),
             headline: BTreeMap::from([("loss".to_owned(), 0.1)]),
@@ -151,16 +185,27 @@ mod tests {
         }
     }
 
+    fn key_parts() -> Value {
+        serde_json::json!({"settings": {"text": "an \",\"blake3\":\" inside"}})
+    }
+
     #[test]
     fn is_read_back_and_is_json() {
-        let bytes = record().encode().unwrap();
+        let bytes = record().encode(&key_parts()).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("record.json");
+        assert_eq!(parts(&path).unwrap(), None);
+        fs::write(&path, &bytes).unwrap();
+        assert_eq!(parts(&path).unwrap(), Some(key_parts()));
+        fs::write(&path, &bytes[1..]).unwrap();
+        assert_eq!(parts(&path).unwrap(), None);
         assert_eq!(Record::decode(&bytes, &record().key), Ok(record()));
         assert!(serde_json::from_slice::<serde_json::Value>(&bytes).is_ok());
     }
 
     #[test]
     fn every_cut_and_every_flipped_bit_is_noticed() {
-        let bytes = record().encode().unwrap();
+        let bytes = record().encode(&key_parts()).unwrap();
         for length in 0..bytes.len() {
             assert!(Record::decode(&bytes[..length], &record().key).is_err(), "cut at {length}");
         }

@@ -1,6 +1,8 @@
 //! A tree: the files that a stage left or a path holds, by name, digest and size. Knows no folder of the store.
 
-use serde::{Deserialize, Serialize};
+use std::sync::OnceLock;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::digest::{Digest, Framed};
 
@@ -25,9 +27,32 @@ fn is_false(value: &bool) -> bool {
 }
 
 /// Files sorted by path. Folders are there by the files in them; an empty folder is not kept.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Tree(Vec<Entry>);
+#[derive(Debug, Clone, Default)]
+pub struct Tree {
+    entries: Vec<Entry>,
+    /// Computed when it is first asked for: whoever looks up a result asks several times.
+    digest: OnceLock<Digest>,
+}
+
+impl PartialEq for Tree {
+    fn eq(&self, other: &Self) -> bool {
+        self.entries == other.entries
+    }
+}
+
+impl Eq for Tree {}
+
+impl Serialize for Tree {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.entries.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Tree {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self { entries: Vec::deserialize(deserializer)?, digest: OnceLock::new() })
+    }
+}
 
 /// The path of the only entry of a tree that is a single file.
 pub const SINGLE_FILE: &str = ".";
@@ -36,27 +61,27 @@ impl Tree {
     /// A tree of these files.
     pub fn new(mut entries: Vec<Entry>) -> Self {
         entries.sort();
-        Self(entries)
+        Self { entries, digest: OnceLock::new() }
     }
 
     /// The files, sorted by path.
     pub fn entries(&self) -> &[Entry] {
-        &self.0
+        &self.entries
     }
 
     /// The file of that path.
     pub fn get(&self, path: &str) -> Option<&Entry> {
-        self.0.binary_search_by(|entry| entry.path.as_str().cmp(path)).ok().and_then(|at| self.0.get(at))
+        self.entries.binary_search_by(|entry| entry.path.as_str().cmp(path)).ok().and_then(|at| self.entries.get(at))
     }
 
     /// The bytes of all files.
     pub fn size(&self) -> u64 {
-        self.0.iter().map(|entry| entry.size).sum()
+        self.entries.iter().map(|entry| entry.size).sum()
     }
 
     /// The digest of every file's path, contents, size and executable bit.
     pub fn digest(&self) -> Digest {
-        digest_entries(self.0.iter())
+        *self.digest.get_or_init(|| digest_entries(self.entries.iter()))
     }
 
     /// The digest of the named files and folders alone, of all where none is named. A name that is not there counts
@@ -70,7 +95,7 @@ impl Tree {
         names.dedup();
         let mut framed = Framed::new("part of a tree", 1);
         for name in names {
-            let found: Vec<&Entry> = self.0.iter().filter(|entry| is_under(&entry.path, name)).collect();
+            let found: Vec<&Entry> = self.entries.iter().filter(|entry| is_under(&entry.path, name)).collect();
             framed.field("name", name).number("files", found.len() as u64);
             framed.digest("contents", &digest_entries(found.into_iter()));
         }
@@ -80,7 +105,7 @@ impl Tree {
     /// The folders that hold the files, without the tree's own: `a` and `a/b` for `a/b/c`. Parents first.
     pub fn folders(&self) -> Vec<&str> {
         let mut folders: Vec<&str> = self
-            .0
+            .entries
             .iter()
             .flat_map(|entry| entry.path.match_indices('/').filter_map(|(at, _)| entry.path.get(..at)))
             .collect();

@@ -53,7 +53,7 @@ pub(super) fn whole(
     if !matches!(value, Value::String(text) if text.contains("${")) {
         return Ok((value.clone(), path.clone()));
     }
-    let done = substitute(value, path, vars)
+    let done = substitute(value.clone(), path, vars)
         .map_err(|fault| document.fault(&fault.path, Side::Value, fault.message, fault.hint))?;
     let written = done.document_path(path, &YamlPath::root());
     Ok((done.value, written))

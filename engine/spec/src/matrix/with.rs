@@ -126,7 +126,7 @@ impl Matrix {
         let mut faults = Vec::new();
         let fitting = self.with.iter().filter(|with| has_labels(combination, &with.labels));
         for Setting { path, value, written } in fitting.flat_map(|with| &with.set) {
-            match substitute(value, written, scopes) {
+            match substitute(value.clone(), written, scopes) {
                 Err(fault) => {
                     let (message, hint) = (fault.message, fault.hint);
                     faults.push(Unset { written: fault.path, side: Side::Value, message, hint });

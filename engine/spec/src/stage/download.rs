@@ -7,7 +7,9 @@ use super::{Fault, Input, Kind, LocalPath, Program, Read};
 
 /// Brings files into the store: a local file or folder, or a file from https.
 ///
-/// Leaves the files under their own names.
+/// Leaves the files under their own names. An archive that is named as such (`.zip`, `.tar`, `.tar.gz`, `.tgz`) is
+/// unpacked: what is in it stands in its place. Entries that lead out of the folder, links, and archives that become far
+/// larger than they are, are refused.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Download {
@@ -42,7 +44,7 @@ pub struct Url {
 }
 
 impl Kind for Download {
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const PROGRAM: Program = Program::Engine;
 
     fn inputs(&self) -> Vec<Input<'_>> {

@@ -7,6 +7,7 @@ use super::{Fault, Input, Kind, Program, WantedSplit};
 use crate::{
     files,
     metric::Metric,
+    precision::Precision,
     protocol::Protocol,
     reference::{OneOrMany, Reference},
 };
@@ -34,6 +35,9 @@ pub struct Evaluate {
     /// How many rows are computed at once; changes no result beyond rounding.
     #[serde(default)]
     pub batch: EvaluateBatch,
+    /// The numbers that are computed with. Without it, `float32`.
+    #[serde(default, skip_serializing_if = "Precision::is_default")]
+    pub precision: Precision,
 }
 
 /// The schema of what [`Metric::fits`] refuses.

@@ -1,30 +1,40 @@
 //! The stage kinds: one file each, and the registry that lists them. Knows what a stage may say and which of its
 //! settings are inputs; does not know how stages are run, keyed or stored.
 
+mod chat;
 mod command;
 mod download;
 mod evaluate;
+mod format;
+mod join;
 mod merge;
 mod preprocess;
 mod report;
 mod select;
+mod take;
 mod tokenize;
 mod train;
 
+pub use chat::Chat;
 pub use command::{Command, CommandInput, ProjectFile, placeholders};
 pub use download::{Download, Source, Url};
 pub use evaluate::{Evaluate, EvaluateBatch};
+pub use format::{Delimited, Format, LongRows, Quoting, ShortRows, Squad, SquadRows};
+pub use join::{Join, Missing, Relation};
 pub use merge::Merge;
-pub use preprocess::{Empty, Format, HoldOut, Permute, Preprocess, Seeded, Split, SplitNames, Squad, SquadRows, Take};
+pub use preprocess::{
+    Empty, HoldOut, LiteralRow, LiteralRows, Permute, Preprocess, RowSource, Seeded, Split, SplitNames, Written,
+};
 pub use report::{MetricRow, Published, Report, Table};
 pub use select::{Best, Mode, Select};
+pub use take::{Take, WholeGroups};
 pub use tokenize::{
     Boundary, BpeTraining, Form, MaxLength, Overflow, OverflowPolicy, SpecialToken, TextForm, Tokenize,
     TokenizerSource, Trained, Truncate, Windows,
 };
 pub use train::{
-    Batch, Checkpoint, Duration, Every, Keep, KeepBest, LanguageModel, LossOn, Normalize, Objective, Precision, Seed,
-    Seq2Seq, Train, Validate,
+    Batch, Checkpoint, Duration, Every, Keep, KeepBest, LanguageModel, LossOn, Normalize, Objective, Seed, Seq2Seq,
+    Train, Validate,
 };
 
 use crate::{reference::Reference, text::Side};

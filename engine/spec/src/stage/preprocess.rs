@@ -5,8 +5,11 @@ use std::{collections::BTreeMap, fmt};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::{Fault, Input, Kind, LocalPath, Program, Read, Splits};
-use crate::reference::Reference;
+use super::{Fault, Format, Input, Join, Kind, LocalPath, Program, Read, Splits, Take};
+use crate::{
+    reference::Reference,
+    stage_or::{self, StageOr},
+};
 
 /// Reads rows, divides them into splits and renders each row by a template.
 ///
@@ -14,11 +17,18 @@ use crate::reference::Reference;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Preprocess {
-    /// The stage that left the files.
-    pub input: Reference,
+    /// The stage that left the files, or `{rows: {…}}`: rows that stand here.
+    pub input: RowSource,
     /// How the files are read. Without it, the file's name and beginning decide.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub format: Option<Format>,
+    /// Rows of another stage that are put into these, by a column.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub join: Option<Join>,
+    /// Names for a column's whole numbers, from 0 on: `{label: [negative, positive]}` makes 1 `positive`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("additionalProperties" = {"type": "array", "items": {"type": "string"}, "minItems": 1}))]
+    pub names: BTreeMap<String, Vec<String>>,
     /// The template, a file under `templates/`.
     pub template: String,
     /// The splits, by name.
@@ -26,54 +36,92 @@ pub struct Preprocess {
     pub splits: BTreeMap<String, Split>,
 }
 
-crate::one_of! {
-    /// The format of a file of rows.
-    pub enum Format {
-        /// One JSON array of objects, or an object that holds one.
-        json => Json(Empty),
-        /// One JSON object a line.
-        jsonl => Jsonl(Empty),
-        /// SQuAD's nested JSON: articles, paragraphs, questions.
-        squad => Squad(Squad),
-    }
-}
-
 /// A choice without settings.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Empty {}
 
-/// How SQuAD's nested JSON becomes rows.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Squad {
-    /// What one row is.
-    #[serde(default)]
-    pub row: SquadRows,
+/// Where rows come from.
+#[derive(Debug, Clone, PartialEq)]
+pub enum RowSource {
+    /// The files that a stage left.
+    Stage(Reference),
+    /// Rows that stand in the pipeline file, by the name that splits read them under.
+    Rows(LiteralRows),
 }
 
-/// What one row of SQuAD's nested JSON is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum SquadRows {
-    /// A question: `id`, `title`, `context`, `question`, `answers` (texts), `answer_starts`, `is_impossible`.
-    #[default]
-    Question,
-    /// A paragraph: `title`, `context`, `qas` (a list of `id`, `question`, `answers`, `answer_starts`, `is_impossible`).
-    Paragraph,
+/// A row that stands in the pipeline file: columns by name.
+pub type LiteralRow = serde_json::Map<String, serde_json::Value>;
+
+/// Rows by the name that splits read them under.
+pub type LiteralRows = BTreeMap<String, Vec<LiteralRow>>;
+
+crate::one_of! {
+    /// Rows that no stage left.
+    pub enum Written {
+        /// Rows that stand here, by the name that splits read them under: `{rows: {train: [{text: …}, …]}}`.
+        rows => Rows(LiteralRows),
+    }
 }
 
-/// How one split is made: rows are read, `shuffle`d, divided (`hold_out`, `rest_of`), taken, then `permute`d.
+impl Serialize for RowSource {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Stage(reference) => reference.serialize(serializer),
+            Self::Rows(rows) => {
+                use serde::ser::SerializeMap;
+                let mut map = serializer.serialize_map(Some(1))?;
+                map.serialize_entry("rows", rows)?;
+                map.end()
+            }
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for RowSource {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let found: StageOr<Written> = stage_or::deserialize(deserializer, "a stage that left files, or `{rows: {…}}`")?;
+        Ok(match found {
+            StageOr::Stage(reference) => Self::Stage(reference),
+            StageOr::Other(Written::Rows(rows)) => Self::Rows(rows),
+        })
+    }
+}
+
+impl JsonSchema for RowSource {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "RowSource".into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let stage = generator.subschema_for::<Reference>();
+        let written = generator.subschema_for::<Written>();
+        schemars::json_schema!({
+            "description": "A stage that left files, or rows that stand here: `{rows: {train: [{…}, …]}}`.",
+            "anyOf": [stage, written],
+        })
+    }
+}
+
+/// How one split is made: rows are read and joined, those that `where` does not want left out; then they are `shuffle`d,
+/// divided (`hold_out`, `rest_of`), taken, and `permute`d.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend("not" = {"required": ["hold_out", "rest_of"]}))]
 pub struct Split {
-    /// The file of the input that holds the rows, by its name without the ending. A list is read one after the other.
+    /// The file of the input that holds the rows, by its name without the ending (`train`, `raw/train`), a set of shards
+    /// (`train-00000-of-00002`, …) by the name before the numbers, or several files by a pattern (`parts/*.jsonl`). A list
+    /// is read one after the other.
     pub from: SplitNames,
+    /// Keep only the rows for which this expression is true, such as `lang == "ru" and text|length > 20`: columns by
+    /// name, written as in a template.
+    #[serde(default, rename = "where", skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub filter: Option<String>,
     /// Hold out some rows of `from`: this split is exactly those.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold_out: Option<HoldOut>,
-    /// All rows of `from` but those of this other split, which holds them out.
+    /// All rows of `from` but those that this other split holds out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rest_of: Option<String>,
     /// Put the rows into a random order.
@@ -166,72 +214,19 @@ pub struct Permute {
     pub seed: u64,
 }
 
-/// `all` rows, or the first so many.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Take {
-    /// Every row.
-    #[default]
-    All,
-    /// The first so many rows.
-    Rows(usize),
-}
-
-impl Serialize for Take {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::All => serializer.serialize_str("all"),
-            Self::Rows(rows) => serializer.serialize_u64(*rows as u64),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Take {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl de::Visitor<'_> for Visitor {
-            type Value = Take;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("`all`, or a number of rows above zero")
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Take, E> {
-                match text {
-                    "all" => Ok(Take::All),
-                    _ => Err(E::invalid_value(de::Unexpected::Str(text), &self)),
-                }
-            }
-
-            fn visit_u64<E: de::Error>(self, rows: u64) -> Result<Take, E> {
-                match usize::try_from(rows) {
-                    Ok(rows) if rows > 0 => Ok(Take::Rows(rows)),
-                    _ => Err(E::invalid_value(de::Unexpected::Unsigned(rows), &self)),
-                }
-            }
-        }
-        deserializer.deserialize_any(Visitor)
-    }
-}
-
-impl JsonSchema for Take {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Take".into()
-    }
-
-    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({
-            "description": "`all` rows, or the first so many.",
-            "anyOf": [{ "const": "all" }, { "type": "integer", "minimum": 1 }],
-        })
-    }
-}
-
 impl Kind for Preprocess {
     const VERSION: u32 = 1;
     const PROGRAM: Program = Program::Engine;
 
     fn inputs(&self) -> Vec<Input<'_>> {
-        vec![Input::follow("input", &self.input).of_kind(&["download"])]
+        let mut inputs = Vec::new();
+        if let RowSource::Stage(reference) = &self.input {
+            inputs.push(Input::follow("input", reference).of_kind(&["download"]));
+        }
+        if let Some(join) = &self.join {
+            inputs.push(Input::follow("join.with", &join.with).of_kind(&["download"]));
+        }
+        inputs
     }
 
     fn local_paths(&self) -> Vec<LocalPath> {
@@ -251,6 +246,24 @@ impl Kind for Preprocess {
         if self.splits.is_empty() {
             faults.push(Fault::new("splits", "no split", "name at least one: `splits: {train: {from: train}}`"));
         }
+        let formats =
+            [("format", &self.format), ("join.format", &self.join.as_ref().and_then(|join| join.format.clone()))]
+                .map(|(path, format)| format.as_ref().and_then(|format| Some((path, format.fault()?))));
+        faults.extend(
+            formats
+                .into_iter()
+                .flatten()
+                .map(|(path, (below, what, hint))| Fault::new(format!("{path}.{below}"), what, hint)),
+        );
+        faults.extend(self.join.iter().flat_map(Join::faults));
+        for (column, _) in self.names.iter().filter(|(_, names)| names.is_empty()) {
+            faults.push(Fault::new(
+                format!("names.{column}"),
+                "an empty list",
+                "name the values of the column, that of 0 first",
+            ));
+        }
+        faults.extend(self.written_faults());
         for (name, split) in self.splits.iter() {
             let at = |key: &str| format!("splits.{name}.{key}");
             if !crate::names::is_name(name) {
@@ -263,8 +276,14 @@ impl Kind for Preprocess {
             if split.from.0.is_empty() {
                 faults.push(Fault::new(at("from"), "an empty list", "name the file the rows come from"));
             }
+            if split.filter.as_ref().is_some_and(|filter| filter.trim().is_empty()) {
+                faults.push(Fault::new(at("where"), "an empty expression", "write one, such as `label == 1`"));
+            }
             if split.hold_out.as_ref().is_some_and(|held| held.rows == 0) {
                 faults.push(Fault::new(at("hold_out.rows"), "holds out no row", "give a number above zero"));
+            }
+            if let Take::Groups(super::WholeGroups { rows: 0, .. }) = split.take {
+                faults.push(Fault::new(at("take.rows"), "takes no row", "give a number above zero"));
             }
             let Some(other) = &split.rest_of else { continue };
             if split.hold_out.is_some() {
@@ -291,6 +310,32 @@ impl Kind for Preprocess {
                     format!("give both the same `from`, here `{}`", held.from.0.join(", ")),
                 )),
                 Some(_) => {}
+            }
+        }
+        faults
+    }
+}
+
+impl Preprocess {
+    /// What is wrong with rows that stand in the file, and with splits that read them.
+    fn written_faults(&self) -> Vec<Fault> {
+        let RowSource::Rows(rows) = &self.input else { return Vec::new() };
+        let mut faults = Vec::new();
+        if let Some(format) = &self.format {
+            faults.push(Fault::new(
+                "format",
+                format!("a format (`{}`) for rows that stand in this file", format.name()),
+                "leave `format` out: it is for files",
+            ));
+        }
+        for (name, split) in &self.splits {
+            for (place, from) in split.from.0.iter().enumerate().filter(|(_, from)| !rows.contains_key(*from)) {
+                let path = match split.from.0.len() {
+                    1 => format!("splits.{name}.from"),
+                    _ => format!("splits.{name}.from.{place}"),
+                };
+                let hint = crate::suggest::did_you_mean(from, rows.keys());
+                faults.push(Fault::new(path, format!("no rows are named `{from}`"), hint));
             }
         }
         faults

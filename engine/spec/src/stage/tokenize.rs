@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::{Fault, Input, Kind, Program, Splits, WantedSplit};
+use super::{Chat, Fault, Input, Kind, Program, Splits, WantedSplit};
 use crate::{reference::Reference, stage_or::WithFirst};
 
 /// Turns rendered rows into token ids.
@@ -19,6 +19,9 @@ pub struct Tokenize {
     pub input: Reference,
     /// A stage that left a `tokenizer.json`, or `{bpe: {…}}`: one trained from the rows.
     pub tokenizer: TokenizerSource,
+    /// Write each row as a chat, by the tokenizer's own chat template. Without it, prompt and completion stand as they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chat: Option<Chat>,
     /// Whether prompt and completion are encoded apart or as one text.
     #[serde(default)]
     pub boundary: Boundary,
@@ -441,6 +444,20 @@ impl Kind for Tokenize {
             _ => {}
         }
         faults.extend(self.form_faults());
+        if let (TokenizerSource::Bpe(_), Some(_)) = (&self.tokenizer, &self.chat) {
+            faults.push(Fault::of_map(
+                "chat",
+                "a tokenizer that is trained here has no chat template",
+                "write the chat into the template of `preprocess`, or use a tokenizer that has one",
+            ));
+        }
+        if let (Boundary::Joint, Some(_)) = (self.boundary, &self.chat) {
+            faults.push(Fault::new(
+                "boundary",
+                "`joint` with a chat: its template says where a prompt ends",
+                "leave `boundary` out",
+            ));
+        }
         if let TokenizerSource::Bpe(training) = &self.tokenizer
             && training.vocabulary < 260
         {

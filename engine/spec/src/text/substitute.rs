@@ -86,7 +86,7 @@ const LATER: [&str; 2] = ["in", "out"];
 ///
 /// # Errors
 /// An unknown scope or name, a map in the middle of a text, a `${` without `}`, variables that need themselves.
-pub fn substitute(value: &Value, base: &YamlPath, scopes: &[Scope<'_>]) -> Result<Substituted, SubstitutionFault> {
+pub fn substitute(value: Value, base: &YamlPath, scopes: &[Scope<'_>]) -> Result<Substituted, SubstitutionFault> {
     let mut work = Work { scopes, moved: Vec::new(), within: Vec::new(), brought: 0 };
     let value = work.replace(value, base, &YamlPath::root())?;
     Ok(Substituted { value, moved: work.moved, set: Vec::new() })
@@ -166,14 +166,14 @@ fn pieces(text: &str) -> Option<Vec<Piece<'_>>> {
 
 impl Work<'_> {
     /// `document` is where the value was written, `result` where it will stand.
-    fn replace(&mut self, value: &Value, document: &YamlPath, result: &YamlPath) -> Result<Value, SubstitutionFault> {
-        if !has_variable(value) {
-            return Ok(value.clone());
+    fn replace(&mut self, value: Value, document: &YamlPath, result: &YamlPath) -> Result<Value, SubstitutionFault> {
+        if !has_variable(&value) {
+            return Ok(value);
         }
         Ok(match value {
-            Value::String(text) => return self.replace_text(text, document, result),
+            Value::String(text) => return self.replace_text(&text, document, result),
             Value::Sequence(list) => Value::Sequence(
-                list.iter()
+                list.into_iter()
                     .enumerate()
                     .map(|(i, item)| self.replace(item, &document.index(i), &result.index(i)))
                     .collect::<Result<_, _>>()?,
@@ -182,11 +182,12 @@ impl Work<'_> {
                 let mut replaced = serde_yaml::Mapping::with_capacity(map.len());
                 for (key, value) in map {
                     let name = key.as_str().unwrap_or_default();
-                    replaced.insert(key.clone(), self.replace(value, &document.key(name), &result.key(name))?);
+                    let value = self.replace(value, &document.key(name), &result.key(name))?;
+                    replaced.insert(key, value);
                 }
                 Value::Mapping(replaced)
             }
-            other => other.clone(),
+            other => other,
         })
     }
 
@@ -203,7 +204,7 @@ impl Work<'_> {
                 None => Ok(Value::String(text.to_owned())),
                 Some((value, written)) => {
                     self.moved.push((result.clone(), written.clone()));
-                    self.nested(inner, document, &value, |work| work.replace(&value, &written, result))
+                    self.nested(inner, document, value, |work, value| work.replace(value, &written, result))
                 }
             };
         }
@@ -218,7 +219,7 @@ impl Work<'_> {
                         // Inside a text only the text remains, so where the parts came from is of no use.
                         let kept = self.moved.len();
                         let value =
-                            self.nested(inner, document, &value, |work| work.replace(&value, &written, result))?;
+                            self.nested(inner, document, value, |work, value| work.replace(value, &written, result))?;
                         self.moved.truncate(kept);
                         joined.push_str(&scalar_text(&value).ok_or_else(|| {
                             fault(
@@ -238,8 +239,8 @@ impl Work<'_> {
         &mut self,
         inner: &str,
         document: &YamlPath,
-        value: &Value,
-        then: impl FnOnce(&mut Self) -> Result<T, SubstitutionFault>,
+        value: Value,
+        then: impl FnOnce(&mut Self, Value) -> Result<T, SubstitutionFault>,
     ) -> Result<T, SubstitutionFault> {
         let name = inner.trim().to_owned();
         if self.within.contains(&name) {
@@ -249,7 +250,7 @@ impl Work<'_> {
                 hint: "give one of them a value of its own".into(),
             });
         }
-        self.brought = self.brought.saturating_add(weight(value));
+        self.brought = self.brought.saturating_add(weight(&value));
         if self.brought > MOST || self.within.len() >= DEEPEST {
             return Err(SubstitutionFault {
                 path: document.clone(),
@@ -258,7 +259,7 @@ impl Work<'_> {
             });
         }
         self.within.push(name);
-        let outcome = then(self);
+        let outcome = then(self, value);
         self.within.pop();
         outcome
     }

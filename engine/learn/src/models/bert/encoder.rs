@@ -8,7 +8,7 @@ use tch::{Kind, Tensor};
 
 use super::Config;
 use crate::error::{Error, Result};
-use crate::layers::{Activation, Heads, LayerNorm, LinearMap, Mode, attend_unordered, dropped};
+use crate::layers::{Activation, Activations, Heads, LayerNorm, LinearMap, Mode, attend_unordered, dropped};
 use crate::models::{Builder, Texts};
 use crate::targets::Role;
 use crate::weights::Init;
@@ -20,9 +20,11 @@ pub struct Encoder {
     positions: Tensor,
     types: Tensor,
     norm: LayerNorm,
-    layers: Vec<Layer>,
+    layers: Vec<Rc<Layer>>,
     padding: Padding,
     dropout: f64,
+    compute: Kind,
+    activations: Rc<Activations>,
     /// Number of token ids.
     pub vocabulary: i64,
 }
@@ -57,8 +59,8 @@ impl Encoder {
     pub fn new(name: &str, config: &Config, padding: Padding, builder: &mut Builder) -> Result<Self> {
         let (width, init) = (config.hidden_size, Init::Normal(config.initializer_range));
         // Numbers from 0 on, which some files hold though they are known.
-        builder.leave_out(&format!("{name}.embeddings.position_ids"));
-        builder.leave_out(&format!("{name}.embeddings.token_type_ids"));
+        builder.accept(&format!("{name}.embeddings.position_ids"))?;
+        builder.accept(&format!("{name}.embeddings.token_type_ids"))?;
         let mut table = |what: &str, rows| {
             builder.tensor(&format!("{name}.embeddings.{what}_embeddings.weight"), &[rows, width], init)
         };
@@ -67,10 +69,11 @@ impl Encoder {
         let types = table("token_type", config.type_vocab_size)?;
         let norm = norm(&format!("{name}.embeddings.LayerNorm"), config, builder)?;
         let layers = (0..config.num_hidden_layers)
-            .map(|index| Layer::new(&format!("{name}.encoder.layer.{index}"), config, builder))
+            .map(|index| Layer::new(&format!("{name}.encoder.layer.{index}"), config, builder).map(Rc::new))
             .collect::<Result<Vec<_>>>()?;
         let (dropout, vocabulary) = (config.hidden_dropout_prob, config.vocab_size);
-        Ok(Self { words, positions, types, norm, layers, padding, dropout, vocabulary })
+        let (compute, activations) = (builder.compute(), builder.activations());
+        Ok(Self { words, positions, types, norm, layers, padding, dropout, compute, activations, vocabulary })
     }
 
     /// The hidden states `[rows, length, width]` of texts whose tokens stand at `positions` (`[rows or 1, length]`).
@@ -82,11 +85,17 @@ impl Encoder {
             None => self.types.f_narrow(0, 0, 1)?,
         };
         let places = Tensor::f_embedding(&self.positions, positions, self.padding.position, false, false)?;
-        let mut x = self.norm.forward(&words.f_add(&types)?.f_add(&places)?)?;
-        x = dropped(x, mode.dropout(self.dropout))?;
+        let sum = words.f_add(&types)?.f_add(&places)?.f_to_kind(self.compute)?;
+        let mut x = dropped(self.norm.forward(&sum)?, mode.dropout(self.dropout))?;
         let mask = texts.mask()?;
         for layer in &self.layers {
-            x = layer.forward(&x, mask.as_ref(), mode)?;
+            x = match mode {
+                Mode::Train => {
+                    let (layer, mask) = (Rc::clone(layer), mask.as_ref().map(Tensor::shallow_clone));
+                    self.activations.segment([&x], move |[x]| layer.forward(x, mask.as_ref(), mode))?
+                }
+                Mode::Eval => layer.forward(&x, mask.as_ref(), mode)?,
+            };
         }
         Ok(x)
     }

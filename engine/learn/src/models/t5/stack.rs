@@ -7,7 +7,7 @@ use tch::Tensor;
 use super::config::{Config, FeedForward};
 use super::positions::{Buckets, RelativePositions, Sight, as_bias};
 use crate::error::Result;
-use crate::layers::{Activation, Heads, LinearMap, Mode, RmsNorm, attend_unordered, dropped};
+use crate::layers::{Activation, Activations, Heads, LinearMap, Mode, Norm, RmsNorm, attend_unordered, dropped};
 use crate::models::Builder;
 use crate::targets::{Map, Part, Role};
 use crate::weights::Init;
@@ -15,21 +15,29 @@ use crate::weights::Init;
 /// What reads.
 #[derive(Debug)]
 pub struct Encoder {
-    layers: Vec<(Sublayer<Attention>, Sublayer<Mlp>)>,
+    layers: Vec<Rc<EncoderLayer>>,
     positions: RelativePositions,
     norm: RmsNorm,
     dropout: f64,
+    activations: Rc<Activations>,
+}
+
+#[derive(Debug)]
+struct EncoderLayer {
+    own: Sublayer<Attention>,
+    mlp: Sublayer<Mlp>,
 }
 
 /// What writes.
 #[derive(Debug)]
 pub struct Decoder {
     /// The layers.
-    pub layers: Vec<DecoderLayer>,
+    pub layers: Vec<Rc<DecoderLayer>>,
     /// What positions add to the scores of its own attention.
     pub positions: RelativePositions,
     norm: RmsNorm,
     dropout: f64,
+    activations: Rc<Activations>,
 }
 
 /// A layer of the decoder.
@@ -78,11 +86,11 @@ impl Encoder {
             let name = format!("encoder.block.{index}");
             let own = Attention::sublayer(&format!("{name}.layer.0"), "SelfAttention", Part::Encoder, config, builder)?;
             let mlp = Mlp::sublayer(&format!("{name}.layer.1"), Part::Encoder, config, builder)?;
-            layers.push((own, mlp));
+            layers.push(Rc::new(EncoderLayer { own, mlp }));
         }
         let positions = positions("encoder", Sight::Both, config, builder)?;
         let norm = norm("encoder.final_layer_norm", config, builder)?;
-        Ok(Self { layers, positions, norm, dropout: config.dropout_rate })
+        Ok(Self { layers, positions, norm, dropout: config.dropout_rate, activations: builder.activations() })
     }
 
     /// The states `[rows, length, width]` of embedded texts, of whose tokens `mask` (`[rows, 1, 1, length]`) may be seen.
@@ -93,9 +101,15 @@ impl Encoder {
             bias = bias.f_add(&as_bias(mask, x.device())?)?;
         }
         let mut x = dropped(x.shallow_clone(), mode.dropout(self.dropout))?;
-        for (own, mlp) in &self.layers {
-            x = own.forward(&x, mode, |own, x| own.forward(x, x, Some(&bias), mode))?;
-            x = mlp.forward(&x, mode, |mlp, x| mlp.forward(x, mode))?;
+        let bias = self.activations.cut(&bias)?;
+        for layer in &self.layers {
+            x = match mode {
+                Mode::Train => {
+                    let layer = Rc::clone(layer);
+                    self.activations.segment([&x, &bias], move |[x, bias]| layer.forward(x, bias, mode))?
+                }
+                Mode::Eval => layer.forward(&x, &bias, mode)?,
+            };
         }
         dropped(self.norm.forward(&x)?, mode.dropout(self.dropout))
     }
@@ -107,15 +121,15 @@ impl Decoder {
         let mut layers = Vec::new();
         for index in 0..config.num_decoder_layers.unwrap_or(config.num_layers) {
             let name = |layer: usize| format!("decoder.block.{index}.layer.{layer}");
-            layers.push(DecoderLayer {
+            layers.push(Rc::new(DecoderLayer {
                 own: Attention::sublayer(&name(0), "SelfAttention", Part::Decoder, config, builder)?,
                 cross: Attention::sublayer(&name(1), "EncDecAttention", Part::CrossAttention, config, builder)?,
                 mlp: Mlp::sublayer(&name(2), Part::Decoder, config, builder)?,
-            });
+            }));
         }
         let positions = positions("decoder", Sight::Back, config, builder)?;
         let norm = norm("decoder.final_layer_norm", config, builder)?;
-        Ok(Self { layers, positions, norm, dropout: config.dropout_rate })
+        Ok(Self { layers, positions, norm, dropout: config.dropout_rate, activations: builder.activations() })
     }
 
     /// The states `[rows, length, width]` of embedded answers to texts with the encoder's states `encoded`, of which `mask`
@@ -124,10 +138,18 @@ impl Decoder {
         let length = x.size3()?.1;
         let bias = self.positions.bias(0, length, length)?;
         let mut x = dropped(x.shallow_clone(), mode.dropout(self.dropout))?;
+        let (bias, encoded) = (self.activations.cut(&bias)?, self.activations.cut(encoded)?);
         for layer in &self.layers {
-            x = layer.own.forward(&x, mode, |own, x| own.forward(x, x, Some(&bias), mode))?;
-            x = layer.cross.forward(&x, mode, |cross, x| cross.forward(x, encoded, mask, mode))?;
-            x = layer.mlp.forward(&x, mode, |mlp, x| mlp.forward(x, mode))?;
+            x = match mode {
+                Mode::Train => {
+                    let (layer, mask) = (Rc::clone(layer), mask.map(Tensor::shallow_clone));
+                    let inputs = [&x, &encoded, &bias];
+                    self.activations.segment(inputs, move |[x, encoded, bias]| {
+                        layer.forward(x, encoded, bias, mask.as_ref(), mode)
+                    })?
+                }
+                Mode::Eval => layer.forward(&x, &encoded, &bias, mask, mode)?,
+            };
         }
         self.end(&x, mode)
     }
@@ -138,7 +160,27 @@ impl Decoder {
     }
 }
 
+impl EncoderLayer {
+    fn forward(&self, x: &Tensor, bias: &Tensor, mode: Mode) -> Result<Tensor> {
+        let x = self.own.forward(x, mode, |own, x| own.forward(x, x, Some(bias), mode))?;
+        self.mlp.forward(&x, mode, |mlp, x| mlp.forward(x, mode))
+    }
+}
+
 impl DecoderLayer {
+    fn forward(
+        &self,
+        x: &Tensor,
+        encoded: &Tensor,
+        bias: &Tensor,
+        mask: Option<&Tensor>,
+        mode: Mode,
+    ) -> Result<Tensor> {
+        let x = self.own.forward(x, mode, |own, x| own.forward(x, x, Some(bias), mode))?;
+        let x = self.cross.forward(&x, mode, |cross, x| cross.forward(x, encoded, mask, mode))?;
+        self.mlp.forward(&x, mode, |mlp, x| mlp.forward(x, mode))
+    }
+
     /// The keys and values of the encoder's states, which stay the same while an answer is written.
     pub fn read(&self, encoded: &Tensor) -> Result<KeysAndValues> {
         self.cross.inner.keys_and_values(encoded, Mode::Eval)

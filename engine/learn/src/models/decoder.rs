@@ -1,0 +1,253 @@
+//! The decoder that the families share: embedding, layers of self-attention and gated MLP, a last norm and the head. What
+//! differs between families is which parts they put in. Knows no configuration, no checkpoint and no method.
+
+pub mod attention;
+pub mod config;
+pub mod mlp;
+
+use std::rc::Rc;
+
+use tch::{Kind, Tensor};
+
+use self::attention::SelfAttention;
+use self::config::Shape;
+use self::mlp::{Activation, GatedMlp};
+use super::{Builder, CausalLm};
+use crate::error::Result;
+use crate::layers::{Activations, Angles, AttentionMask, Cache, LinearMap, Mode, Norm, RmsNorm, Rope};
+use crate::targets::Role;
+use crate::weights::Init;
+
+/// A decoder.
+#[derive(Debug)]
+pub struct Decoder {
+    /// Token ids to the first hidden states.
+    pub embedding: Embedding,
+    /// How layers see a text; each layer names one of these by index.
+    pub spans: Vec<Span>,
+    /// The layers.
+    pub layers: Vec<Rc<Layer>>,
+    /// The norm before the head.
+    pub norm: Box<dyn Norm>,
+    /// The output head.
+    pub head: Head,
+    /// Number of token ids.
+    pub vocabulary: i64,
+    /// What training passes keep; each layer is a segment.
+    pub activations: Rc<Activations>,
+}
+
+/// How a layer sees a text.
+#[derive(Debug)]
+pub struct Span {
+    /// Its rotary embedding.
+    pub rope: Rope,
+    /// How many positions each token sees, its own with them; without it, all before.
+    pub window: Option<i64>,
+}
+
+/// A span for one batch of whole texts.
+#[derive(Debug)]
+pub struct Pass {
+    /// The angles at all positions.
+    pub angles: Angles,
+    /// What each token sees.
+    pub mask: AttentionMask,
+}
+
+/// The embedding of tokens.
+#[derive(Debug)]
+pub struct Embedding {
+    /// `[vocabulary, width]`
+    weight: Tensor,
+    padding_id: i64,
+    scale: Option<f64>,
+    compute: Kind,
+}
+
+/// A layer.
+#[derive(Debug)]
+pub struct Layer {
+    /// Which of the decoder's spans it sees.
+    pub span: usize,
+    /// Its self-attention.
+    pub attention: Residual<SelfAttention>,
+    /// Its feed-forward part.
+    pub mlp: Residual<GatedMlp>,
+}
+
+/// A part of a layer whose result is added to what came in.
+#[derive(Debug)]
+pub struct Residual<Part> {
+    /// The norm of what comes in.
+    pub before: Box<dyn Norm>,
+    /// The part.
+    pub part: Part,
+    /// The norm of what the part gives, where a family has one.
+    pub after: Option<Box<dyn Norm>>,
+}
+
+/// The output head.
+#[derive(Debug)]
+pub struct Head {
+    /// The map from hidden states to scores.
+    pub map: Rc<dyn LinearMap>,
+    /// Scores are squeezed between minus and plus this by `cap · tanh(x / cap)`, where it is given.
+    pub cap: Option<f64>,
+}
+
+impl Embedding {
+    /// An embedding by the rows of `weight`, given as the kind `compute`. The row of `padding_id` gets no gradient here,
+    /// as in transformers.
+    pub fn new(weight: &Tensor, padding_id: Option<i64>, compute: Kind) -> Self {
+        Self { weight: weight.shallow_clone(), padding_id: padding_id.unwrap_or(-1), scale: None, compute }
+    }
+
+    /// With all rows multiplied by `scale`, rounded to the weight's kind as transformers has it.
+    pub fn scaled(self, scale: f64) -> Result<Self> {
+        let rounded = Tensor::from(scale as f32).f_to_kind(self.weight.f_kind()?)?.f_double_value(&[])?;
+        Ok(Self { scale: Some(rounded), ..self })
+    }
+
+    fn forward(&self, tokens: &Tensor) -> Result<Tensor> {
+        let rows = Tensor::f_embedding(&self.weight, tokens, self.padding_id, false, false)?;
+        let rows = match self.scale {
+            Some(scale) => rows.f_mul_scalar(scale)?,
+            None => rows,
+        };
+        Ok(rows.f_to_kind(self.compute)?)
+    }
+}
+
+impl<Part> Residual<Part> {
+    fn add(&self, x: &Tensor, compute: impl FnOnce(&Part, &Tensor) -> Result<Tensor>) -> Result<Tensor> {
+        let y = compute(&self.part, &self.before.forward(x)?)?;
+        match &self.after {
+            Some(norm) => Ok(x.f_add(&norm.forward(&y)?)?),
+            None => Ok(x.f_add(&y)?),
+        }
+    }
+}
+
+impl Layer {
+    fn forward(
+        &self,
+        x: &Tensor,
+        mode: Mode,
+        attention: impl FnOnce(&SelfAttention, &Tensor) -> Result<Tensor>,
+    ) -> Result<Tensor> {
+        let x = self.attention.add(x, attention)?;
+        self.mlp.add(&x, |mlp, x| mlp.forward(x, mode))
+    }
+
+    fn forward_whole(&self, x: &Tensor, pass: &Pass, mode: Mode) -> Result<Tensor> {
+        self.forward(x, mode, |attention, x| attention.forward(x, pass, mode))
+    }
+}
+
+impl CausalLm for Decoder {
+    fn hidden(&self, tokens: &Tensor, mode: Mode) -> Result<Tensor> {
+        let (_, length) = tokens.size2()?;
+        let positions = Tensor::f_arange(length, (Kind::Int64, tokens.device()))?.f_unsqueeze(0)?;
+        let mut passes = Vec::new();
+        for span in &self.spans {
+            let mask = match span.window {
+                Some(window) => AttentionMask::sliding(length, window, tokens.device())?,
+                None => AttentionMask::Causal,
+            };
+            passes.push(Rc::new(Pass { angles: span.rope.angles(&positions)?, mask }));
+        }
+        let mut x = self.embedding.forward(tokens)?;
+        for layer in &self.layers {
+            let pass = at(&passes, layer.span)?;
+            x = match mode {
+                Mode::Eval => layer.forward_whole(&x, pass, mode)?,
+                Mode::Train => {
+                    let (layer, pass) = (Rc::clone(layer), Rc::clone(pass));
+                    self.activations.segment([&x], move |[x]| layer.forward_whole(x, &pass, mode))?
+                }
+            };
+        }
+        self.norm.forward(&x)
+    }
+
+    fn hidden_next(&self, tokens: &Tensor, cache: &mut Cache) -> Result<Tensor> {
+        let (_, length) = tokens.size2()?;
+        let positions = cache.positions(length)?;
+        let mut views = Vec::new();
+        for span in &self.spans {
+            views.push((span.rope.angles(&positions)?, cache.view(length, span.window)?));
+        }
+        let mut x = self.embedding.forward(tokens)?;
+        for (index, layer) in self.layers.iter().enumerate() {
+            let (angles, view) = at(&views, layer.span)?;
+            x = layer.forward(&x, Mode::Eval, |attention, x| attention.forward_next(x, angles, view, index, cache))?;
+        }
+        cache.advance(length);
+        self.norm.forward(&x)
+    }
+
+    fn logits(&self, hidden: &Tensor, mode: Mode) -> Result<Tensor> {
+        let scores = self.head.map.forward(hidden, mode)?;
+        match self.head.cap {
+            Some(cap) => Ok(scores.f_div_scalar(cap)?.f_tanh()?.f_mul_scalar(cap)?),
+            None => Ok(scores),
+        }
+    }
+
+    fn layers(&self) -> usize {
+        self.layers.len()
+    }
+
+    fn vocabulary(&self) -> i64 {
+        self.vocabulary
+    }
+}
+
+fn at<T>(of_spans: &[T], span: usize) -> Result<&T> {
+    of_spans.get(span).ok_or_else(|| {
+        let problem = format!("a layer names span {span}, there are {}", of_spans.len());
+        crate::error::Error::setting("model", problem, "give the decoder a span for each index its layers use")
+    })
+}
+
+/// What the families that came after Llama have kept of it: its names, two norms a layer, and a head without a cap. A
+/// family adds what a layer sees and its self-attention.
+pub fn like_llama(
+    shape: &Shape,
+    spans: Vec<Span>,
+    mlp_bias: bool,
+    builder: &mut Builder,
+    mut attention: impl FnMut(usize, &str, &mut Builder) -> Result<(usize, SelfAttention)>,
+) -> Result<Decoder> {
+    let (width, vocabulary) = (shape.hidden_size, shape.vocab_size);
+    let init = Init::Normal(shape.initializer_range);
+    let norm = |name: &str, builder: &mut Builder| rms_norm(name, width, shape.rms_norm_eps, builder);
+    let weight = builder.tensor("model.embed_tokens.weight", &[vocabulary, width], init)?;
+    let mut layers = Vec::new();
+    for index in 0..shape.num_hidden_layers {
+        let name = format!("model.layers.{index}");
+        let before = norm(&format!("{name}.input_layernorm"), builder)?;
+        let (span, part) = attention(index, &format!("{name}.self_attn"), builder)?;
+        let attention = Residual { before, part, after: None };
+        let before = norm(&format!("{name}.post_attention_layernorm"), builder)?;
+        let sizes = [width, shape.intermediate_size];
+        let part = GatedMlp::new(&format!("{name}.mlp"), sizes, mlp_bias, Activation::Silu, init, builder)?;
+        layers.push(Rc::new(Layer { span, attention, mlp: Residual { before, part, after: None } }));
+    }
+    let norm = norm("model.norm", builder)?;
+    let map = if shape.tie_word_embeddings {
+        builder.tied_linear("lm_head", Role::Head, &weight)?
+    } else {
+        builder.linear("lm_head", Role::Head, width, vocabulary, false, init)?
+    };
+    let embedding = Embedding::new(&weight, shape.padding_id(), builder.compute());
+    let (head, activations) = (Head { map, cap: None }, builder.activations());
+    Ok(Decoder { embedding, spans, layers, norm, head, vocabulary, activations })
+}
+
+/// The norm `name` over vectors of `width`.
+pub fn rms_norm(name: &str, width: i64, epsilon: f64, builder: &mut Builder) -> Result<Box<dyn Norm>> {
+    let weight = builder.tensor(&format!("{name}.weight"), &[width], Init::Constant(1.0))?;
+    Ok(Box::new(RmsNorm::new(weight, epsilon)))
+}

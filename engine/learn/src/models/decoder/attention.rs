@@ -1,0 +1,110 @@
+//! The self-attention of a decoder layer: projections, rotary positions, and norms of queries and keys where a family
+//! has them. Knows no configuration.
+
+use std::rc::Rc;
+
+use tch::Tensor;
+
+use super::Pass;
+use crate::error::Result;
+use crate::layers::{Angles, Cache, Heads, LinearMap, Mode, Norm, View, attend};
+use crate::models::Builder;
+use crate::targets::Role;
+use crate::weights::Init;
+
+/// Self-attention.
+#[derive(Debug)]
+pub struct SelfAttention {
+    /// The maps to queries, keys and values, and out of the heads.
+    pub maps: Projections,
+    /// How the maps' outputs are heads.
+    pub heads: Heads,
+    /// Norms of each head of the queries and of the keys, before they are turned.
+    pub norms: Option<[Box<dyn Norm>; 2]>,
+    /// What scores are multiplied with; without it `1 / √width`.
+    pub scale: Option<f64>,
+    /// Dropout on attention weights in training.
+    pub dropout: f64,
+}
+
+/// The linear maps of self-attention.
+#[derive(Debug)]
+pub struct Projections {
+    q: Rc<dyn LinearMap>,
+    k: Rc<dyn LinearMap>,
+    v: Rc<dyn LinearMap>,
+    o: Rc<dyn LinearMap>,
+}
+
+/// Which of the projections have biases.
+#[derive(Debug, Clone, Copy)]
+pub struct Biases {
+    /// Those to queries, keys and values.
+    pub inputs: bool,
+    /// The one out of the heads.
+    pub output: bool,
+}
+
+impl Biases {
+    /// All or none.
+    pub fn all(all: bool) -> Self {
+        Self { inputs: all, output: all }
+    }
+}
+
+impl Projections {
+    /// The maps `<name>.q_proj` and so on, for hidden states of `width`.
+    pub fn new(
+        name: &str,
+        width: i64,
+        heads: Heads,
+        biases: Biases,
+        init: Init,
+        builder: &mut Builder,
+    ) -> Result<Self> {
+        // Checkpoints of early converters hold the frequencies of the rotary embedding.
+        builder.accept(&format!("{name}.rotary_emb.inv_freq"))?;
+        let (queries, keys) = (heads.queries * heads.width, heads.keys * heads.width);
+        Ok(Self {
+            q: builder.linear(&format!("{name}.q_proj"), Role::AttentionQ, width, queries, biases.inputs, init)?,
+            k: builder.linear(&format!("{name}.k_proj"), Role::AttentionK, width, keys, biases.inputs, init)?,
+            v: builder.linear(&format!("{name}.v_proj"), Role::AttentionV, width, keys, biases.inputs, init)?,
+            o: builder.linear(&format!("{name}.o_proj"), Role::AttentionO, queries, width, biases.output, init)?,
+        })
+    }
+}
+
+impl SelfAttention {
+    /// Queries and keys, turned by their positions, and values, each `[rows, heads, length, width]`.
+    fn project(&self, x: &Tensor, angles: &Angles, mode: Mode) -> Result<[Tensor; 3]> {
+        let mut q = self.heads.split(&self.maps.q.forward(x, mode)?)?;
+        let mut k = self.heads.split(&self.maps.k.forward(x, mode)?)?;
+        let v = self.heads.split(&self.maps.v.forward(x, mode)?)?;
+        if let Some([of_queries, of_keys]) = &self.norms {
+            (q, k) = (of_queries.forward(&q)?, of_keys.forward(&k)?);
+        }
+        Ok([angles.turn(&q)?, angles.turn(&k)?, v])
+    }
+
+    /// For whole texts.
+    pub fn forward(&self, x: &Tensor, pass: &Pass, mode: Mode) -> Result<Tensor> {
+        let [q, k, v] = self.project(x, &pass.angles, mode)?;
+        let seen = attend(&q, &k, &v, &pass.mask, self.scale, mode.dropout(self.dropout))?;
+        self.maps.o.forward(&self.heads.join(&seen)?, mode)
+    }
+
+    /// In evaluation for new columns of texts whose earlier keys and values are in `cache`, where this is `layer`.
+    pub fn forward_next(
+        &self,
+        x: &Tensor,
+        angles: &Angles,
+        view: &View,
+        layer: usize,
+        cache: &mut Cache,
+    ) -> Result<Tensor> {
+        let [q, k, v] = self.project(x, angles, Mode::Eval)?;
+        let (keys, values) = cache.extend(layer, &k, &v, view)?;
+        let seen = attend(&q, &keys, &values, &view.mask, self.scale, 0.0)?;
+        self.maps.o.forward(&self.heads.join(&seen)?, Mode::Eval)
+    }
+}
