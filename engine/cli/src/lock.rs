@@ -10,11 +10,7 @@ use plan::{
     state::{Freshness, Records},
     store::Record,
 };
-use spec::{
-    diagnostic::Diagnostic,
-    job::Failure,
-    stage::{Source, Stage},
-};
+use spec::{diagnostic::Diagnostic, job::Failure, stage::Stage};
 
 use crate::{
     progress::figure,
@@ -88,10 +84,7 @@ pub fn write(path: &Path, project: &Project, session: &Session, outcome: &Outcom
             eprintln!("{name}: {}", both(before, &result));
         }
         if let Stage::Download(download) = node.settings.as_ref() {
-            let source = match &download.from {
-                Source::Path(path) => path.clone(),
-                Source::Url(url) => url.address.clone(),
-            };
+            let source = download.from.shown();
             lock.pins.insert(name.clone(), Pin { source, revision: None, digest });
         }
         lock.results.insert(name, result);

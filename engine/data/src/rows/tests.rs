@@ -255,8 +255,7 @@ fn parquet_columns_of_every_plain_type_are_values() {
         vec![Arc::new(Int32Array::from(vec![Some(1), None])), Arc::new(strings.clone())],
         Some(vec![true, false].into()),
     );
-    let lists =
-        ListArray::from_iter_primitive::<Int32Type, _, _>([Some(vec![Some(1), None]), Some(Vec::new())].into_iter());
+    let lists = ListArray::from_iter_primitive::<Int32Type, _, _>([Some(vec![Some(1), None]), Some(Vec::new())]);
     let decimals = Decimal128Array::from(vec![Some(12345), None]).with_precision_and_scale(10, 2).unwrap();
     let words: DictionaryArray<Int8Type> = vec![Some("w"), None].into_iter().collect();
     let columns: Vec<(&str, ArrayRef, [serde_json::Value; 2])> = vec![

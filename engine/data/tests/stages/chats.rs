@@ -130,6 +130,15 @@ fn special_tokens_of_messages_are_text() {
 }
 
 #[test]
+fn an_answer_that_the_template_shortens_ends_all_the_same() {
+    let (encoder, vocabulary, special) = encoder("thinking", json!({}), &Auto);
+    let found = encoder.encode(&one("a", "<think>\nso\n</think>\n\nb")).unwrap();
+    let completion = found[0].completion.as_ref().unwrap();
+    assert_eq!(vocabulary.decode(completion).unwrap(), "b");
+    assert_eq!(completion.iter().filter(|id| special.eos.contains(id)).count(), 1);
+}
+
+#[test]
 fn a_bos_is_put_there_only_where_it_is_said() {
     let bos = |found: &SpecialIds| found.bos;
     let (_, _, special) = encoder("lines", json!({}), &Auto);

@@ -208,3 +208,42 @@ fn folders_that_contradict_themselves_are_told() {
     fs::remove_file(whole.path().join("merges.txt")).unwrap();
     assert!(tokenizer(whole.path()).unwrap_err().message.contains("no `merges.txt`"));
 }
+
+#[test]
+fn changed_bytes_of_a_model_are_refused_or_read_and_never_end_the_program() {
+    let texts = ["", "ﬁ A\u{b}Ω", "река [gap] 河 🙂", "\u{0}\u{301}"];
+    for kind in ["plain_unigram", "llama", "plain_bpe"] {
+        let copy = changed(kind, &[]);
+        let path = copy.path().join("tokenizer.model");
+        let whole = fs::read(&path).unwrap();
+        let mut state = 1_u64;
+        let mut random = |below: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as usize % below
+        };
+        let mut refused = 0;
+        for _ in 0..150 {
+            let mut bytes = whole.clone();
+            for _ in 0..1 + random(3) {
+                let place = random(bytes.len());
+                bytes[place] = random(256) as u8;
+            }
+            if random(4) == 0 {
+                bytes.truncate(random(bytes.len()));
+            }
+            fs::write(&path, &bytes).unwrap();
+            match tokenizer(copy.path()) {
+                Err(error) => {
+                    assert!(error.hint.is_some(), "{error}");
+                    refused += 1;
+                }
+                Ok(vocabulary) => {
+                    for text in texts {
+                        let _ = vocabulary.ids(text).map(|ids| vocabulary.decode(&ids));
+                    }
+                }
+            }
+        }
+        assert!(refused > 10, "{kind}: {refused}");
+    }
+}

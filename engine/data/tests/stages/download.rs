@@ -221,3 +221,22 @@ fn an_archive_that_leads_outside_leaves_nothing_there() {
     assert!(failure.message.contains("`../../evil` leads out of the folder"), "{failure:?}");
     assert!(!project.path("evil").exists() && !project.path("a/evil").exists());
 }
+
+#[test]
+fn parts_have_folders_of_their_names() {
+    let project = Project::new();
+    let folder = project.write("one/a.jsonl", "{}").parent().unwrap().to_path_buf();
+    let archive = project.write("two.zip", zip("deep/b.jsonl", b"{}"));
+    let (address, _) = serve(body(), vec![Answer::Cut(1000), Answer::Serve]);
+    let parts = json!({
+        "train": {"path": "one"},
+        "test": {"path": "two.zip"},
+        "far": {"url": {"address": address, "sha256": SHA256}},
+    });
+    let files = [("from.parts.train.path", folder.as_path()), ("from.parts.test.path", archive.as_path())];
+    let done = project.run("a", "download", json!({"from": {"parts": parts}}), &[], &files, 1).unwrap();
+    assert_eq!(names(&done.result), ["far", "test", "train"]);
+    assert!(done.result.join("train/a.jsonl").is_file() && done.result.join("test/deep/b.jsonl").is_file());
+    assert!(fs::read(done.result.join("far/train_20v2.json")).unwrap() == body());
+    assert_eq!(data::rows::find(&done.result, "train").unwrap(), [done.result.join("train/a.jsonl")]);
+}

@@ -1,4 +1,5 @@
-//! Layer norm: `(x − mean) / √(variance + ε) ⊙ weight + bias` over the last dimension. Ba et al. (arXiv 1607.06450).
+//! Layer norm: `(x − mean) / √(variance + ε) ⊙ weight + bias` over the last dimension, computed in float32 whatever comes
+//! in. Ba et al. (arXiv 1607.06450).
 
 use tch::{Kind, Tensor};
 
@@ -18,11 +19,11 @@ impl LayerNorm {
         Self { weight, bias, epsilon }
     }
 
-    /// Normalises `[…, width]`, in float32; the result is of the kind of `x`.
+    /// Normalises `[…, width]`; the result is of the kind that came in.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let (weight, bias) = (self.weight.f_to_kind(Kind::Float)?, self.bias.f_to_kind(Kind::Float)?);
-        let whole = x.f_to_kind(Kind::Float)?;
-        let normal = whole.f_layer_norm(weight.size(), Some(&weight), Some(&bias), self.epsilon, false)?;
-        Ok(normal.f_to_kind(x.f_kind()?)?)
+        let exact = x.f_to_kind(Kind::Float)?;
+        let y = exact.f_layer_norm(weight.size(), Some(&weight), Some(&bias), self.epsilon, false)?;
+        Ok(y.f_to_kind(x.f_kind()?)?)
     }
 }

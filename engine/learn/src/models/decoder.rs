@@ -11,10 +11,10 @@ use tch::{Kind, Tensor};
 
 use self::attention::SelfAttention;
 use self::config::Shape;
-use self::mlp::{Activation, GatedMlp};
+use self::mlp::GatedMlp;
 use super::{Builder, CausalLm};
 use crate::error::Result;
-use crate::layers::{Activations, Angles, AttentionMask, Cache, LinearMap, Mode, Norm, RmsNorm, Rope};
+use crate::layers::{Activation, Activations, Angles, AttentionMask, Cache, LinearMap, Mode, Norm, RmsNorm, Rope};
 use crate::targets::Role;
 use crate::weights::Init;
 

@@ -14,11 +14,11 @@ use super::decoder::attention::{Biases, Projections, SelfAttention};
 use super::decoder::config::{
     LayerType, RopeParameters, Shape, check_activation, check_size, check_theta, layer_types, read, wrong,
 };
-use super::decoder::mlp::{Activation, GatedMlp};
+use super::decoder::mlp::GatedMlp;
 use super::decoder::{Decoder, Embedding, Head, Layer, Residual, Span};
 use super::{Builder, CausalLm};
 use crate::error::Result;
-use crate::layers::{Norm, OffsetRmsNorm, Rope};
+use crate::layers::{Activation, Norm, OffsetRmsNorm, Rope};
 use crate::targets::Role;
 use crate::weights::Init;
 

@@ -13,7 +13,7 @@ use serde_json::Value;
 use tch::{Kind, Tensor};
 
 use super::{Builder, Network, Seq2SeqLm, Task, Texts, Writing};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::layers::{Linear, LinearMap, Mode};
 use crate::targets::Role;
 use crate::weights::Init;
@@ -34,8 +34,6 @@ pub fn build(config: &Value, task: Task, builder: &mut Builder) -> Result<Option
 #[derive(Debug)]
 pub struct T5 {
     embedding: Tensor,
-    /// The kind of the states.
-    compute: Kind,
     encoder: Encoder,
     decoder: Decoder,
     head: Rc<dyn LinearMap>,
@@ -43,11 +41,16 @@ pub struct T5 {
     scale: Option<f64>,
     start_id: i64,
     vocabulary: i64,
+    compute: Kind,
 }
 
 impl T5 {
     /// Makes the model that `config` describes from what `builder` gives.
     pub fn new(config: &Config, builder: &mut Builder) -> Result<Self> {
+        if builder.compute() == Kind::Half {
+            let problem = "what the feed-forward layers of a T5 add up to overflows fp16";
+            return Err(Error::setting("precision", problem, "use `bf16` or `float32`"));
+        }
         let (width, vocabulary) = (config.d_model, config.vocab_size);
         let init = Init::Normal(config.initializer_factor);
         let embedding = builder.tensor("shared.weight", &[vocabulary, width], init)?;
@@ -68,16 +71,8 @@ impl T5 {
             }
         };
         let scale = config.scaled().then(|| (width as f64).sqrt().recip());
-        Ok(Self {
-            embedding,
-            compute: builder.compute(),
-            encoder,
-            decoder,
-            head,
-            scale,
-            start_id: config.start_id(),
-            vocabulary,
-        })
+        let (start_id, compute) = (config.start_id(), builder.compute());
+        Ok(Self { embedding, encoder, decoder, head, scale, start_id, vocabulary, compute })
     }
 
     fn embed(&self, tokens: &Tensor) -> Result<Tensor> {

@@ -69,7 +69,7 @@ fn hidden_states_logits_loss_and_every_gradient() {
     for name in VARIANTS {
         let variant = Variant::read(name);
         let model = Model::load(&variant.model_folder(), &Full, 0, Device::Cpu).unwrap();
-        let hidden = model.network.hidden(&variant.tensors["tokens"], Mode::Eval).unwrap();
+        let hidden = model.network.causal_lm().unwrap().hidden(&variant.tensors["tokens"], Mode::Eval).unwrap();
         assert_close(&hidden, &variant.tensors["hidden"], TOLERANCE, &format!("{name}, hidden states"));
         let (logits, loss) = variant.forward(&model);
         assert_close(&logits, &variant.tensors["logits"], TOLERANCE, name);
@@ -93,7 +93,7 @@ fn bfloat16_is_as_near_to_float32_as_transformers_is() {
         let numerics = Numerics::all(Kind::BFloat16, Device::Cpu);
         let model = Model::load(&variant.model_folder(), &Frozen, 0, numerics).unwrap();
         assert!(model.frozen.iter().all(|(_, tensor)| tensor.kind() == Kind::BFloat16));
-        let hidden = model.network.hidden(&variant.tensors["tokens"], Mode::Eval).unwrap();
+        let hidden = model.network.causal_lm().unwrap().hidden(&variant.tensors["tokens"], Mode::Eval).unwrap();
         let (logits, loss) = variant.forward(&model);
         assert_eq!((hidden.kind(), logits.kind()), (Kind::BFloat16, Kind::BFloat16));
         for (what, found) in [("hidden", hidden), ("logits", logits)] {
@@ -189,7 +189,7 @@ fn cached_generation_is_the_continuation_without_a_cache() {
         let (prompts, expected): (Vec<_>, Vec<_>) = variant.texts().into_iter().unzip();
         for batch in [1, 2, 3, 6] {
             let limits = Limits { end_ids: vec![], max_new_tokens: expected[0].len(), batch };
-            let made = greedy(model.network.as_ref(), &prompts, &limits, Device::Cpu, &mut |_| ()).unwrap();
+            let made = greedy(&model.network, &prompts, &limits, Device::Cpu, &mut |_| ()).unwrap();
             let made: Vec<_> = made.into_iter().map(|row| row.tokens).collect();
             assert_eq!(made, expected, "{name}, {batch} rows together");
         }
@@ -204,7 +204,7 @@ fn cached_hidden_states_are_those_of_whole_texts() {
     let columns = 17;
     for name in VARIANTS {
         let model = Variant::read(name).frozen();
-        let network = model.network.as_ref();
+        let network = model.network.causal_lm().unwrap();
         for lengths in [vec![11_i64, 4, 1, 7], vec![5, 5, 5], vec![20, 19]] {
             let longest = *lengths.iter().max().unwrap();
             let rows = lengths.len() as i64;

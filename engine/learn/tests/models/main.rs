@@ -1,6 +1,7 @@
 //! Models, methods, weights, PEFT's files and generation against golden values and against broken input.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+mod activations;
 mod checkpoints;
 mod decoders;
 mod encoders;
@@ -10,5 +11,6 @@ mod golden;
 mod merging;
 mod methods;
 mod mutations;
+mod numerics;
 mod peft_files;
 mod seq2seq;

@@ -35,8 +35,8 @@ impl<F: Fn(&str, Tensor) -> Tensor> Source for Changed<F> {
         self.0.holds(name)
     }
 
-    fn leave_out(&mut self, beginning: &str) {
-        self.0.leave_out(beginning);
+    fn leave_out(&mut self, prefix: &str) -> Vec<String> {
+        self.0.leave_out(prefix)
     }
 
     fn finish(&mut self) -> learn::Result<()> {

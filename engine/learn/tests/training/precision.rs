@@ -4,6 +4,7 @@ use learn::adapters::{Frozen, Full, Lora};
 use learn::batches::LossRow;
 use learn::models::Model;
 use learn::numerics::Numerics;
+use learn::objectives::{LanguageModel, Normalize};
 use learn::observer::Unobserved;
 use learn::optim::{AdamW, LossScale};
 use learn::schedule::Shape;
@@ -93,18 +94,17 @@ fn with_loss() -> Vec<LossRow> {
 
 #[test]
 fn a_step_whose_gradients_overflow_is_skipped_and_the_next_ones_learn() {
-    let rows = with_loss();
-    let rows: Vec<&LossRow> = rows.iter().take(8).collect();
+    let (examples, chosen) = (LanguageModel::new(with_loss(), 0), [0, 1, 2, 3, 4, 5, 6, 7]);
     let model = Model::random(&config(16, 24, 2), 1, &Full, 1, Numerics::all(Kind::Half, Device::Cpu)).unwrap();
     let mut weights = Weights::new(&model).unwrap();
     let huge = 2f64.powi(22);
     weights.loss_scale = Some(serde_json::from_value(json!({ "factor": huge, "good": 0, "skipped": 0 })).unwrap());
-    let rule = Rule { micro: 3, padding: 0, dropout_seed: 0, clip: Some(1.0), optimizer: ADAMW };
+    let rule = Rule { micro: 3, normalize: Normalize::Tokens, dropout_seed: 0, clip: Some(1.0), optimizer: ADAMW };
     let mut losses = Vec::new();
     let mut skipped = 0;
     for step in 0..40 {
         let before = weights.flat.values().copy();
-        let done = weights.step(&model, &rows, &rule, 1e-2).unwrap();
+        let done = weights.step(&model, &examples, &chosen, &rule, 1e-2).unwrap();
         let changed = !weights.flat.values().equal(&before);
         assert_eq!(done.skipped, !changed, "step {step}");
         skipped += u64::from(done.skipped);
@@ -120,13 +120,12 @@ fn a_step_whose_gradients_overflow_is_skipped_and_the_next_ones_learn() {
 
 #[test]
 fn the_gradients_of_fp16_are_those_of_float32_within_its_rounding() {
-    let rows = with_loss();
-    let rows: Vec<&LossRow> = rows.iter().take(8).collect();
+    let (examples, chosen) = (LanguageModel::new(with_loss(), 0), [0, 1, 2, 3, 4, 5, 6, 7]);
     let gradients = |kind| {
         let model = Model::random(&config(16, 24, 2), 1, &Full, 1, Numerics::all(kind, Device::Cpu)).unwrap();
         let mut weights = Weights::new(&model).unwrap();
-        let rule = Rule { micro: 3, padding: 0, dropout_seed: 0, clip: None, optimizer: ADAMW };
-        let done = weights.step(&model, &rows, &rule, 1e-3).unwrap();
+        let rule = Rule { micro: 3, normalize: Normalize::Tokens, dropout_seed: 0, clip: None, optimizer: ADAMW };
+        let done = weights.step(&model, &examples, &chosen, &rule, 1e-3).unwrap();
         assert_eq!((done.skipped, weights.loss_scale.is_some()), (false, kind == Kind::Half));
         (weights.flat.gradients().unwrap().copy(), done.norm.double_value(&[]))
     };
@@ -138,7 +137,7 @@ fn the_gradients_of_fp16_are_those_of_float32_within_its_rounding() {
 
 #[test]
 fn the_scale_of_the_loss_goes_on_with_the_training() {
-    let rows = with_loss();
+    let examples = LanguageModel::new(with_loss(), 0);
     let run = |lengths: &[u64]| {
         let state = tempfile::tempdir().unwrap();
         let mut last = None;
@@ -157,12 +156,17 @@ fn the_scale_of_the_loss_goes_on_with_the_training() {
                 clip: None,
                 data_seed: 0,
                 dropout_seed: 0,
-                padding: 0,
+                normalize: Normalize::Tokens,
                 validate: Validate { every: Every::Epochs(1), keep_best: false, patience: None },
                 checkpoint: 5,
             };
-            let training =
-                Training { model: &model, rows: &rows, validation: None, settings: &settings, state: state.path() };
+            let training = Training {
+                model: &model,
+                examples: &examples,
+                validation: None,
+                settings: &settings,
+                state: state.path(),
+            };
             let outcome = training.run(&state.path().join("out.jsonl"), &mut Unobserved).unwrap();
             let values: Vec<Tensor> = model.trainable.iter().map(|(_, tensor)| tensor.detach().copy()).collect();
             last = Some((values, outcome.skipped_steps, std::fs::read(state.path().join("out.jsonl")).unwrap()));

@@ -1,5 +1,7 @@
 //! What a `download` stage may say.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +26,62 @@ crate::one_of! {
         path => Path(String),
         /// A file at an https address.
         url => Url(Url),
+        /// Several of these by name, each in a folder of its name: `{parts: {train: {path: …}, test: {url: …}}}`. An address
+        /// among them needs its `sha256`.
+        parts => Parts(Parts) where {"minProperties": 1},
+    }
+}
+
+/// Sources by name.
+pub type Parts = BTreeMap<String, Source>;
+
+impl Source {
+    /// Where the files come from, for people and for the lock.
+    pub fn shown(&self) -> String {
+        match self {
+            Self::Path(path) => path.clone(),
+            Self::Url(url) => url.address.clone(),
+            Self::Parts(parts) => {
+                let each: Vec<String> = parts.iter().map(|(name, part)| format!("{name}: {}", part.shown())).collect();
+                each.join(", ")
+            }
+        }
+    }
+
+    /// The files of the project that are read; `at` is where the setting stands.
+    fn local_paths(&self, at: &str) -> Vec<LocalPath> {
+        match self {
+            Self::Path(path) => {
+                vec![LocalPath { role: format!("{at}.path"), path: path.clone(), read: Read::Whole }]
+            }
+            Self::Url(_) => Vec::new(),
+            Self::Parts(parts) => {
+                parts.iter().flat_map(|(name, part)| part.local_paths(&format!("{at}.parts.{name}"))).collect()
+            }
+        }
+    }
+
+    fn faults(&self, at: &str, is_part: bool) -> Vec<Fault> {
+        match self {
+            Self::Path(_) => Vec::new(),
+            Self::Url(url) => url.faults(&format!("{at}.url"), is_part),
+            Self::Parts(_) if is_part => {
+                vec![Fault::of_map(format!("{at}.parts"), "parts within a part", "name all parts beside each other")]
+            }
+            Self::Parts(parts) if parts.is_empty() => {
+                vec![Fault::new(format!("{at}.parts"), "no part", "name at least one: `parts: {train: {path: …}}`")]
+            }
+            Self::Parts(parts) => parts
+                .iter()
+                .flat_map(|(name, part)| {
+                    let at = format!("{at}.parts.{name}");
+                    if crate::names::is_name(name) {
+                        return part.faults(&at, true);
+                    }
+                    vec![Fault::of_map(at, format!("`{name}` is no name for a part"), crate::names::RULE)]
+                })
+                .collect(),
+        }
     }
 }
 
@@ -52,35 +110,45 @@ impl Kind for Download {
     }
 
     fn local_paths(&self) -> Vec<LocalPath> {
-        match &self.from {
-            Source::Path(path) => vec![LocalPath { role: "from.path".into(), path: path.clone(), read: Read::Whole }],
-            Source::Url(_) => Vec::new(),
-        }
+        self.from.local_paths("from")
     }
 
     fn moving_source(&self) -> Option<&str> {
         match &self.from {
             Source::Url(Url { address, sha256: None }) => Some(address),
-            Source::Url(_) | Source::Path(_) => None,
+            Source::Url(_) | Source::Path(_) | Source::Parts(_) => None,
         }
     }
 
     fn faults(&self) -> Vec<Fault> {
-        let Source::Url(url) = &self.from else { return Vec::new() };
+        self.from.faults("from", false)
+    }
+}
+
+impl Url {
+    fn faults(&self, at: &str, is_part: bool) -> Vec<Fault> {
         let mut faults = Vec::new();
-        if !is_allowed(&url.address) {
+        if !is_allowed(&self.address) {
             faults.push(Fault::new(
-                "from.url.address",
-                format!("`{}` is no https address", url.address),
+                format!("{at}.address"),
+                format!("`{}` is no https address", self.address),
                 "write an address that begins with `https://`",
             ));
         }
         let is_wrong = |digest: &&String| digest.len() != 64 || !digest.bytes().all(|byte| byte.is_ascii_hexdigit());
-        if let Some(digest) = url.sha256.as_ref().filter(is_wrong) {
+        if let Some(digest) = self.sha256.as_ref().filter(is_wrong) {
             faults.push(Fault::new(
-                "from.url.sha256",
+                format!("{at}.sha256"),
                 format!("`{digest}` is no SHA-256: it has {} characters", digest.chars().count()),
                 "write the 64 hexadecimal digits that `sha256sum FILE` prints",
+            ));
+        }
+        if is_part && self.sha256.is_none() {
+            faults.push(Fault::of_map(
+                at,
+                "an address among parts, and no `sha256`",
+                "write the 64 hexadecimal digits that `sha256sum FILE` prints; or make it a `download` of its own, which is \
+                 pinned",
             ));
         }
         faults

@@ -17,7 +17,8 @@ use crate::{reference::Reference, stage_or::WithFirst};
 pub struct Tokenize {
     /// The `preprocess` stage whose rows are tokenized.
     pub input: Reference,
-    /// A stage that left a `tokenizer.json`, or `{bpe: {…}}`: one trained from the rows.
+    /// A stage that left a `tokenizer.json`, a SentencePiece model, `vocab.json` with `merges.txt`, or `vocab.txt`; or
+    /// `{bpe: {…}}`: one trained from the rows.
     pub tokenizer: TokenizerSource,
     /// Write each row as a chat, by the tokenizer's own chat template. Without it, prompt and completion stand as they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -3,9 +3,13 @@
 
 mod template;
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::Path,
+};
 
 use minijinja::Value;
+use regex::Regex;
 use serde_json::Value as Json;
 use spec::{files, stage::Chat};
 
@@ -22,8 +26,10 @@ const MARKS: std::ops::RangeInclusive<char> = '\u{FDD0}'..='\u{FDEF}';
 pub struct ChatEncoder {
     settings: Chat,
     template: ChatTemplate,
-    /// The special tokens by their texts, the longest first.
-    tokens: Vec<(String, u32)>,
+    /// The special tokens by their texts.
+    tokens: HashMap<String, u32>,
+    /// Finds one of them, of several at one place the longest.
+    pattern: Regex,
     /// What stands before a row because the stage says so and the template does not write it.
     bos: Option<u32>,
     /// What ends a completion after which the template writes no special token.
@@ -64,10 +70,14 @@ impl ChatEncoder {
         let template = ChatTemplate::new(&template_text(folder, &config)?, variables).map_err(|e| named(e, folder))?;
         let mut tokens = vocabulary.special_tokens();
         tokens.sort_by_key(|(text, _)| std::cmp::Reverse(text.len()));
+        let escaped: Vec<String> = tokens.iter().map(|(text, _)| regex::escape(text)).collect();
+        // Without a token, what is never found.
+        let any = if escaped.is_empty() { r"[^\s\S]".to_owned() } else { escaped.join("|") };
         let mut encoder = Self {
             settings: settings.clone(),
             template,
-            tokens,
+            pattern: Regex::new(&any).map_err(|error| Error::new(error.to_string()))?,
+            tokens: tokens.into_iter().collect(),
             bos: None,
             eos: special.eos.first().copied(),
             first: vocabulary.for_parts(true, true),
@@ -77,7 +87,8 @@ impl ChatEncoder {
         };
         let turn = Turn { prompt: "x".into(), completion: Some("y".into()) };
         let written = encoder.written(std::slice::from_ref(&turn)).map_err(|e| named(e, folder))?;
-        let begins = encoder.token_at(&written.parts[0].0, 0).map(|(id, _)| id);
+        let first = encoder.next_token(&written.parts[0].0, 0);
+        let begins = first.filter(|(_, range)| range.start == 0).map(|(id, _)| id);
         match special.bos {
             Some(bos) if begins == Some(bos) => {}
             // The template begins with no BOS: one is put there only where the stage says so.
@@ -144,8 +155,12 @@ impl ChatEncoder {
             messages.push(answer);
             let whole = self.template.render(&messages, false)?;
             let rest = whole.strip_prefix(asked.as_str()).ok_or_else(changed)?;
-            let after = rest.find(&content).map_or(rest.len(), |start| start + content.len());
-            let end = self.next_token(rest, after).map_or(rest.len(), |(_, range)| range.end);
+            let end = match rest.find(&content) {
+                Some(start) => self.next_token(rest, start + content.len()).map(|(_, range)| range.end),
+                // The template writes another text in its place: it ends where the last special token does.
+                None => self.pattern.find_iter(rest).last().map(|found| found.end()),
+            }
+            .unwrap_or(rest.len());
             parts.push((prompt, Some(rest[..end].to_owned())));
             done = format!("{asked}{}", &rest[..end]);
         }
@@ -166,24 +181,19 @@ impl ChatEncoder {
         marked
     }
 
-    /// The special token that stands at a byte of the text, and where it ends.
-    fn token_at(&self, text: &str, start: usize) -> Option<(u32, usize)> {
-        let rest = &text[start..];
-        self.tokens
-            .iter()
-            .find(|(token, _)| rest.starts_with(token.as_str()))
-            .map(|(token, id)| (*id, start + token.len()))
-    }
-
     /// The first special token from a byte of the text on.
     fn next_token(&self, text: &str, from: usize) -> Option<(u32, std::ops::Range<usize>)> {
-        let starts = text[from..].char_indices().map(|(place, _)| from + place);
-        starts.into_iter().find_map(|start| self.token_at(text, start).map(|(id, end)| (id, start..end)))
+        let found = self.pattern.find_at(text, from)?;
+        self.tokens.get(found.as_str()).map(|id| (*id, found.range()))
     }
 
     /// The special token that a text ends with.
     fn last_token(&self, text: &str) -> Option<u32> {
-        self.tokens.iter().find(|(token, _)| text.ends_with(token.as_str())).map(|(_, id)| *id)
+        self.tokens
+            .iter()
+            .filter(|(token, _)| text.ends_with(token.as_str()))
+            .max_by_key(|(token, _)| token.len())
+            .map(|(_, id)| *id)
     }
 
     /// The ids of a part of the chat, which begins it or follows other parts.

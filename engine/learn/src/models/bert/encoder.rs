@@ -21,10 +21,10 @@ pub struct Encoder {
     types: Tensor,
     norm: LayerNorm,
     layers: Vec<Rc<Layer>>,
+    activations: Rc<Activations>,
+    compute: Kind,
     padding: Padding,
     dropout: f64,
-    compute: Kind,
-    activations: Rc<Activations>,
     /// Number of token ids.
     pub vocabulary: i64,
 }
@@ -72,8 +72,8 @@ impl Encoder {
             .map(|index| Layer::new(&format!("{name}.encoder.layer.{index}"), config, builder).map(Rc::new))
             .collect::<Result<Vec<_>>>()?;
         let (dropout, vocabulary) = (config.hidden_dropout_prob, config.vocab_size);
-        let (compute, activations) = (builder.compute(), builder.activations());
-        Ok(Self { words, positions, types, norm, layers, padding, dropout, compute, activations, vocabulary })
+        let (activations, compute) = (builder.activations(), builder.compute());
+        Ok(Self { words, positions, types, norm, layers, activations, compute, padding, dropout, vocabulary })
     }
 
     /// The hidden states `[rows, length, width]` of texts whose tokens stand at `positions` (`[rows or 1, length]`).
@@ -85,16 +85,16 @@ impl Encoder {
             None => self.types.f_narrow(0, 0, 1)?,
         };
         let places = Tensor::f_embedding(&self.positions, positions, self.padding.position, false, false)?;
-        let sum = words.f_add(&types)?.f_add(&places)?.f_to_kind(self.compute)?;
-        let mut x = dropped(self.norm.forward(&sum)?, mode.dropout(self.dropout))?;
-        let mask = texts.mask()?;
+        let mut x = self.norm.forward(&words.f_add(&types)?.f_add(&places)?.f_to_kind(self.compute)?)?;
+        x = dropped(x, mode.dropout(self.dropout))?;
+        let mask = texts.mask()?.map(Rc::new);
         for layer in &self.layers {
             x = match mode {
+                Mode::Eval => layer.forward(&x, mask.as_deref(), mode)?,
                 Mode::Train => {
-                    let (layer, mask) = (Rc::clone(layer), mask.as_ref().map(Tensor::shallow_clone));
-                    self.activations.segment([&x], move |[x]| layer.forward(x, mask.as_ref(), mode))?
+                    let (layer, mask) = (Rc::clone(layer), mask.clone());
+                    self.activations.segment([&x], move |[x]| layer.forward(x, mask.as_deref(), mode))?
                 }
-                Mode::Eval => layer.forward(&x, mask.as_ref(), mode)?,
             };
         }
         Ok(x)

@@ -6,29 +6,10 @@ use std::rc::Rc;
 use tch::Tensor;
 
 use crate::error::Result;
-use crate::layers::{LinearMap, Mode};
+use crate::layers::{Activation, LinearMap, Mode};
 use crate::models::Builder;
 use crate::targets::Role;
 use crate::weights::Init;
-
-/// What stands between two linear maps.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Activation {
-    /// `x · σ(x)`
-    Silu,
-    /// The tanh approximation of GELU (Hendrycks and Gimpel, arXiv 1606.08415, section 2).
-    GeluTanh,
-}
-
-impl Activation {
-    /// Acts on each number.
-    pub fn forward(self, x: &Tensor) -> Result<Tensor> {
-        Ok(match self {
-            Self::Silu => x.f_silu()?,
-            Self::GeluTanh => x.f_gelu("tanh")?,
-        })
-    }
-}
 
 /// `down(act(gate(x)) ⊙ up(x))`
 #[derive(Debug)]
@@ -59,7 +40,7 @@ impl GatedMlp {
 
     /// Maps `[…, width]` to `[…, width]`.
     pub fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
-        let gate = self.activation.forward(&self.gate.forward(x, mode)?)?;
+        let gate = self.activation.apply(&self.gate.forward(x, mode)?)?;
         self.down.forward(&gate.f_mul(&self.up.forward(x, mode)?)?, mode)
     }
 }

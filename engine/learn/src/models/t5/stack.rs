@@ -22,12 +22,6 @@ pub struct Encoder {
     activations: Rc<Activations>,
 }
 
-#[derive(Debug)]
-struct EncoderLayer {
-    own: Sublayer<Attention>,
-    mlp: Sublayer<Mlp>,
-}
-
 /// What writes.
 #[derive(Debug)]
 pub struct Decoder {
@@ -38,6 +32,12 @@ pub struct Decoder {
     norm: RmsNorm,
     dropout: f64,
     activations: Rc<Activations>,
+}
+
+#[derive(Debug)]
+struct EncoderLayer {
+    own: Sublayer<Attention>,
+    mlp: Sublayer<Mlp>,
 }
 
 /// A layer of the decoder.
@@ -100,15 +100,15 @@ impl Encoder {
         if let Some(mask) = mask {
             bias = bias.f_add(&as_bias(mask, x.device())?)?;
         }
+        let bias = self.activations.cut(&bias.f_to_kind(x.f_kind()?)?)?;
         let mut x = dropped(x.shallow_clone(), mode.dropout(self.dropout))?;
-        let bias = self.activations.cut(&bias)?;
         for layer in &self.layers {
             x = match mode {
+                Mode::Eval => layer.forward(&x, &bias, mode)?,
                 Mode::Train => {
                     let layer = Rc::clone(layer);
                     self.activations.segment([&x, &bias], move |[x, bias]| layer.forward(x, bias, mode))?
                 }
-                Mode::Eval => layer.forward(&x, &bias, mode)?,
             };
         }
         dropped(self.norm.forward(&x)?, mode.dropout(self.dropout))
@@ -136,19 +136,19 @@ impl Decoder {
     /// may be seen.
     pub fn forward(&self, x: &Tensor, encoded: &Tensor, mask: Option<&Tensor>, mode: Mode) -> Result<Tensor> {
         let length = x.size3()?.1;
-        let bias = self.positions.bias(0, length, length)?;
+        let bias = self.activations.cut(&self.positions.bias(0, length, length)?.f_to_kind(x.f_kind()?)?)?;
+        let encoded = self.activations.cut(encoded)?;
+        let mask = mask.map(|mask| Rc::new(mask.shallow_clone()));
         let mut x = dropped(x.shallow_clone(), mode.dropout(self.dropout))?;
-        let (bias, encoded) = (self.activations.cut(&bias)?, self.activations.cut(encoded)?);
         for layer in &self.layers {
             x = match mode {
+                Mode::Eval => layer.forward(&x, &encoded, &bias, mask.as_deref(), mode)?,
                 Mode::Train => {
-                    let (layer, mask) = (Rc::clone(layer), mask.map(Tensor::shallow_clone));
-                    let inputs = [&x, &encoded, &bias];
-                    self.activations.segment(inputs, move |[x, encoded, bias]| {
-                        layer.forward(x, encoded, bias, mask.as_ref(), mode)
+                    let (layer, mask) = (Rc::clone(layer), mask.clone());
+                    self.activations.segment([&x, &encoded, &bias], move |[x, encoded, bias]| {
+                        layer.forward(x, encoded, bias, mask.as_deref(), mode)
                     })?
                 }
-                Mode::Eval => layer.forward(&x, &encoded, &bias, mask, mode)?,
             };
         }
         self.end(&x, mode)

@@ -34,8 +34,8 @@ impl<'a> Answers<'a> {
 impl Writing for Answers<'_> {
     fn hidden_next(&mut self, tokens: &Tensor) -> Result<Tensor> {
         let decoder = &self.model.decoder;
-        let bias = decoder.positions.bias(self.written, 1, self.written + 1)?;
         let mut x = self.model.embed(tokens)?;
+        let bias = decoder.positions.bias(self.written, 1, self.written + 1)?.f_to_kind(x.f_kind()?)?;
         for ((layer, own), read) in decoder.layers.iter().zip(&mut self.own).zip(&self.read) {
             x = layer.next(&x, own, &bias, read, self.mask.as_ref())?;
         }
