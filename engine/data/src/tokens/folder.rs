@@ -82,6 +82,21 @@ impl Vocabulary {
         Ok(encoding.get_ids().to_vec())
     }
 
+    /// The tokenizer as its file says, special tokens of its own template included, that cuts as `truncation` says: for
+    /// texts that are read whole.
+    ///
+    /// # Errors
+    /// When the tokenizer cannot be cut so short.
+    pub fn templated(&self, truncation: Option<TruncationParams>) -> Result<Tokenizer, Error> {
+        let mut templated = self.original.clone();
+        templated.with_padding(None);
+        templated.set_encode_special_tokens(true);
+        templated
+            .with_truncation(truncation)
+            .map_err(|error| Error::new(format!("this tokenizer cannot cut texts so: {error}")))?;
+        Ok(templated)
+    }
+
     /// The tokenizer for a part of a longer text: one that `begins` it, or follows other parts, before which no space is
     /// put. With `special`, special tokens that the part spells out are tokens, else text.
     pub(super) fn for_parts(&self, begins: bool, special: bool) -> PartTokenizer {
@@ -101,21 +116,6 @@ impl Vocabulary {
     pub(super) fn special_tokens(&self) -> Vec<(String, u32)> {
         let added = self.plain.get_added_tokens_decoder();
         added.into_iter().filter(|(_, token)| token.special).map(|(id, token)| (token.content, id)).collect()
-    }
-
-    /// The tokenizer as its file says, special tokens of its own template included, that cuts as `truncation` says: for
-    /// texts that are read whole.
-    ///
-    /// # Errors
-    /// When the tokenizer cannot be cut so short.
-    pub fn templated(&self, truncation: Option<TruncationParams>) -> Result<Tokenizer, Error> {
-        let mut templated = self.original.clone();
-        templated.with_padding(None);
-        templated.set_encode_special_tokens(true);
-        templated
-            .with_truncation(truncation)
-            .map_err(|error| Error::new(format!("this tokenizer cannot cut texts so: {error}")))?;
-        Ok(templated)
     }
 
     /// The ids of a text and their places in it.

@@ -1,6 +1,6 @@
 //! Attention in which order plays no part but by what the caller adds: of encoders, and from a decoder to an encoder.
 
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 use crate::error::Result;
 
@@ -15,7 +15,11 @@ pub fn attend_unordered(
     scale: Option<f64>,
     dropout: f64,
 ) -> Result<Tensor> {
-    Ok(Tensor::f_scaled_dot_product_attention(q, k, v, bias, dropout, false, scale, false)?)
+    let bias = match bias {
+        Some(bias) if bias.f_kind()? != Kind::Bool => Some(bias.f_to_kind(q.f_kind()?)?),
+        other => other.map(Tensor::shallow_clone),
+    };
+    Ok(Tensor::f_scaled_dot_product_attention(q, k, v, bias.as_ref(), dropout, false, scale, false)?)
 }
 
 /// `x` with dropout of this probability; as it is where that is zero.

@@ -72,7 +72,8 @@ struct Asked<'a> {
 impl Asked<'_> {
     /// The model for a task, which must know the tokenizer's ids.
     fn model(&self, task: Task, ids: &SpecialIds) -> Result<Model> {
-        let model = model_source::plain(self.job, task, device::numerics(self.stage.precision, self.device))?;
+        let numerics = device::numerics(self.stage.precision, self.device);
+        let model = model_source::plain(self.job, task, numerics)?;
         ids.check_model(model.network.vocabulary(), &model_source::config_place(self.job))?;
         Ok(model)
     }

@@ -16,7 +16,7 @@ use crate::numerics::Numerics;
 use crate::peft;
 use crate::weights::InMemory;
 
-/// The model of the job's input `model`, with nothing that trains. An adapter is merged into it, unless its weights are
+/// The model of the job's input `model` for a task, to be evaluated. An adapter is merged into it, unless its weights are
 /// rounded so that the adapter's small part would be lost: then it stays beside them.
 pub fn plain(job: &Job, task: Task, numerics: Numerics) -> Result<Model> {
     let input = input(job)?;

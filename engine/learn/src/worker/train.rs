@@ -57,16 +57,16 @@ pub fn run(job: &Job, stage: &Train, device: Device, observer: &mut dyn Observer
             Model::random_for(task, &config, stage.seed.init, method.as_ref(), stage.seed.init, numerics)?
         }
     };
+    if !model.fresh().is_empty() {
+        let fresh = some_of(model.fresh().iter().map(String::as_str));
+        observer.warning(format!("the model has no head for {}: {fresh} are newly made", task.work()));
+    }
     if !model.left_out.is_empty() {
         let names = some_of(model.left_out.iter().map(String::as_str));
         observer.warning(format!(
             "{} tensors of the checkpoint are no part of this model and are left out: {names}",
             model.left_out.len()
         ));
-    }
-    if !model.fresh().is_empty() {
-        let fresh = some_of(model.fresh().iter().map(String::as_str));
-        observer.warning(format!("the model has no head for {}: {fresh} are newly made", task.work()));
     }
     ids.check_model(model.network.vocabulary(), &model_source::config_place(job))?;
     check_length(&model, examples.as_ref(), observer);

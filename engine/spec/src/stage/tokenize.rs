@@ -444,6 +444,7 @@ impl Kind for Tokenize {
             )),
             _ => {}
         }
+        faults.extend(self.form_faults());
         if let (TokenizerSource::Bpe(_), Some(_)) = (&self.tokenizer, &self.chat) {
             faults.push(Fault::of_map(
                 "chat",
@@ -458,7 +459,6 @@ impl Kind for Tokenize {
                 "leave `boundary` out",
             ));
         }
-        faults.extend(self.form_faults());
         if let TokenizerSource::Bpe(training) = &self.tokenizer
             && training.vocabulary < 260
         {
