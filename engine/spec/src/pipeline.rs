@@ -293,6 +293,8 @@ impl Pipeline {
         // The same mistake in every combination is one mistake.
         let mut seen = BTreeSet::new();
         faults.retain(|fault| seen.insert(fault.to_string()));
+        // Most stages have one: the room for more would be most of what a large pipeline takes.
+        variants.shrink_to_fit();
         if faults.is_empty() { Ok(variants) } else { Err(faults) }
     }
 

@@ -121,7 +121,7 @@ pub fn get<'v>(value: &'v Value, path: &[Segment]) -> Option<&'v Value> {
     })
 }
 
-/// Makes keys words, and refuses what YAML allows and people trip over.
+/// Makes keys words, gives back room that is not used, and refuses what YAML allows and people trip over.
 pub(super) fn tidy(mut value: Value, path: &YamlPath) -> Result<Value, (YamlPath, Side, String, String)> {
     tidy_in_place(&mut value, path)?;
     Ok(value)
@@ -136,6 +136,8 @@ fn tidy_in_place(value: &mut Value, path: &YamlPath) -> Result<(), (YamlPath, Si
                     .map(|(key, value)| Ok((Value::String(word(key, path)?), value)))
                     .collect::<Result<_, _>>()?;
             }
+            // Most maps have one or two keys, and room for four.
+            map.shrink_to_fit();
             for (key, value) in map {
                 let key = key.as_str().unwrap_or_default();
                 if key == "<<" {
