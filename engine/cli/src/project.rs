@@ -78,10 +78,7 @@ impl Project {
         let has_lock = args.set.is_empty() || args.variant.is_some();
         let folder = args.file.parent().map(Path::to_path_buf).unwrap_or_default();
         let lock = has_lock.then(|| folder.join(format!("{variant}.lock.yaml")));
-        let (graph, lock) = std::thread::scope(|scope| {
-            let lock = lock.map(|path| scope.spawn(|| Lock::read(path)));
-            (Graph::expand(&pipeline), lock.and_then(|lock| lock.join().ok()))
-        });
+        let (graph, lock) = rayon::join(|| Graph::expand(&pipeline), || lock.map(Lock::read));
         let graph = graph?;
         let faults = plan::sources::absent_paths(&pipeline, &graph, &root);
         if !faults.is_empty() {

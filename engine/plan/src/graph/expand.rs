@@ -5,6 +5,7 @@ use std::{
     sync::Arc,
 };
 
+use rayon::prelude::*;
 use spec::{
     diagnostic::Diagnostic,
     one_of::listed,
@@ -27,7 +28,7 @@ pub fn expand(pipeline: &Pipeline) -> Result<Graph, Vec<Diagnostic>> {
     let mut faults = Vec::new();
     let by_name = pipeline.yields_by_name();
     let typed: Vec<Result<Vec<Variant>, Vec<Diagnostic>>> =
-        pipeline.stages.iter().map(|stage| pipeline.variants(stage, &by_name)).collect();
+        pipeline.stages.par_iter().map(|stage| pipeline.variants(stage, &by_name)).collect();
     let or_noted = |outcome: Result<Vec<Variant>, Vec<Diagnostic>>| {
         outcome.unwrap_or_else(|mut more| {
             faults.append(&mut more);
