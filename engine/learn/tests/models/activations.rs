@@ -46,6 +46,7 @@ fn recomputed_activations_give_the_same_loss_and_gradients_with_dropout() {
 
 #[test]
 fn a_segment_below_which_nothing_trains_is_passed_over() {
+    let _alone = generator();
     let activations = Activations::recomputed();
     activations.begin(0);
     let x = Tensor::ones([3], (Kind::Float, Device::Cpu));

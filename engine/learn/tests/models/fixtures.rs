@@ -19,7 +19,7 @@ pub const TOLERANCE: f64 = 1e-5;
 
 static GENERATOR: Mutex<()> = Mutex::new(());
 
-/// Tests share libtorch's generator of random numbers: one that draws from it holds this.
+/// Tests share libtorch's generator of random numbers: one that seeds it or draws from it, by dropout too, holds this.
 pub fn generator() -> MutexGuard<'static, ()> {
     GENERATOR.lock().unwrap_or_else(PoisonError::into_inner)
 }
