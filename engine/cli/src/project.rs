@@ -66,26 +66,63 @@ impl Project {
     /// # Errors
     /// Every mistake found.
     pub fn open(args: &PipelineArgs) -> Result<Self, Vec<Diagnostic>> {
+        Self::open_beside(args, |_, _| ()).map(|(project, ())| project)
+    }
+
+    /// As [`Self::open`]; `beside` is done with the project's root and what the lock says (nothing where there is no
+    /// sound one), most often while the pipeline is still being read. It may be done twice, the second time counts.
+    ///
+    /// # Errors
+    /// Every mistake found.
+    pub fn open_beside<T: Send>(
+        args: &PipelineArgs,
+        beside: impl Fn(&Path, &LockFile) -> T + Sync,
+    ) -> Result<(Self, T), Vec<Diagnostic>> {
+        // All of it on the threads that share in it: the memory that one step leaves is there for the next.
+        rayon::scope(|_| Self::open_on_threads(args, &beside))
+    }
+
+    fn open_on_threads<T: Send>(
+        args: &PipelineArgs,
+        beside: &(impl Fn(&Path, &LockFile) -> T + Sync),
+    ) -> Result<(Self, T), Vec<Diagnostic>> {
         let shown = args.file.display().to_string();
         let root = root_of(&args.file);
-        let place = |name: &str| PathBuf::from(name);
-        let pipeline = read_pipeline(&root, &shown, &place, args.profile.as_deref(), &args.set)?;
+        let folder = args.file.parent().map(Path::to_path_buf).unwrap_or_default();
         let suffix = args.variant.as_ref().or(args.profile.as_ref());
-        if let Some(name) = suffix.filter(|name| !spec::names::is_name(name)) {
+        let unnamed = suffix.filter(|name| !spec::names::is_name(name));
+        let variant_of = |name: &str| suffix.map_or_else(|| name.to_owned(), |suffix| format!("{name}.{suffix}"));
+        let has_lock = args.set.is_empty() || args.variant.is_some();
+        let lock_of = |name: &str| has_lock.then(|| folder.join(format!("{}.lock.yaml", variant_of(name))));
+        let with_lock = |path: Option<PathBuf>| {
+            let lock = path.map(Lock::read);
+            let says = lock.as_ref().and_then(|lock| lock.says.clone().ok()).unwrap_or_default();
+            (lock, beside(&root, &says))
+        };
+        // Most pipelines are named as their files are: then the lock can be read at the same time.
+        let stem = args.file.file_stem().unwrap_or_default().to_string_lossy();
+        let (pipeline, ahead) = rayon::join(
+            || read_pipeline(&root, &shown, &|name| PathBuf::from(name), args.profile.as_deref(), &args.set),
+            || unnamed.is_none().then(|| with_lock(lock_of(&stem))),
+        );
+        let pipeline = pipeline?;
+        if let Some(name) = unnamed {
             return Err(vec![Diagnostic::new(format!("`{name}` is no name for a variant"), spec::names::RULE)]);
         }
-        let variant = suffix.map_or_else(|| pipeline.name.clone(), |suffix| format!("{}.{suffix}", pipeline.name));
-        let has_lock = args.set.is_empty() || args.variant.is_some();
-        let folder = args.file.parent().map(Path::to_path_buf).unwrap_or_default();
-        let lock = has_lock.then(|| folder.join(format!("{variant}.lock.yaml")));
-        let (graph, lock) = rayon::join(|| Graph::expand(&pipeline), || lock.map(Lock::read));
-        let graph = graph?;
+        let path = lock_of(&pipeline.name);
+        let is_own = |lock: &Option<Lock>| lock.as_ref().map(|lock| &lock.path) == path.as_ref();
+        let (lock, done) = match ahead.filter(|(lock, _)| is_own(lock)) {
+            Some(ahead) => ahead,
+            None => with_lock(path),
+        };
+        let graph = Graph::expand(&pipeline)?;
         let faults = plan::sources::absent_paths(&pipeline, &graph, &root);
         if !faults.is_empty() {
             return Err(faults);
         }
         let profiles = pipeline.profiles().map(str::to_owned).collect();
-        Ok(Self { root, profiles, graph, variant, folder, lock })
+        let variant = variant_of(&pipeline.name);
+        Ok((Self { root, profiles, graph, variant, folder, lock }, done))
     }
 }
 
@@ -145,7 +182,10 @@ pub fn text_of(name: &str, bytes: Vec<u8>) -> Result<String, Unreadable> {
         let line = valid.iter().filter(|byte| **byte == b'\n').count() + 1;
         Unreadable { message: format!("{name}: line {line} is not UTF-8"), hint: "save the file as UTF-8".into() }
     })?;
-    Ok(text.strip_prefix('\u{feff}').map_or_else(|| text.clone(), str::to_owned))
+    Ok(match text.strip_prefix('\u{feff}') {
+        Some(unmarked) => unmarked.to_owned(),
+        None => text,
+    })
 }
 
 fn unreadable_hint(file: &Path) -> String {

@@ -47,8 +47,14 @@ impl Session {
     /// # Errors
     /// A lock of a later format, or one that cannot be read at all.
     pub fn open(project: &Project) -> Result<Self, Failure> {
-        let outputs = project.root.join("outputs");
-        let store = Store::open(&outputs);
+        Self::with_store(project, store_of(&project.root))
+    }
+
+    /// As [`Self::open`], with the project's store.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn with_store(project: &Project, store: Store) -> Result<Self, Failure> {
         let remembered = Remembered::open(&store);
         let (lock, damaged_lock) = match project.lock.as_ref().map(|lock| &lock.says) {
             None => (Arc::default(), None),
@@ -61,7 +67,7 @@ impl Session {
             },
         };
         let Salvaged { pins, conflicts } = pins(project, &lock, damaged_lock.is_some())?;
-        let views = Views::new(&outputs, &project.variant);
+        let views = Views::new(&project.root.join("outputs"), &project.variant);
         Ok(Self { store, remembered, lock, damaged_lock, pins, conflicts, views })
     }
 
@@ -86,6 +92,11 @@ impl Session {
     pub fn key_of(&self, key: &Digest) -> Option<Key> {
         serde_json::from_value(self.store.key_parts(key).ok()??).ok()
     }
+}
+
+/// The store of the project with this root.
+pub fn store_of(root: &Path) -> Store {
+    Store::open(&root.join("outputs"))
 }
 
 /// The pins of a project's locks: `own` is the variant's, if it has one. A try that writes no lock of its own reads them,

@@ -58,7 +58,7 @@ pub struct Variant {
     /// What `select` stages must have chosen for these settings to hold.
     pub choices: Vec<Choice>,
     /// The settings.
-    pub stage: Stage,
+    pub stage: Arc<Stage>,
     /// How it runs.
     pub execution: Execution,
     /// Where its settings came from; their values are in `stage`.
@@ -274,7 +274,8 @@ impl Pipeline {
                         let choices = choices.collect();
                         let lists = lists_in(&substituted.value);
                         substituted.value = Value::Null;
-                        variants.push(Variant { coordinates, choices, stage: typed, execution, substituted, lists });
+                        let stage = Arc::new(typed);
+                        variants.push(Variant { coordinates, choices, stage, execution, substituted, lists });
                     }
                 }
                 Err(misfit) => {

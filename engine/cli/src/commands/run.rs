@@ -1,18 +1,21 @@
 //! `engine run`: does what changed, keeps the lock, and prints the comparison.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     io::Write,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::Instant,
 };
 
 use clap::Args;
 use plan::{
+    digest::Digest,
     graph::{Graph, NodeId},
     history::{Asked, Journal},
+    lockfile::LockFile,
     run::{Machine, Options, Outcome, Stop},
+    store::{Hold, Record, Store},
 };
 use spec::{
     diagnostic::Diagnostic,
@@ -24,7 +27,7 @@ use crate::{
     progress::{Progress, duration},
     project::{PipelineArgs, Project},
     render, revision,
-    session::{Session, members, programs},
+    session::{Session, members, programs, store_of},
 };
 
 /// Run what changed.
@@ -73,14 +76,14 @@ fn device(text: &str) -> Result<Device, String> {
 
 /// Runs the pipeline.
 pub fn run(run: &Run) -> Exit {
-    let project = match Project::open(&run.pipeline) {
-        Ok(project) => project,
+    let (project, ahead) = match Project::open_beside(&run.pipeline, Ahead::look) {
+        Ok(opened) => opened,
         Err(faults) => {
             render::diagnostics(&faults);
             return Exit::Mistake;
         }
     };
-    match run_project(run, &project) {
+    match run_project(run, &project, ahead) {
         Ok(exit) => exit,
         Err(failure) => {
             render::failure(None, &failure);
@@ -89,7 +92,32 @@ pub fn run(run: &Run) -> Exit {
     }
 }
 
-fn run_project(run: &Run, project: &Project) -> Result<Exit, Failure> {
+/// What the store holds of the last run, looked up while the pipeline is read.
+struct Ahead {
+    store: Store,
+    /// Nothing as long as there is no store: whoever cannot even read a pipeline leaves nothing behind.
+    hold: Option<Hold>,
+    found: HashMap<Digest, Record>,
+}
+
+impl Ahead {
+    fn look(root: &Path, lock: &LockFile) -> Self {
+        let store = store_of(root);
+        if !store.root().is_dir() {
+            return Self { store, hold: None, found: HashMap::new() };
+        }
+        let hold = hold(&store);
+        let keys: Vec<Digest> = lock.results.values().map(|result| result.key).collect();
+        let found = store.look_ahead(&keys);
+        Self { store, hold: Some(hold), found }
+    }
+}
+
+fn hold(store: &Store) -> Hold {
+    store.hold(|| eprintln!("another engine takes results out of the store; waiting"))
+}
+
+fn run_project(run: &Run, project: &Project, ahead: Ahead) -> Result<Exit, Failure> {
     let begun = Instant::now();
     let graph = &project.graph;
     let named = |name: Option<&String>| name.map(|name| members(graph, name)).transpose();
@@ -104,12 +132,12 @@ fn run_project(run: &Run, project: &Project) -> Result<Exit, Failure> {
         }
     };
     let wanted = until.or_else(|| only.clone()).unwrap_or_else(|| graph.ids().collect());
-    let mut session = Session::open(project)?;
+    let mut session = Session::with_store(project, ahead.store)?;
     if let Err(fault) = lock::unpin(&mut session, graph, &run.update) {
         render::diagnostics(&[fault]);
         return Ok(Exit::Mistake);
     }
-    let _hold = session.store.hold(|| eprintln!("another engine takes results out of the store; waiting"));
+    let _hold = ahead.hold.unwrap_or_else(|| hold(&session.store));
     if let Some(error) = &session.damaged_lock {
         eprintln!("{error}; it is written anew");
     }
@@ -117,7 +145,7 @@ fn run_project(run: &Run, project: &Project) -> Result<Exit, Failure> {
         wanted,
         only: only.into_iter().flatten().collect(),
         forced,
-        expected: session.lock.results.values().map(|result| result.key).collect(),
+        found: Mutex::new(ahead.found),
         keep_going: run.keep_going,
         machine: Machine::here(run.jobs, run.device),
         device: run.device,

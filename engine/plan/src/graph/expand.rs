@@ -1,9 +1,6 @@
 //! From a pipeline file to members and edges: each stage's own combinations, joined with the axes of what it reads.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    sync::Arc,
-};
+use std::collections::{BTreeSet, HashMap};
 
 use rayon::prelude::*;
 use spec::{
@@ -283,7 +280,7 @@ impl<'p> Growing<'p> {
             let all: Vec<NodeId> = gathered.values().flatten().copied().collect();
             rows = self.joined(stage, rows, &self.labels_on(&all, per))?;
         }
-        let settings = Arc::new(variant.stage.clone());
+        let settings = &variant.stage;
         Ok(rows
             .into_iter()
             .map(|row| {

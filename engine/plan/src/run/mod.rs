@@ -64,7 +64,7 @@ impl Programs {
 }
 
 /// How a run is done; nothing here changes what is made.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Options {
     /// The members that are wanted; what they read is done, too.
     pub wanted: Vec<NodeId>,
@@ -72,8 +72,8 @@ pub struct Options {
     pub only: HashSet<NodeId>,
     /// The members that are done though they are there.
     pub forced: HashSet<NodeId>,
-    /// Keys that members probably have: those of the last run.
-    pub expected: Vec<Digest>,
+    /// What was looked up of probable keys just before the run, by [`Store::look_ahead`](crate::store::Store::look_ahead).
+    pub found: Mutex<HashMap<Digest, Record>>,
     /// Whether members that do not depend on a failed one still run.
     pub keep_going: bool,
     /// What is shared out among members that run at once.
@@ -146,8 +146,6 @@ struct Shared<'a> {
     stop: &'a Stop,
     observe: &'a (dyn Fn(Happened<'_>) + Sync),
     records: &'a Records,
-    /// What probable keys left, as it was when the run began.
-    expected: Mutex<HashMap<Digest, Record>>,
     running: Mutex<HashMap<NodeId, Running>>,
     verified: Mutex<HashSet<Digest>>,
 }
@@ -189,10 +187,8 @@ pub fn run(
 ) -> Result<Outcome, Failure> {
     let records = Records::new(state.graph.nodes.len());
     let (running, verified) = (Mutex::default(), Mutex::default());
-    let expected = Mutex::new(state.store.look_ahead(&options.expected));
     let records_of = &records;
-    let shared =
-        Shared { state, programs, options, views, stop, observe, records: records_of, expected, running, verified };
+    let shared = Shared { state, programs, options, views, stop, observe, records: records_of, running, verified };
     let queue = Queue::new(state, &options.wanted, &records)?;
     let (failed, done, cached) = (Vec::new(), 0, 0);
     let mut work = Work {
@@ -247,7 +243,7 @@ impl Work<'_> {
                     self.show_cached();
                     active += 1;
                     // From now on time passes: what was looked up before is looked up again.
-                    shared.expected.lock().unwrap_or_else(PoisonError::into_inner).clear();
+                    shared.options.found.lock().unwrap_or_else(PoisonError::into_inner).clear();
                     let last = (self.last)(&shared.state.graph.node(id).name());
                     let why = last.map(|last| keyed.key.differences(&last)).unwrap_or_default();
                     (shared.observe)(Happened::Started(id, &why));
@@ -374,8 +370,8 @@ enum Looked {
 impl Shared<'_> {
     fn look_up(&self, id: NodeId) -> Result<Looked, Failed> {
         let keyed = self.state.key(id, self.records)?;
-        let expected = self.expected.lock().unwrap_or_else(PoisonError::into_inner).remove(&keyed.digest);
-        let found = match expected {
+        let ahead = self.options.found.lock().unwrap_or_else(PoisonError::into_inner).remove(&keyed.digest);
+        let found = match ahead {
             Some(record) => Some(record),
             None => self.state.store.lookup(&keyed.digest).map_err(|error| failure_of(&error))?,
         };

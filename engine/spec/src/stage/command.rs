@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -21,16 +22,16 @@ pub struct Command {
     #[schemars(with = "Vec<Word>", length(min = 1))]
     pub run: Vec<String>,
     /// What it reads: by name, a stage (`tokens/dev`) or `{path: …}`, a file or folder of the project.
-    #[serde(default, rename = "in", skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("propertyNames" = {"pattern": names::PATTERN}))]
-    pub inputs: BTreeMap<String, CommandInput>,
+    #[serde(default, rename = "in", deserialize_with = "sorted", skip_serializing_if = "IndexMap::is_empty")]
+    #[schemars(with = "BTreeMap<String, CommandInput>", extend("propertyNames" = {"pattern": names::PATTERN}))]
+    pub inputs: IndexMap<String, CommandInput>,
     /// What it writes: by name, a file or folder, relative to the stage's folder.
-    #[serde(rename = "out")]
+    #[serde(rename = "out", deserialize_with = "sorted")]
     #[schemars(
         with = "BTreeMap<String, OutputPath>",
         extend("minProperties" = 1, "propertyNames" = {"pattern": names::PATTERN}),
     )]
-    pub outputs: BTreeMap<String, String>,
+    pub outputs: IndexMap<String, String>,
     /// The environment it sees, besides `PATH` and `HOME` (an empty folder).
     #[serde(default, deserialize_with = "named_words", skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(with = "BTreeMap<String, Word>")]
@@ -113,6 +114,14 @@ fn words<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::E
 fn named_words<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error> {
     let words = BTreeMap::<String, Word>::deserialize(deserializer)?;
     Ok(words.into_iter().map(|(name, word)| (name, word.0)).collect())
+}
+
+/// A map sorted by its names: their order in the file means nothing. Most have one or two entries, and a tree would take
+/// room for eleven.
+fn sorted<'de, D: Deserializer<'de>, V: Deserialize<'de>>(deserializer: D) -> Result<IndexMap<String, V>, D::Error> {
+    let mut map = IndexMap::deserialize(deserializer)?;
+    map.sort_unstable_keys();
+    Ok(map)
 }
 
 /// What a command reads.
