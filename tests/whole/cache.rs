@@ -166,6 +166,21 @@ fn a_profile_keeps_its_results_and_lock_apart() {
 }
 
 #[test]
+fn a_pipeline_that_is_not_named_as_its_file_has_its_own_lock() {
+    let project = chain();
+    let other = project.text(FILE).replace("name: p", "name: other");
+    project.file("pipelines/p.yaml", &other);
+    // This belongs to nobody, though it is named as the file is.
+    project.file("pipelines/p.lock.yaml", "<<<<<<< ours\n");
+    project.run(&["--force", "lower"]).exit(0).did(&["lower"]);
+    assert_eq!(project.text("pipelines/p.lock.yaml"), "<<<<<<< ours\n");
+    assert!(project.text("pipelines/other.lock.yaml").contains("joined"));
+    let again = project.engine(&["run", FILE]);
+    again.exit(0).says(&["other: 0 done, 3 up to date"]);
+    assert_eq!(again.err, "", "the damaged lock of another is not spoken of");
+}
+
+#[test]
 fn members_of_a_matrix_are_each_their_own() {
     let text = |words: &str| {
         format!(

@@ -180,4 +180,17 @@ fn check_and_mistakes_on_the_command_line() {
     project.engine(&["show", FILE, "tuned[method=dora,seed=1]"]).exit(2).warns(&["is no member of `tuned`"]);
     project.engine(&["run", FILE, "--profile", "short"]).exit(2).warns(&["short"]);
     project.engine(&["run", FILE, "--set", "stages.tuned.stpes=3"]).exit(2).warns(&["stpes", "steps"]);
+    assert!(!project.path("outputs").exists(), "a mistake leaves nothing behind");
+}
+
+#[test]
+fn locks_are_told_from_pipelines() {
+    let project = Project::new("stages:\n  one: {kind: command, run: [touch, '${out.text}'], out: {text: text}}\n");
+    project.run(&[]).exit(0);
+    let lock = "pipelines/p.lock.yaml";
+    project.engine(&["check", FILE, lock]).exit(0).says(&["p.yaml: fine, 1 stage", "p.lock.yaml: fine, a lock of 1"]);
+    project.engine(&["run", lock]).exit(2).warns(&["`pipelines/p.lock.yaml` is a lock, not a pipeline"]);
+    project.file(lock, "<<<<<<< ours\n");
+    project.engine(&["check", lock]).exit(2).warns(&["p.lock.yaml:1: the lock file holds both sides of a merge"]);
+    project.engine(&["check", "pipelines/q.lock.yaml"]).exit(2).warns(&["no such file"]);
 }

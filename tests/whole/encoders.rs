@@ -287,6 +287,13 @@ stages:
     data: tokens/test
     protocol: {generate: {max_new_tokens: 4}}
     metrics: [squad_v2]
+  likelihoods:
+    kind: evaluate
+    resources: {cpu: 1}
+    model: [t5, tuned]
+    data: tokens/test
+    protocol: {perplexity: {loss_on: completion}}
+    metrics: [perplexity]
 "#;
 
 #[test]
@@ -307,4 +314,11 @@ fn an_encoder_decoder_learns_to_answer() {
     assert!(rows.iter().filter(|row| row["ended"] == true).count() >= 8, "answers end: {rows:?}");
     let config = json_of(&project, "outputs/p/tuned/adapter_config.json");
     assert_eq!(config["task_type"], "SEQ_2_SEQ_LM");
+    let perplexity = |model: &str| {
+        let metrics = json_of(&project, &format!("outputs/p/likelihoods/model={model}/metrics.json"));
+        metrics["headline"]["perplexity.perplexity"].as_f64().unwrap()
+    };
+    assert!(perplexity("tuned") < 2.0 && perplexity("t5") > 10.0, "{}, {}", perplexity("tuned"), perplexity("t5"));
+    let all = ["run", "pipelines/p.yaml", "--set", "stages.likelihoods.protocol.perplexity.loss_on=all"];
+    project.engine(&all).exit(1).warns(&["an encoder–decoder writes no prompt"]);
 }

@@ -53,6 +53,14 @@ pub struct Lock {
     pub says: Result<Arc<LockFile>, Arc<LockError>>,
 }
 
+/// How the names of locks end.
+const LOCK_ENDING: &str = ".lock.yaml";
+
+/// Whether a file is a lock, by its name.
+pub fn is_lock(file: &Path) -> bool {
+    file.file_name().is_some_and(|name| name.to_string_lossy().ends_with(LOCK_ENDING))
+}
+
 impl Lock {
     fn read(path: PathBuf) -> Self {
         let says = LockFile::read(&path).map(Arc::new).map_err(Arc::new);
@@ -93,7 +101,7 @@ impl Project {
         let unnamed = suffix.filter(|name| !spec::names::is_name(name));
         let variant_of = |name: &str| suffix.map_or_else(|| name.to_owned(), |suffix| format!("{name}.{suffix}"));
         let has_lock = args.set.is_empty() || args.variant.is_some();
-        let lock_of = |name: &str| has_lock.then(|| folder.join(format!("{}.lock.yaml", variant_of(name))));
+        let lock_of = |name: &str| has_lock.then(|| folder.join(format!("{}{LOCK_ENDING}", variant_of(name))));
         let with_lock = |path: Option<PathBuf>| {
             let lock = path.map(Lock::read);
             let says = lock.as_ref().and_then(|lock| lock.says.clone().ok()).unwrap_or_default();
@@ -139,6 +147,10 @@ pub fn read_pipeline(
     sets: &[String],
 ) -> Result<Pipeline, Vec<Diagnostic>> {
     let file = place(shown);
+    if is_lock(&file) {
+        let hint = "name the pipeline file that it belongs to";
+        return Err(vec![Diagnostic::new(format!("`{shown}` is a lock, not a pipeline"), hint)]);
+    }
     let bytes = std::fs::read(&file)
         .map_err(|error| vec![Diagnostic::new(format!("cannot read {shown}: {error}"), unreadable_hint(&file))])?;
     let text = text_of(shown, bytes).map_err(|fault| vec![Diagnostic::new(fault.message, fault.hint)])?;

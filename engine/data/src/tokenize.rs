@@ -10,6 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 use rayon::prelude::*;
 use spec::{
     files,
@@ -158,6 +159,37 @@ fn trained(training: &BpeTraining, splits: &BTreeMap<String, PathBuf>) -> Result
     bpe::train(&texts, training.vocabulary, training.min_frequency)
 }
 
+/// The rows of a split, a batch at a time.
+struct Batches<'a> {
+    split: &'a str,
+    path: &'a Path,
+    reader: ParquetRecordBatchReader,
+    columns: Columns,
+    events: Events<'a>,
+    done: usize,
+    total: usize,
+}
+
+impl<'a> Batches<'a> {
+    fn open(split: &'a str, path: &'a Path, events: Events<'a>) -> Result<Self, Error> {
+        let reader = table::open(path, None)?;
+        let columns = Columns::of(&arrow::array::RecordBatchReader::schema(&reader));
+        Ok(Self { split, path, reader, columns, events, done: 0, total: table::row_count(path)? })
+    }
+
+    /// The next rows; says how far those before have brought it.
+    fn next(&mut self) -> Result<Option<Vec<SourceRow>>, Error> {
+        if self.done > 0 {
+            let (done, total) = (self.done as u64, self.total as u64);
+            let note = format!("split {}", self.split);
+            (self.events)(Event::Progress { done, total, unit: "rows".into(), note });
+        }
+        let Some(batch) = table::next(self.path, &mut self.reader)? else { return Ok(None) };
+        self.done += batch.num_rows();
+        source::rows(self.path, &batch).map(Some)
+    }
+}
+
 /// What became of a row, and what is counted of it.
 struct Made {
     written: Option<(TokenRow, RowTexts)>,
@@ -176,17 +208,14 @@ fn split(
     settings: &Tokenize,
     events: Events<'_>,
 ) -> Result<Counts, Error> {
-    let mut reader = table::open(path, None)?;
-    let columns = Columns::of(&arrow::array::RecordBatchReader::schema(&reader));
-    let total = table::row_count(path)?;
+    let mut batches = Batches::open(name, path, events)?;
+    let columns = batches.columns;
     let target = job.result.join(files::split(name));
     let mut writer = Writer::create(&target, Carried(columns))?;
     let policy = settings.overflow.of(name);
     let mut counts = Counts::default();
     let mut fields = Fields::default();
-    let mut done = 0;
-    while let Some(batch) = table::next(path, &mut reader)? {
-        let rows = source::rows(path, &batch)?;
+    while let Some(rows) = batches.next()? {
         fields.see(&rows);
         let made: Vec<Result<Made, Error>> =
             rows.into_par_iter().map(|row| make(row, name, encoder, settings, &policy)).collect();
@@ -197,9 +226,6 @@ fn split(
             written.extend(made.written);
         }
         writer.write(&written)?;
-        done += batch.num_rows();
-        let note = format!("split {name}");
-        events(Event::Progress { done: done as u64, total: total as u64, unit: "rows".into(), note });
     }
     writer.finish()?;
     if let OverflowPolicy::Truncate(field) = &policy {

@@ -97,7 +97,7 @@ impl Default for Decode {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Perplexity {
-    /// The tokens that count.
+    /// The tokens that count; of an encoder–decoder, which writes no prompt, always the completion's.
     #[serde(default)]
     pub loss_on: crate::stage::LossOn,
 }

@@ -1,18 +1,20 @@
-//! `engine check`: validates pipeline files and runs nothing.
+//! `engine check`: validates pipeline files and their locks, and runs nothing.
 
 use std::path::Path;
 
 use clap::Args;
+use plan::lockfile::LockFile;
 use serde::Serialize;
 use spec::diagnostic::Diagnostic;
 
 use crate::{
     Exit,
-    project::{PipelineArgs, Project},
+    project::{self, PipelineArgs, Project},
     render,
 };
 
 /// Validate pipeline files, run nothing. Without `--profile`, each file is checked as it stands and under each of its profiles.
+/// Locks are read, too.
 #[derive(Debug, Args)]
 pub struct Check {
     /// The pipeline files.
@@ -45,17 +47,10 @@ struct Mistake<'a> {
 pub fn run(check: &Check) -> Exit {
     let mut exit = Exit::Done;
     for file in &check.files {
-        let args =
-            PipelineArgs { file: file.clone(), profile: check.profile.clone(), set: check.set.clone(), variant: None };
-        match open_with_profiles(&args) {
+        let checked = if project::is_lock(file) { check_lock(file) } else { check_pipeline(check, file) };
+        match checked {
             Ok(_) if check.json => {}
-            Ok(project) => {
-                let graph = &project.graph;
-                let members: usize = graph.stages.iter().map(|stage| graph.names(&stage.members).len()).sum();
-                let stages = graph.stages.len();
-                let plural = if stages == 1 { "stage" } else { "stages" };
-                println!("{}: fine, {stages} {plural}, {members} to run in all", file.display());
-            }
+            Ok(holds) => println!("{}: fine, {holds}", file.display()),
             Err(faults) => {
                 if check.json {
                     print_json(file, &faults);
@@ -67,6 +62,27 @@ pub fn run(check: &Check) -> Exit {
         }
     }
     exit
+}
+
+/// What a pipeline file holds, in words.
+fn check_pipeline(check: &Check, file: &Path) -> Result<String, Vec<Diagnostic>> {
+    let (profile, set) = (check.profile.clone(), check.set.clone());
+    let project = open_with_profiles(&PipelineArgs { file: file.to_owned(), profile, set, variant: None })?;
+    let graph = &project.graph;
+    let members: usize = graph.stages.iter().map(|stage| graph.names(&stage.members).len()).sum();
+    let stages = graph.stages.len();
+    let plural = if stages == 1 { "stage" } else { "stages" };
+    Ok(format!("{stages} {plural}, {members} to run in all"))
+}
+
+/// What a lock holds, in words: `pipelines/*.yaml` names locks, too.
+fn check_lock(file: &Path) -> Result<String, Vec<Diagnostic>> {
+    let fault = |message: String, hint: String| vec![Diagnostic::new(message, hint)];
+    if !file.is_file() {
+        return Err(fault(format!("cannot read {}: there is no such file", file.display()), "look at the name".into()));
+    }
+    let lock = LockFile::read(file).map_err(|error| fault(error.to_string(), error.hint()))?;
+    Ok(format!("a lock of {} results", lock.results.len()))
 }
 
 /// The project as it stands, once it has been opened under each of its profiles too where none was asked for.

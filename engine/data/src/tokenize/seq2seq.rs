@@ -11,12 +11,12 @@ use arrow::{
 use rayon::prelude::*;
 use spec::{
     files,
-    job::{Event, Job},
+    job::Job,
     stage::{MaxLength, OverflowPolicy, Tokenize},
 };
 use tokenizers::{Tokenizer, TruncationParams, TruncationStrategy};
 
-use super::Events;
+use super::{Batches, Events};
 use crate::{
     Error,
     rows::row_name,
@@ -24,7 +24,7 @@ use crate::{
     tokens::{
         encode::Encoder,
         fit::{Lengths, compared},
-        source::{self, Columns, SourceRow},
+        source::{Columns, SourceRow},
         summary::Counts,
     },
 };
@@ -38,18 +38,15 @@ pub(super) fn split(
     settings: &Tokenize,
     events: Events<'_>,
 ) -> Result<Counts, Error> {
-    let mut reader = table::open(path, None)?;
-    let columns = Columns::of(&arrow::array::RecordBatchReader::schema(&reader));
-    let total = table::row_count(path)?;
+    let mut batches = Batches::open(name, path, events)?;
+    let columns = batches.columns;
     let policy = settings.overflow.of(name);
     let reading = Reading::new(encoder, settings.max_length, &policy, name)?;
     let target = job.result.join(files::split(name));
     let schema = schema(columns);
     let mut writer = table::Writer::create(&target, Arc::clone(&schema))?;
     let mut counts = Counts::default();
-    let mut done = 0;
-    while let Some(batch) = table::next(path, &mut reader)? {
-        let rows = source::rows(path, &batch)?;
+    while let Some(rows) = batches.next()? {
         let made: Vec<Result<Made, Error>> = rows.par_iter().map(|row| reading.read(row, name)).collect();
         let mut written = Vec::new();
         for (made, row) in made.into_iter().zip(&rows) {
@@ -67,9 +64,6 @@ pub(super) fn split(
             }
         }
         writer.write(&table::batch(&target, &schema, arrays(&written, columns))?)?;
-        done += batch.num_rows();
-        let note = format!("split {name}");
-        events(Event::Progress { done: done as u64, total: total as u64, unit: "rows".into(), note });
     }
     writer.finish()?;
     counts.check(name, columns.teach(), settings.max_length)?;

@@ -11,12 +11,12 @@ use arrow::{
 use rayon::prelude::*;
 use spec::{
     files,
-    job::{Event, Job},
+    job::Job,
     stage::{MaxLength, OverflowPolicy, Tokenize},
 };
 use tokenizers::{Encoding, Tokenizer, TruncationParams, TruncationStrategy};
 
-use super::Events;
+use super::{Batches, Events};
 use crate::{
     Error,
     rows::row_name,
@@ -24,7 +24,7 @@ use crate::{
     tokens::{
         Vocabulary,
         fit::Lengths,
-        source::{self, Columns, SourceRow},
+        source::{Columns, SourceRow},
         summary::Counts,
     },
 };
@@ -38,9 +38,8 @@ pub(super) fn split(
     settings: &Tokenize,
     events: Events<'_>,
 ) -> Result<Counts, Error> {
-    let mut reader = table::open(path, None)?;
-    let columns = Columns::of(&arrow::array::RecordBatchReader::schema(&reader));
-    let total = table::row_count(path)?;
+    let mut batches = Batches::open(name, path, events)?;
+    let columns = batches.columns;
     let policy = settings.overflow.of(name);
     let limit = match settings.max_length {
         MaxLength::Row(tokens) => tokens,
@@ -51,9 +50,7 @@ pub(super) fn split(
     let schema = schema(columns);
     let mut writer = table::Writer::create(&target, Arc::clone(&schema))?;
     let mut counts = Counts::default();
-    let mut done = 0;
-    while let Some(batch) = table::next(path, &mut reader)? {
-        let rows = source::rows(path, &batch)?;
+    while let Some(rows) = batches.next()? {
         let made: Vec<Result<Made, Error>> = rows.par_iter().map(|row| reading.read(row, name)).collect();
         let mut written = Vec::new();
         for (made, row) in made.into_iter().zip(&rows) {
@@ -78,13 +75,6 @@ pub(super) fn split(
             }
         }
         writer.write(&table::batch(&target, &schema, arrays(&written, columns))?)?;
-        done += batch.num_rows();
-        events(Event::Progress {
-            done: done as u64,
-            total: total as u64,
-            unit: "rows".into(),
-            note: format!("split {name}"),
-        });
     }
     writer.finish()?;
     counts.check(name, false, settings.max_length)?;

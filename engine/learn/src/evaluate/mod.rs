@@ -6,5 +6,5 @@ mod perplexity;
 mod texts;
 
 pub use generate::{Answer, answers, decode};
-pub use perplexity::scores;
+pub use perplexity::{answer_scores, scores};
 pub use texts::{class_scores, token_scores};

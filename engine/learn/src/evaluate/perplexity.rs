@@ -2,15 +2,17 @@
 //! likeliest. Knows no metric.
 
 use data::metrics::TokenScore;
-use tch::Kind;
+use tch::{Kind, Tensor};
 
 use crate::batches::{LossRow, MicroBatch, Row};
 use crate::error::Result;
 use crate::loss::Placed;
 use crate::models::Model;
+use crate::objectives::{AnsweredRow, scored_answers};
 use crate::observer::Observer;
 
-/// The scores of `rows`, in their order; a row that is not there has no tokens. `batch` rows are computed at once.
+/// The scores of rows by a causal language model, in their order; a row that is not there has no tokens. `batch` rows are
+/// computed at once.
 pub fn scores(
     model: &Model,
     rows: &[Option<LossRow>],
@@ -18,20 +20,44 @@ pub fn scores(
     padding: i64,
     observer: &mut dyn Observer,
 ) -> Result<Vec<TokenScore>> {
-    let mut order: Vec<(usize, &LossRow)> =
+    let network = model.network.causal_lm()?;
+    let score =
+        |part: &[&LossRow]| Placed::new(&MicroBatch::new(part.iter().copied(), padding), model.device)?.scored(network);
+    in_batches(rows, batch, observer, score)
+}
+
+/// The scores of rows' answers by an encoder–decoder; as [`scores`].
+pub fn answer_scores(
+    model: &Model,
+    rows: &[Option<AnsweredRow>],
+    batch: usize,
+    padding: i64,
+    observer: &mut dyn Observer,
+) -> Result<Vec<TokenScore>> {
+    in_batches(rows, batch, observer, |part| scored_answers(model, part, padding))
+}
+
+/// `score` gives the loss of each target of some rows and whether it was held the likeliest, row after row.
+fn in_batches<R: Row>(
+    rows: &[Option<R>],
+    batch: usize,
+    observer: &mut dyn Observer,
+    score: impl Fn(&[&R]) -> Result<(Tensor, Tensor)>,
+) -> Result<Vec<TokenScore>> {
+    let mut order: Vec<(usize, &R)> =
         rows.iter().enumerate().filter_map(|(index, row)| Some((index, row.as_ref()?))).collect();
     order.sort_by_key(|(_, row)| std::cmp::Reverse(row.inputs()));
     let mut results = vec![TokenScore::default(); rows.len()];
     let (mut done, total) = (0, order.len() as u64);
     for part in order.chunks(batch.max(1)) {
-        let micro = MicroBatch::new(part.iter().map(|(_, row)| *row), padding);
-        let (losses, right) = Placed::new(&micro, model.device)?.scored(model.network.causal_lm()?)?;
+        let together: Vec<&R> = part.iter().map(|(_, row)| *row).collect();
+        let (losses, right) = score(&together)?;
         let losses = Vec::<f64>::try_from(losses.f_to_kind(Kind::Double)?)?;
         let right = Vec::<i64>::try_from(right.f_to_kind(Kind::Int64)?)?;
         let mut targets = losses.into_iter().zip(right);
-        for ((index, _), &count) in part.iter().zip(&micro.losses) {
+        for (index, row) in part {
             if let Some(result) = results.get_mut(*index) {
-                for (loss, right) in targets.by_ref().take(count) {
+                for (loss, right) in targets.by_ref().take(row.losses()) {
                     result.nll += loss;
                     result.tokens += 1;
                     result.correct += u64::from(right == 1);

@@ -21,6 +21,7 @@ pub use classify::Classify;
 pub use language_model::LanguageModel;
 pub use normalize::{Normalize, Weighed};
 pub use regress::Regress;
+pub(crate) use seq2seq::scored as scored_answers;
 pub use seq2seq::{AnsweredRow, Seq2Seq};
 pub use span::{Span, span_scores};
 pub use texts::{Labelled, TextExamples, TextObjective, TextRow, together};

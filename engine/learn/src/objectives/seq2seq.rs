@@ -42,11 +42,10 @@ pub struct Seq2Seq {
     padding: i64,
 }
 
-/// A micro-batch: the texts, the answers as far as they are read, and the weight of each token to be written.
+/// A micro-batch: the texts, and the answers as far as they are read.
 struct Batch {
     texts: Texts,
     answers: Placed,
-    weights: Vec<f64>,
 }
 
 impl Seq2Seq {
@@ -55,31 +54,47 @@ impl Seq2Seq {
         Self { rows, padding }
     }
 
+    fn chosen(&self, rows: &[Weighed]) -> Vec<&AnsweredRow> {
+        rows.iter().filter_map(|weighed| self.rows.get(weighed.row)).collect()
+    }
+}
+
+/// The weight of each token of the answers.
+fn weights(rows: &[Weighed], chosen: &[&AnsweredRow]) -> Vec<f64> {
+    rows.iter().zip(chosen).flat_map(|(weighed, row)| std::iter::repeat_n(weighed.weight, row.losses())).collect()
+}
+
+impl Batch {
     /// The decoder reads its start and all of the answer but the last token: labels are shifted by one.
-    fn batch(&self, model: &Model, network: &dyn Seq2SeqLm, rows: &[Weighed]) -> Result<Batch> {
-        let chosen: Vec<&AnsweredRow> = rows.iter().filter_map(|weighed| self.rows.get(weighed.row)).collect();
+    fn new(rows: &[&AnsweredRow], padding: i64, model: &Model, network: &dyn Seq2SeqLm) -> Result<Self> {
         let start = i32::try_from(network.start_id()).unwrap_or_default();
         let shifted = |row: &&AnsweredRow| {
             let ids: Vec<i32> = [start].into_iter().chain(row.answer.iter().copied()).collect();
             LossRow::new(row.id(), &ids, vec![true; ids.len()])
         };
-        let answers: Vec<LossRow> = chosen.iter().filter_map(shifted).collect();
-        let weights =
-            rows.iter().zip(&chosen).flat_map(|(weighed, row)| std::iter::repeat_n(weighed.weight, row.answer.len()));
-        Ok(Batch {
-            texts: together(chosen.iter().map(|row| &row.text), self.padding, model)?,
-            answers: Placed::new(&MicroBatch::new(&answers, self.padding), model.device)?,
-            weights: weights.collect(),
+        let answers: Vec<LossRow> = rows.iter().filter_map(shifted).collect();
+        Ok(Self {
+            texts: together(rows.iter().map(|row| &row.text), padding, model)?,
+            answers: Placed::new(&MicroBatch::new(&answers, padding), model.device)?,
         })
     }
-}
 
-impl Batch {
     /// The states of the decoder that predict the answers' tokens.
     fn hidden(&self, network: &dyn Seq2SeqLm, mode: Mode) -> Result<Tensor> {
         let encoded = network.encode(&self.texts, mode)?;
         network.hidden(&encoded, &self.texts, &self.answers.ids, mode)
     }
+}
+
+/// The loss of each token of the rows' answers, and whether the model held it the likeliest, each `[tokens]`, row after row,
+/// in evaluation.
+pub(crate) fn scored(model: &Model, rows: &[&AnsweredRow], padding: i64) -> Result<(Tensor, Tensor)> {
+    let _guard = tch::no_grad_guard();
+    let network = model.network.seq2seq_lm()?;
+    let batch = Batch::new(rows, padding, model, network)?;
+    let head = |hidden: &Tensor| network.logits(hidden, Mode::Eval);
+    let head = Head { scores: &head, vocabulary: network.vocabulary() };
+    batch.answers.predictions(&batch.hidden(network, Mode::Eval)?, head)?.scored()
 }
 
 impl Examples for Seq2Seq {
@@ -93,19 +108,16 @@ impl Examples for Seq2Seq {
 
     fn backward(&self, model: &Model, rows: &[Weighed]) -> Result<Tensor> {
         let network = model.network.seq2seq_lm()?;
-        let batch = self.batch(model, network, rows)?;
+        let chosen = self.chosen(rows);
+        let batch = Batch::new(&chosen, self.padding, model, network)?;
         let head = |hidden: &Tensor| network.logits(hidden, Mode::Train);
         let head = Head { scores: &head, vocabulary: network.vocabulary() };
-        batch.answers.predictions(&batch.hidden(network, Mode::Train)?, head)?.backward(&batch.weights)
+        batch.answers.predictions(&batch.hidden(network, Mode::Train)?, head)?.backward(&weights(rows, &chosen))
     }
 
     fn loss(&self, model: &Model, rows: &[Weighed]) -> Result<Tensor> {
-        let _guard = tch::no_grad_guard();
-        let network = model.network.seq2seq_lm()?;
-        let batch = self.batch(model, network, rows)?;
-        let head = |hidden: &Tensor| network.logits(hidden, Mode::Eval);
-        let head = Head { scores: &head, vocabulary: network.vocabulary() };
-        let (losses, _) = batch.answers.predictions(&batch.hidden(network, Mode::Eval)?, head)?.scored()?;
-        weighed_sum(&losses, &batch.weights)
+        let chosen = self.chosen(rows);
+        let (losses, _) = scored(model, &chosen, self.padding)?;
+        weighed_sum(&losses, &weights(rows, &chosen))
     }
 }

@@ -7,12 +7,12 @@ use std::io::Write;
 use std::path::Path;
 use std::time::Instant;
 
-use data::metrics::{self, Counter, Figures};
+use data::metrics::{self, Counter, Figures, TokenScore};
 use serde_json::{Map, Value, json};
 use spec::files;
 use spec::job::{Job, JobInput};
 use spec::protocol::{Generate, Perplexity, Protocol};
-use spec::stage::Evaluate;
+use spec::stage::{Evaluate, LossOn};
 use tch::Device;
 
 use super::memory::Peak;
@@ -20,7 +20,7 @@ use super::special_ids::SpecialIds;
 use super::{device, model_source};
 use crate::batches::Row;
 use crate::error::{Error, Result};
-use crate::evaluate::{Answer, answers, scores};
+use crate::evaluate::{Answer, answer_scores, answers, scores};
 use crate::generate::Limits;
 use crate::models::{Model, Task};
 use crate::objectives::AnsweredRow;
@@ -175,6 +175,30 @@ impl Asked<'_> {
             Counter::Tokens(metric) => Some(metric),
             _ => None,
         })?;
+        let Own { names, counted, read } = match has_column(self.path, "target_ids")? {
+            true => self.own_answers(protocol, ids, observer)?,
+            false => self.own_tokens(protocol, ids, observer)?,
+        };
+        if counted.iter().all(|row| row.tokens == 0) {
+            let hint = "check the template's blocks and the tokenize stage's `max_length`, or use `loss_on: all`";
+            return Err(Error::file(self.path, "no token of these rows counts", hint));
+        }
+        let mut scored = Scored::default();
+        for (name, metric) in counters {
+            let rows = counted.iter().map(|row| metric.score(row)).collect();
+            scored.add(name, metric.headline(), metric.summary(&counted), rows);
+        }
+        let lines = names.iter().enumerate();
+        self.predictions(
+            lines
+                .map(|(index, (id, failed))| Ok(json!({ "id": id, "failed": failed, "scores": scored.of_row(index) }))),
+        )?;
+        self.metrics(&scored, names.iter().map(|(_, failed)| failed))?;
+        Ok((read, names.len()))
+    }
+
+    /// What a causal language model makes of the rows' tokens.
+    fn own_tokens(&self, protocol: &Perplexity, ids: &SpecialIds, observer: &mut dyn Observer) -> Result<Own> {
         let all = self.some(read_tokens(self.path)?)?;
         let model = self.model(Task::LanguageModel, ids)?;
         let rows: Vec<_> = all
@@ -185,21 +209,23 @@ impl Asked<'_> {
             })
             .collect();
         let counted = scores(&model, &rows, self.batch(), ids.pad, observer)?;
-        if counted.iter().all(|row| row.tokens == 0) {
-            let hint = "check the template's blocks and the tokenize stage's `max_length`, or use `loss_on: all`";
-            return Err(Error::file(self.path, "no token of these rows counts", hint));
+        let names = all.into_iter().map(|row| (row.id, row.failed)).collect();
+        Ok(Own { names, counted, read: rows.iter().flatten().map(|row| row.inputs()).sum() })
+    }
+
+    /// What an encoder–decoder makes of the rows' answers.
+    fn own_answers(&self, protocol: &Perplexity, ids: &SpecialIds, observer: &mut dyn Observer) -> Result<Own> {
+        if protocol.loss_on == LossOn::All {
+            let hint = "leave `loss_on` out: the completion's tokens count";
+            return Err(Error::setting("protocol.perplexity.loss_on", "an encoder–decoder writes no prompt", hint));
         }
-        let mut scored = Scored::default();
-        for (name, metric) in counters {
-            let rows = counted.iter().map(|row| metric.score(row)).collect();
-            scored.add(name, metric.headline(), metric.summary(&counted), rows);
-        }
-        let lines = all.iter().enumerate();
-        self.predictions(
-            lines.map(|(index, row)| Ok(json!({ "id": row.id, "failed": row.failed, "scores": scored.of_row(index) }))),
-        )?;
-        self.metrics(&scored, all.iter().map(|row| &row.failed))?;
-        Ok((rows.iter().flatten().map(|row| row.inputs()).sum(), all.len()))
+        let all = self.some(read_answered(self.path)?)?;
+        let model = self.model(Task::LanguageModel, ids)?;
+        let names = all.iter().map(|(row, failed)| (row.text.id.clone(), failed.clone())).collect();
+        let rows: Vec<_> =
+            all.into_iter().map(|(row, failed)| (failed.is_none() && !row.answer.is_empty()).then_some(row)).collect();
+        let counted = answer_scores(&model, &rows, self.batch(), ids.pad, observer)?;
+        Ok(Own { names, counted, read: rows.iter().flatten().map(|row| row.inputs()).sum() })
     }
 
     /// The metrics by name, as far as the protocol gives what they count.
@@ -238,6 +264,15 @@ impl Asked<'_> {
         }
         file.flush().map_err(io)
     }
+}
+
+/// What a model makes of rows' own tokens.
+struct Own {
+    /// Each row's id, and why it failed.
+    names: Vec<(String, Option<String>)>,
+    counted: Vec<TokenScore>,
+    /// How many tokens were read.
+    read: usize,
 }
 
 /// What all metrics say of all rows.

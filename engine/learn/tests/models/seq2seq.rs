@@ -5,10 +5,12 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 use learn::adapters::{Frozen, Full, Lora, Method, saved_method};
+use learn::evaluate::answer_scores;
 use learn::generate::{Limits, greedy};
 use learn::layers::Mode;
 use learn::models::{Model, Texts};
 use learn::objectives::{AnsweredRow, Examples, Normalize, Seq2Seq, TextRow};
+use learn::observer::Unobserved;
 use learn::peft;
 use learn::targets::Targets;
 use serde_json::Value;
@@ -48,13 +50,17 @@ impl Golden {
         self.lengths(lengths).into_iter().zip(0..).map(cut).collect()
     }
 
-    fn examples(&self) -> Seq2Seq {
+    fn rows(&self) -> impl Iterator<Item = AnsweredRow> {
         let rows = self.ids("ids", "lengths").into_iter().zip(self.ids("labels", "answers")).enumerate();
         let row = |(index, (ids, answer)): (usize, (Vec<i32>, Vec<i32>))| AnsweredRow {
             text: TextRow { id: index.to_string(), ids, types: Vec::new() },
             answer,
         };
-        Seq2Seq::new(rows.map(row).collect(), 0)
+        rows.map(row)
+    }
+
+    fn examples(&self) -> Seq2Seq {
+        Seq2Seq::new(self.rows().collect(), 0)
     }
 
     fn texts(&self) -> Texts {
@@ -115,6 +121,28 @@ fn states_scores_losses_and_gradients() {
         let mask = golden.tensors["mask"].unsqueeze(-1);
         assert_close(&(encoded * &mask), &(&golden.tensors["encoded"] * &mask), TOLERANCE, name);
         golden.learn(&model, "full");
+    }
+}
+
+/// The mean over all tokens of the answers is the loss that transformers gives, however the rows are put together.
+#[test]
+fn the_likelihood_of_answers() {
+    for name in VARIANTS {
+        let golden = Golden::read(name);
+        let model = golden.model(&Frozen);
+        let expected = golden.values["loss"]["full"].as_f64().unwrap();
+        let mut rows: Vec<Option<AnsweredRow>> = golden.rows().map(Some).collect();
+        rows.insert(1, None);
+        for batch in [1, 2, 8] {
+            let scores = answer_scores(&model, &rows, batch, 0, &mut Unobserved).unwrap();
+            let tokens: Vec<u64> = scores.iter().map(|score| score.tokens).collect();
+            let lengths: Vec<u64> =
+                rows.iter().map(|row| row.as_ref().map_or(0, |row| row.answer.len() as u64)).collect();
+            assert_eq!(tokens, lengths);
+            let nll: f64 = scores.iter().map(|score| score.nll).sum();
+            let mean = nll / tokens.iter().sum::<u64>() as f64;
+            assert!((mean - expected).abs() < TOLERANCE * expected, "{name}, {batch} at once: {mean} and {expected}");
+        }
     }
 }
 
