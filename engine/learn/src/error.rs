@@ -86,6 +86,15 @@ impl Error {
     }
 }
 
+impl From<tensor_files::Error> for Error {
+    fn from(error: tensor_files::Error) -> Self {
+        match error {
+            tensor_files::Error::Io { action, path, source } => Self::Io { action, path, source },
+            tensor_files::Error::File { path, problem, hint } => Self::File { path, problem, hint },
+        }
+    }
+}
+
 /// The name among `candidates` that is nearest to `name` by edit distance, if one is near enough to be meant. A letter
 /// in the wrong case counts half.
 pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {

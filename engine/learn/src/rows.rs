@@ -66,6 +66,26 @@ pub fn read_texts(path: &Path) -> Result<Vec<Texts>> {
     Ok(rows)
 }
 
+/// The greatest token id that the rows hold, and the name of a row that holds it; nothing where there are none.
+pub fn greatest_id(path: &Path) -> Result<Option<(i32, String)>> {
+    let mut greatest: Option<(i32, String)> = None;
+    for batch in open(path, &["id", "input_ids", "target_ids"])? {
+        let batch = batch.map_err(|error| damaged(path, &error))?;
+        let names: &StringArray = typed(path, &batch, "id", "a text")?;
+        for column in ["input_ids", "target_ids"].iter().filter_map(|name| batch.column_by_name(name)) {
+            let Some(lists) = column.as_list_opt::<i32>() else { continue };
+            for row in 0..batch.num_rows() {
+                let ids = lists.value(row);
+                let most = ids.as_primitive_opt::<Int32Type>().and_then(|ids| ids.values().iter().max().copied());
+                if let Some(id) = most.filter(|&id| greatest.as_ref().is_none_or(|(known, _)| id > *known)) {
+                    greatest = Some((id, names.value(row).to_owned()));
+                }
+            }
+        }
+    }
+    Ok(greatest)
+}
+
 /// Whether the file has a column of this name.
 pub fn has_column(path: &Path, name: &str) -> Result<bool> {
     let file = File::open(path).map_err(|error| Error::io("open", path, error))?;

@@ -2,6 +2,7 @@
 //! that are already in memory. Knows names, shapes and bytes; no layer and no method.
 
 mod checkpoint;
+mod copied;
 mod memory;
 mod prefix;
 mod random;

@@ -74,7 +74,8 @@ impl Asked<'_> {
     fn model(&self, task: Task, ids: &SpecialIds) -> Result<Model> {
         let numerics = device::numerics(self.stage.precision, self.device);
         let model = model_source::plain(self.job, task, numerics)?;
-        ids.check_model(model.network.vocabulary(), &model_source::config_place(self.job))?;
+        let place = model_source::config_place(self.job);
+        ids.check_model(model.network.vocabulary(), &place, &[self.path.to_owned()])?;
         Ok(model)
     }
 

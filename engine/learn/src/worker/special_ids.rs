@@ -1,11 +1,12 @@
 //! The ids of special tokens that a tokenize stage left. Knows the file.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use spec::job::JobInput;
 
 use crate::error::{Error, Result};
+use crate::rows::greatest_id;
 
 /// Special tokens by role.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,14 +35,29 @@ impl SpecialIds {
         }
     }
 
-    /// The tokenizer's ids must be ids of the model, whose config is at `place`.
-    pub fn check_model(&self, vocabulary: i64, place: &Path) -> Result<()> {
+    /// What is used of the tokenizer's ids must be ids of the model, whose config is at `place`: its special tokens, and
+    /// those of the rows in `splits`. A tokenizer may have more: Gemma 3's has a token for images, which its 1B cannot read.
+    pub fn check_model(&self, vocabulary: i64, place: &Path, splits: &[PathBuf]) -> Result<()> {
         if self.vocabulary <= vocabulary {
             return Ok(());
         }
-        let problem =
-            format!("the model knows {vocabulary} token ids, the tokenizer of the data has {}", self.vocabulary);
-        Err(Error::file(place, problem, "tokenize with the tokenizer that belongs to this model"))
+        let past = |what: String| {
+            let sizes =
+                format!("the model knows {vocabulary} token ids, the tokenizer of the data has {}", self.vocabulary);
+            Error::file(place, format!("{sizes}; {what}"), "tokenize with the tokenizer that belongs to this model")
+        };
+        if let Some(id) = self.all().find(|&id| id >= vocabulary) {
+            return Err(past(format!("a special token has the id {id}")));
+        }
+        for split in splits {
+            match greatest_id(split)? {
+                Some((id, row)) if i64::from(id) >= vocabulary => {
+                    return Err(past(format!("row `{row}` holds the id {id}")));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     fn all(&self) -> impl Iterator<Item = i64> {

@@ -68,7 +68,9 @@ pub fn run(job: &Job, stage: &Train, device: Device, observer: &mut dyn Observer
             model.left_out.len()
         ));
     }
-    ids.check_model(model.network.vocabulary(), &model_source::config_place(job))?;
+    let splits = [Some(stage.train_split()), stage.validate.as_ref().map(|validate| validate.on.as_str())];
+    let splits: Vec<_> = splits.into_iter().flatten().map(|split| data.file(&files::split(split))).collect();
+    ids.check_model(model.network.vocabulary(), &model_source::config_place(job), &splits)?;
     check_length(&model, examples.as_ref(), observer);
     let model_bytes = whole.bytes();
     let settings = settings(stage);

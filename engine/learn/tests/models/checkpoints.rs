@@ -152,7 +152,8 @@ fn folders_without_readable_weights() {
     assert!(load(folder.path()).unwrap_err().to_string().contains("has neither model.safetensors nor"));
     std::fs::write(folder.path().join("pytorch_model.bin"), "x").unwrap();
     let error = load(folder.path()).unwrap_err();
-    assert!(error.to_string().contains("only as pytorch_model.bin") && error.hint().unwrap().contains("convert"));
+    assert!(error.to_string().contains("pytorch_model.bin: is no checkpoint of torch"), "{error}");
+    assert!(error.hint().unwrap().contains("fetch the file again"));
 }
 
 #[test]

@@ -14,3 +14,4 @@ mod mutations;
 mod numerics;
 mod peft_files;
 mod seq2seq;
+mod torch_files;

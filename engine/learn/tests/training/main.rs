@@ -6,4 +6,6 @@ mod precision;
 mod resume;
 mod steps;
 mod support;
+#[path = "../../../tensor-files/tests/files/writer.rs"]
+mod torch_writer;
 mod worker;

@@ -1,5 +1,7 @@
 //! Numbers of less precision, the scaling of losses, and what training and loading need of memory.
 
+use std::path::Path;
+
 use learn::adapters::{Frozen, Full, Lora};
 use learn::batches::LossRow;
 use learn::models::Model;
@@ -15,6 +17,7 @@ use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor};
 
 use crate::support::{Row, Space, VOCABULARY, rows};
+use crate::torch_writer::{Pickle, torch_file};
 
 const ADAMW: AdamW = AdamW { weight_decay: 0.0, beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
 
@@ -217,6 +220,32 @@ fn write_model_folder(space: &Space, config: &Value, kind: Kind) -> usize {
     write_model(&space.path("big"), &config, &tensors).unwrap();
     model.frozen.elements()
 }
+
+/// Puts a file of torch in the place of the safetensors: all numbers in one storage, square matrices transposed.
+fn write_as_torch(folder: &Path, stored: Kind) {
+    let old = folder.join("model.safetensors");
+    let bytes = std::fs::read(&old).unwrap();
+    let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let header: Value = serde_json::from_slice(&bytes[8..8 + length]).unwrap();
+    let numbers = &bytes[8 + length..];
+    let (class, size) = if stored == Kind::Float { ("FloatStorage", 4) } else { ("BFloat16Storage", 2) };
+    let mut pickle = Pickle::new().map();
+    for (name, tensor) in header.as_object().unwrap().iter().filter(|(name, _)| *name != "__metadata__") {
+        let shape: Vec<i64> = serde_json::from_value(tensor["shape"].clone()).unwrap();
+        let strides = match shape[..] {
+            [rows, columns] if rows == columns => vec![1, rows],
+            [_, columns] => vec![columns, 1],
+            _ => vec![1],
+        };
+        let storage = |pickle: Pickle| pickle.storage(class, "0", numbers.len() as i64 / size);
+        let offset = tensor["data_offsets"][0].as_i64().unwrap() / size;
+        pickle = pickle.text(name).view(storage, offset, &shape, &strides).raw(b"s");
+    }
+    let file = torch_file(&pickle.end(), &[("0", numbers)]);
+    std::fs::write(folder.join("pytorch_model.bin"), file).unwrap();
+    std::fs::remove_file(old).unwrap();
+}
+
 #[test]
 fn loading_needs_little_more_than_the_weights_themselves() {
     let rows = rows();
@@ -241,6 +270,11 @@ fn loading_needs_little_more_than_the_weights_themselves() {
             let peak = load(precision) - program;
             let ratio = peak / (numbers * size) as f64;
             assert!((0.9..1.15).contains(&ratio), "{stored:?} as {precision}: {ratio:.3} of the weights");
+        }
+        write_as_torch(&space.path("big"), stored);
+        for ((precision, size), program) in [("float32", 4), ("bf16", 2)].into_iter().zip(program) {
+            let ratio = (load(precision) - program) / (numbers * size) as f64;
+            assert!((0.9..1.15).contains(&ratio), "torch, {stored:?} as {precision}: {ratio:.3} of the weights");
         }
     }
 }

@@ -59,8 +59,8 @@ impl Encoder {
     pub fn new(name: &str, config: &Config, padding: Padding, builder: &mut Builder) -> Result<Self> {
         let (width, init) = (config.hidden_size, Init::Normal(config.initializer_range));
         // Numbers from 0 on, which some files hold though they are known.
-        builder.accept(&format!("{name}.embeddings.position_ids"))?;
-        builder.accept(&format!("{name}.embeddings.token_type_ids"))?;
+        builder.accept(&format!("{name}.embeddings.position_ids"));
+        builder.accept(&format!("{name}.embeddings.token_type_ids"));
         let mut table = |what: &str, rows| {
             builder.tensor(&format!("{name}.embeddings.{what}_embeddings.weight"), &[rows, width], init)
         };

@@ -63,7 +63,7 @@ impl Projections {
         builder: &mut Builder,
     ) -> Result<Self> {
         // Checkpoints of early converters hold the frequencies of the rotary embedding.
-        builder.accept(&format!("{name}.rotary_emb.inv_freq"))?;
+        builder.accept(&format!("{name}.rotary_emb.inv_freq"));
         let (queries, keys) = (heads.queries * heads.width, heads.keys * heads.width);
         Ok(Self {
             q: builder.linear(&format!("{name}.q_proj"), Role::AttentionQ, width, queries, biases.inputs, init)?,
