@@ -137,6 +137,9 @@ const BEYOND_A_SCHEMA: &[(&str, &[&str])] = &[
             "rows_with_a_format",
             "chat_of_a_trained_tokenizer",
             "chat_with_a_boundary",
+            "hub_beside_a_path",
+            "hub_config_of_a_model",
+            "hub_splits_beside_files",
             "parts_within_a_part",
             "parts_without_sha256",
             "model_heads_do_not_divide",
@@ -148,6 +151,7 @@ const BEYOND_A_SCHEMA: &[(&str, &[&str])] = &[
         ],
     ),
     ("whether a text is a regular expression", &["targets_bad_regex"]),
+    ("whether a text is a revision", &["hub_revision"]),
     (
         "text that is no YAML of words, lists and maps",
         &[

@@ -16,6 +16,7 @@ mod faults;
 mod gc;
 mod history;
 mod hostile;
+mod hub;
 mod interrupts;
 mod merging;
 mod mistakes;

@@ -65,6 +65,8 @@ impl Project {
     pub fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(engine());
         command.args(words).current_dir(self.folder.path()).env("OMP_NUM_THREADS", "1").env("NO_COLOR", "1");
+        // What a test does not bring itself it does not ask the Hub for.
+        command.env("HF_HUB_OFFLINE", "1");
         command
     }
 

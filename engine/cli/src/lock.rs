@@ -6,6 +6,7 @@ use plan::{
     graph::Graph,
     key::Part,
     lockfile::{LockFile, LockedResult, Pin},
+    pins,
     run::Outcome,
     state::{Freshness, Records},
     store::Record,
@@ -29,7 +30,8 @@ pub fn unpin(session: &mut Session, graph: &Graph, stages: &[String]) -> Result<
             if node.settings.moving_source().is_none() {
                 return Err(Diagnostic::new(
                     format!("`{}` has no pin to be moved", node.name()),
-                    "only what is downloaded from an address without `sha256` is pinned; `--force` does a stage again",
+                    "only what is downloaded from the Hub, or from an address without `sha256`, is pinned; `--force` does a \
+                     stage again",
                 ));
             }
             session.pins.remove(&node.name());
@@ -84,8 +86,10 @@ pub fn write(path: &Path, project: &Project, session: &Session, outcome: &Outcom
             eprintln!("{name}: {}", both(before, &result));
         }
         if let Stage::Download(download) = node.settings.as_ref() {
-            let source = download.from.shown();
-            lock.pins.insert(name.clone(), Pin { source, revision: None, digest });
+            let source = download.from.0.shown();
+            let observed = session.store.observed_folder(&record.key);
+            let revision = pins::revision(node, &session.pins, &digest, &observed);
+            lock.pins.insert(name.clone(), Pin { source, revision, digest });
         }
         lock.results.insert(name, result);
     }

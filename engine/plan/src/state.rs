@@ -249,8 +249,8 @@ impl State<'_> {
             key.files.insert(local.role.clone(), framed.finish());
             files.push(LocalFile { role: local.role.clone(), path, contents });
         }
-        if let Some(pinned) = pins::pinned(node, self.pins) {
-            key.files.insert(pins::ROLE.to_owned(), pinned);
+        if let Some(pin) = pins::pin(node, self.pins) {
+            key.files.insert(pins::ROLE.to_owned(), pin.digest);
         }
         let digest = key.digest();
         Ok(Keyed { key, digest, files })
@@ -357,6 +357,7 @@ impl State<'_> {
             state: absolute(attempt.state()),
             threads,
             device,
+            revision: pins::pin(node, self.pins).and_then(|pin| pin.revision.clone()),
         })
     }
 

@@ -64,6 +64,8 @@ pub const PREDICTIONS: &str = "predictions.jsonl";
 pub const SELECTED: &str = "selected.json";
 /// A training run's steps.
 pub const HISTORY: &str = "history.jsonl";
+/// The exact revision that a download brought, as one line; beside what is observed, to be kept by the lock.
+pub const REVISION: &str = "revision.txt";
 /// Time, memory and throughput, as the stage itself measured them.
 pub const MEASURED: &str = "measured.json";
 

@@ -34,6 +34,9 @@ pub struct Job {
     pub threads: usize,
     /// The device to compute on.
     pub device: Device,
+    /// The revision that the lock pins of what is downloaded, as the stage itself put it; `None` for the newest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
 }
 
 /// What one member of a stage left.

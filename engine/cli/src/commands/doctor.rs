@@ -1,13 +1,14 @@
-//! `engine doctor`: whether the programs, libtorch, the devices and the store are sound.
+//! `engine doctor`: whether the programs, libtorch, the devices, the way to the Hub and the store are sound.
 
 use std::process::Command;
 
 use clap::Args;
+use data::download::{Access, HubAnswer};
 use plan::store::Store;
 
 use crate::{Exit, commands::plan::size, session::programs};
 
-/// Look whether the programs, libtorch, devices and the store are sound.
+/// Look whether the programs, libtorch, devices, the way to the Hub and the store are sound.
 #[derive(Debug, Args)]
 pub struct Doctor {
     /// The folder that holds `outputs/`; the current one by default.
@@ -39,6 +40,7 @@ pub fn run(doctor: &Doctor) -> Exit {
     if let Some((total, available)) = memory() {
         println!("memory     {} of {} free", size(available), size(total));
     }
+    sound &= hub();
     sound &= store(&doctor.folder);
     if sound { Exit::Done } else { Exit::Failed }
 }
@@ -51,6 +53,37 @@ fn memory() -> Option<(u64, u64)> {
         Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? * 1024)
     };
     Some((field("MemTotal:")?, field("MemAvailable:")?))
+}
+
+/// Says where the Hub is, whether there is a token, and whether both answer. A machine without a network is sound; a token
+/// that is refused, or an environment that means nothing, is to be mended.
+fn hub() -> bool {
+    let Access { endpoint, cache, token, answer } = match data::download::access() {
+        Ok(access) => access,
+        Err(error) => {
+            println!("hub        {}", error.message);
+            println!("           {}", error.hint.unwrap_or_default());
+            return false;
+        }
+    };
+    let told = match &answer {
+        HubAnswer::Offline => "not asked: HF_HUB_OFFLINE is set".to_owned(),
+        HubAnswer::Answers | HubAnswer::RefusesToken => "answers".to_owned(),
+        HubAnswer::Status(status) => format!("answers {status}: check HF_ENDPOINT"),
+        HubAnswer::Silent(why) => format!("does not answer: {why}"),
+    };
+    println!("hub        {endpoint} {told}");
+    let told = match (token, &answer) {
+        (None, _) => "no token: what is gated or private needs one in HF_TOKEN, or saved by `hf auth login`".to_owned(),
+        (Some(found), HubAnswer::Answers) => format!("the token in {found} is accepted"),
+        (Some(found), HubAnswer::RefusesToken) => {
+            format!("the token in {found} is refused: make another at {endpoint}/settings/tokens")
+        }
+        (Some(found), _) => format!("a token is in {found}; whether it is accepted is not known"),
+    };
+    println!("           {told}");
+    println!("           files are kept in {}", cache.display());
+    answer != HubAnswer::RefusesToken
 }
 
 /// Hashes everything in the store; what is damaged is taken out, so that it is made anew.

@@ -131,6 +131,7 @@ fn study(root: &Path) -> Job {
         state: root.join("state"),
         threads: 1,
         device: Device::Cpu,
+        revision: None,
     }
 }
 

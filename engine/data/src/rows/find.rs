@@ -170,9 +170,13 @@ fn by_pattern(folder: &Path, files: &[PathBuf], pattern: &str) -> Result<Vec<Pat
     Ok(found)
 }
 
-/// `*` is any characters within a folder, `**` any, `?` one.
 fn regex(pattern: &str) -> Result<Regex, regex::Error> {
-    let mut text = String::from("^");
+    Regex::new(&format!("^{}$", translated(pattern)))
+}
+
+/// A pattern as a regular expression: `*` is any characters within a folder, `**` any, `?` one.
+pub(crate) fn translated(pattern: &str) -> String {
+    let mut text = String::new();
     let mut rest = pattern;
     while let Some(c) = rest.chars().next() {
         let (piece, length) = match c {
@@ -185,8 +189,7 @@ fn regex(pattern: &str) -> Result<Regex, regex::Error> {
         text.push_str(&piece);
         rest = &rest[length..];
     }
-    text.push('$');
-    Regex::new(&text)
+    text
 }
 
 fn absent(folder: &Path, files: &[PathBuf], name: &str) -> Error {

@@ -16,6 +16,7 @@ use spec::stage::Format;
 
 use crate::Error;
 pub use find::find;
+pub(crate) use find::translated;
 
 /// One row: columns by name, in the order of the file.
 pub type Row = Map<String, Value>;

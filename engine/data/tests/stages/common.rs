@@ -82,6 +82,7 @@ impl Project {
             state: folder("state"),
             threads,
             device: Device::Cpu,
+            revision: None,
         };
         let warnings = Mutex::new(Vec::new());
         let events = |event: Event| {

@@ -140,6 +140,7 @@ impl Space {
             state: self.path(&format!("{name}.state")),
             threads: 1,
             device: Device::Cpu,
+            revision: None,
         }
     }
 

@@ -28,7 +28,7 @@ pub fn salvage(text: &str) -> Salvaged {
     let mut salvaged = Salvaged { pins: pins(&ours), conflicts: BTreeMap::new() };
     for (name, pin) in pins(&theirs) {
         match salvaged.pins.get(&name) {
-            Some(other) if *other != pin => {
+            Some(other) if (&other.source, other.digest) != (&pin.source, pin.digest) => {
                 salvaged.conflicts.insert(name.clone(), [other.digest, pin.digest]);
                 salvaged.pins.remove(&name);
             }

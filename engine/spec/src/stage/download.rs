@@ -1,13 +1,16 @@
 //! What a `download` stage may say.
 
-use std::collections::BTreeMap;
+mod hub;
+
+use std::{borrow::Cow, collections::BTreeMap, fmt};
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 
+pub use self::hub::{Hub, Repository, RepositoryKind};
 use super::{Fault, Input, Kind, LocalPath, Program, Read};
 
-/// Brings files into the store: a local file or folder, or a file from https.
+/// Brings files into the store: a local file or folder, a file from https, or a model or data set of the Hugging Face Hub.
 ///
 /// Leaves the files under their own names. An archive that is named as such (`.zip`, `.tar`, `.tar.gz`, `.tgz`) is
 /// unpacked: what is in it stands in its place. Entries that lead out of the folder, links, and archives that become far
@@ -15,9 +18,14 @@ use super::{Fault, Input, Kind, LocalPath, Program, Read};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Download {
-    /// Where the files come from.
-    pub from: Source,
+    /// Where the files come from. One of the Hub may also be written as one text, `hf://owner/name@revision`.
+    pub from: Origin,
 }
+
+/// A [`Source`], or an address of the Hub in one text: `hf://owner/name@revision`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct Origin(pub Source);
 
 crate::one_of! {
     /// Where downloaded files come from.
@@ -26,6 +34,8 @@ crate::one_of! {
         path => Path(String),
         /// A file at an https address.
         url => Url(Url),
+        /// A model or a data set of the Hugging Face Hub.
+        hf => Hub(Hub),
         /// Several of these by name, each in a folder of its name: `{parts: {train: {path: …}, test: {url: …}}}`. An address
         /// among them needs its `sha256`.
         parts => Parts(Parts) where {"minProperties": 1},
@@ -33,7 +43,45 @@ crate::one_of! {
 }
 
 /// Sources by name.
-pub type Parts = BTreeMap<String, Source>;
+pub type Parts = BTreeMap<String, Origin>;
+
+impl<'de> Deserialize<'de> for Origin {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Written;
+        impl<'de> de::Visitor<'de> for Written {
+            type Value = Source;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "one of {}", crate::one_of::listed(Source::NAMES))
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Source, E> {
+                if text.starts_with(hub::SCHEME) {
+                    return Hub::parse(text).map(Source::Hub).map_err(E::custom);
+                }
+                Source::deserialize(de::value::StrDeserializer::new(text))
+            }
+
+            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Source, A::Error> {
+                Source::deserialize(de::value::MapAccessDeserializer::new(map))
+            }
+        }
+        deserializer.deserialize_any(Written).map(Self)
+    }
+}
+
+impl JsonSchema for Origin {
+    fn schema_name() -> Cow<'static, str> {
+        "Origin".into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let source = generator.subschema_for::<Source>();
+        schemars::json_schema!({
+            "anyOf": [{"type": "string", "pattern": hub::PATTERN}, source],
+        })
+    }
+}
 
 impl Source {
     /// Where the files come from, for people and for the lock.
@@ -41,8 +89,10 @@ impl Source {
         match self {
             Self::Path(path) => path.clone(),
             Self::Url(url) => url.address.clone(),
+            Self::Hub(hub) => hub.shown(),
             Self::Parts(parts) => {
-                let each: Vec<String> = parts.iter().map(|(name, part)| format!("{name}: {}", part.shown())).collect();
+                let each: Vec<String> =
+                    parts.iter().map(|(name, part)| format!("{name}: {}", part.0.shown())).collect();
                 each.join(", ")
             }
         }
@@ -54,10 +104,20 @@ impl Source {
             Self::Path(path) => {
                 vec![LocalPath { role: format!("{at}.path"), path: path.clone(), read: Read::Whole }]
             }
-            Self::Url(_) => Vec::new(),
+            Self::Url(_) | Self::Hub(_) => Vec::new(),
             Self::Parts(parts) => {
-                parts.iter().flat_map(|(name, part)| part.local_paths(&format!("{at}.parts.{name}"))).collect()
+                parts.iter().flat_map(|(name, part)| part.0.local_paths(&format!("{at}.parts.{name}"))).collect()
             }
+        }
+    }
+
+    /// Whether what comes may change while this does not.
+    fn is_moving(&self) -> bool {
+        match self {
+            Self::Path(_) => false,
+            Self::Url(url) => url.sha256.is_none(),
+            Self::Hub(_) => true,
+            Self::Parts(parts) => parts.values().any(|part| part.0.is_moving()),
         }
     }
 
@@ -65,6 +125,7 @@ impl Source {
         match self {
             Self::Path(_) => Vec::new(),
             Self::Url(url) => url.faults(&format!("{at}.url"), is_part),
+            Self::Hub(hub) => hub.faults(&format!("{at}.hf")),
             Self::Parts(_) if is_part => {
                 vec![Fault::of_map(format!("{at}.parts"), "parts within a part", "name all parts beside each other")]
             }
@@ -76,7 +137,16 @@ impl Source {
                 .flat_map(|(name, part)| {
                     let at = format!("{at}.parts.{name}");
                     if crate::names::is_name(name) {
-                        return part.faults(&at, true);
+                        let is_mixed = |source: &Self| matches!(source, Self::Path(_)) && self.is_moving();
+                        let mut faults = part.0.faults(&at, true);
+                        faults.extend(is_mixed(&part.0).then(|| {
+                            Fault::of_map(
+                                format!("{at}.path"),
+                                "a path of this project beside what the lock pins",
+                                "make it a `download` of its own: it may change without the lock",
+                            )
+                        }));
+                        return faults;
                     }
                     vec![Fault::of_map(at, format!("`{name}` is no name for a part"), crate::names::RULE)]
                 })
@@ -110,18 +180,15 @@ impl Kind for Download {
     }
 
     fn local_paths(&self) -> Vec<LocalPath> {
-        self.from.local_paths("from")
+        self.from.0.local_paths("from")
     }
 
-    fn moving_source(&self) -> Option<&str> {
-        match &self.from {
-            Source::Url(Url { address, sha256: None }) => Some(address),
-            Source::Url(_) | Source::Path(_) | Source::Parts(_) => None,
-        }
+    fn moving_source(&self) -> Option<String> {
+        self.from.0.is_moving().then(|| self.from.0.shown())
     }
 
     fn faults(&self) -> Vec<Fault> {
-        self.from.faults("from", false)
+        self.from.0.faults("from", false)
     }
 }
 

@@ -17,7 +17,7 @@ mod train;
 
 pub use chat::Chat;
 pub use command::{Command, CommandInput, ProjectFile, placeholders};
-pub use download::{Download, Parts, Source, Url};
+pub use download::{Download, Hub, Origin, Parts, Repository, RepositoryKind, Source, Url};
 pub use evaluate::{Evaluate, EvaluateBatch};
 pub use format::{Delimited, Format, LongRows, Quoting, ShortRows, Squad, SquadRows};
 pub use join::{Join, Missing, Relation};
@@ -217,8 +217,8 @@ pub trait Kind: serde::Serialize + serde::de::DeserializeOwned + schemars::JsonS
         part.to_owned()
     }
 
-    /// An address whose contents may change while these settings do not: what it held first is pinned by the lock.
-    fn moving_source(&self) -> Option<&str> {
+    /// A source whose contents may change while these settings do not: what it held first is pinned by the lock.
+    fn moving_source(&self) -> Option<String> {
         None
     }
 
@@ -307,7 +307,7 @@ macro_rules! stages {
             }
 
             /// See [`Kind::moving_source`].
-            pub fn moving_source(&self) -> Option<&str> {
+            pub fn moving_source(&self) -> Option<String> {
                 match self { $(Self::$variant(stage) => stage.moving_source()),+ }
             }
 
@@ -325,7 +325,7 @@ macro_rules! stages {
 }
 
 stages! {
-    /// Files from a local path or from https.
+    /// Files from a local path, from https or from the Hugging Face Hub.
     download => Download,
     /// Rows from files, split and rendered by a template.
     preprocess => Preprocess,
