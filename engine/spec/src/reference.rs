@@ -23,6 +23,9 @@ pub enum ReferenceError {
     /// No stage name.
     #[error("`{0}` names no stage")]
     NoStage(String),
+    /// An address of the Hub.
+    #[error("`{0}` is something of the Hub, and no stage")]
+    Hub(String),
     /// A `[` without its `]`, or text after it that is no part.
     #[error("`{0}` has a bracket too many or too few")]
     Brackets(String),
@@ -52,6 +55,7 @@ impl ReferenceError {
     pub fn hint(&self) -> &'static str {
         match self {
             Self::NoStage(_) => "write `stage`, `stage/part` or `stage[axis=label]`",
+            Self::Hub(_) => "make it a stage, `{kind: download, from: hf://…}`, and write that stage's name here",
             Self::Brackets(_) => "a selector is `[axis=label,…]`, right behind the stage's name",
             Self::Quotes(_) => "a label with a comma stands in quotes: `[axis=\"a, b\"]`, a quote within it as `\\\"`",
             Self::Entry { .. } => "write `axis=label`",
@@ -74,6 +78,9 @@ impl Reference {
     /// Reads the short form.
     pub fn parse(text: &str) -> Result<Self, ReferenceError> {
         let text = text.trim();
+        if text.starts_with(crate::stage::HUB_SCHEME) {
+            return Err(ReferenceError::Hub(text.to_owned()));
+        }
         let (head, selector, tail) = match text.find('[') {
             None => match text.split_once('/') {
                 Some((stage, part)) => (stage, "", Some(part)),
@@ -264,7 +271,7 @@ impl JsonSchema for Reference {
         schemars::json_schema!({
             "description": "A stage by name: `tokens`, a part of it: `tokens/dev`, or chosen members: `tuned[method=dora]`. Long form: `{stage: tuned, where: {method: dora}, part: …}`.",
             "anyOf": [
-                { "type": "string", "pattern": SHORT_FORM },
+                { "type": "string", "pattern": SHORT_FORM, "not": { "pattern": "^\\s*hf://" } },
                 { "type": "string", "pattern": r"\$\{[^}.]+\.[^}]+\}" },
                 {
                     "type": "object",
@@ -352,6 +359,7 @@ mod tests {
         assert!(matches!(Reference::parse("tuned[method=dora"), Err(ReferenceError::Brackets(_))));
         assert!(matches!(Reference::parse("tuned[method]"), Err(ReferenceError::Entry { .. })));
         assert!(matches!(Reference::parse("/dev"), Err(ReferenceError::NoStage(_))));
+        assert!(matches!(Reference::parse("hf://owner/name"), Err(ReferenceError::Hub(_))));
         assert!(matches!(Reference::parse("t[a=1,a=2]"), Err(ReferenceError::Twice { .. })));
     }
 

@@ -1,6 +1,6 @@
 //! Models: which files come, cut and changed on the way, and that one stands where a model may stand.
 
-use std::fs;
+use std::{fs, process::Stdio};
 
 use super::{
     bytes, download, left,
@@ -8,7 +8,7 @@ use super::{
     texts,
 };
 use crate::{
-    project::{Project, worker},
+    project::{Project, until, worker},
     tiny,
 };
 
@@ -113,7 +113,7 @@ fn shards_come_by_their_index_and_older_weights_where_there_are_no_others() {
 fn a_cut_download_goes_on_where_it_stopped() {
     let hub = Hub::new();
     published(&hub);
-    hub.next(&bytes(1, 300_000), &[Mishap::Cut(100_000), Mishap::Status(503), Mishap::Cut(50_000)]);
+    hub.next(&bytes(1, 300_000), &[Mishap::Cut(100_000), Mishap::Status(403), Mishap::Cut(50_000)]);
     let project = download("hf://owner/small");
     let ran = hub.run(&project, &[]);
     ran.exit(0);
@@ -143,6 +143,51 @@ fn a_download_that_was_given_up_goes_on_in_the_next_run() {
     let asked = hub.asked();
     assert!(asked.iter().any(|one| one.ends_with(" bytes=70000-")), "{asked:?}");
     assert_eq!(fs::read(project.path("outputs/p/got/model.safetensors")).unwrap(), bytes(1, 300_000));
+}
+
+#[test]
+fn a_killed_engine_goes_on_where_it_was() {
+    let hub = Hub::new();
+    published(&hub);
+    let project = download("hf://owner/small");
+    hub.next(&bytes(1, 300_000), &[Mishap::Stuck]);
+    let mut command = project.run_command(&[]);
+    let mut engine = hub.seen_by(&mut command).stdout(Stdio::null()).spawn().unwrap();
+    let blobs = hub.cache("models--owner--small/blobs");
+    let coming = || {
+        fs::read_dir(&blobs).into_iter().flatten().flatten().any(|blob| {
+            blob.file_name().to_string_lossy().ends_with(".incomplete")
+                && blob.metadata().is_ok_and(|found| found.len() >= 150_000)
+        })
+    };
+    until("half of the weights", coming);
+    engine.kill().unwrap();
+    engine.wait().unwrap();
+    hub.asked();
+    hub.run(&project, &[]).exit(0).did(&["got"]);
+    let asked = hub.asked();
+    assert!(asked.iter().any(|one| one.ends_with(" bytes=150000-")), "{asked:?}");
+    assert_eq!(fs::read(project.path("outputs/p/got/model.safetensors")).unwrap(), bytes(1, 300_000));
+}
+
+#[test]
+fn files_of_every_name_and_size() {
+    let hub = Hub::new();
+    let (large, small) = (bytes(1, 5000), bytes(2, 1));
+    hub.commit(
+        NAME,
+        "main",
+        &[("empty.txt", b""), ("a folder/with spaces, ü & 100%.txt", &small), ("deep/er/still/large?.bin", &large)],
+    );
+    let project = download("{hf: {model: owner/small, files: ['**']}}");
+    hub.run(&project, &[]).exit(0);
+    assert_eq!(left(&project), ["a folder/with spaces, ü & 100%.txt", "deep/er/still/large?.bin", "empty.txt"]);
+    assert!(fs::read(project.path("outputs/p/got/deep/er/still/large?.bin")).unwrap() == large);
+    // Elsewhere on the disk.
+    let elsewhere = project.path("cache");
+    let project = download("{hf: {model: owner/small, files: ['**']}}");
+    hub.run_with(&project, &[], &[("HF_HUB_CACHE", elsewhere.to_str().unwrap())]).exit(0);
+    assert!(elsewhere.join("models--owner--small/refs/main").exists());
 }
 
 #[test]

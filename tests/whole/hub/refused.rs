@@ -5,7 +5,8 @@ use std::net::TcpListener;
 use super::{
     bytes, download,
     models::small,
-    server::{Hub, STRANGER, TOKEN},
+    server::{Hub, Odd, SIGNATURE, STRANGER, TOKEN},
+    texts,
 };
 
 #[test]
@@ -54,10 +55,31 @@ fn no_network() {
 #[test]
 fn another_server_than_the_hub() {
     let hub = Hub::new();
+    let commit = hub.commit("models/owner/small", "main", &[("model.safetensors", &bytes(1, 2000))]);
     let project = download("hf://owner/small");
-    hub.commit("models/owner/small", "main", &[("model.safetensors", &bytes(1, 2000))]);
     let below = format!("{}/elsewhere", hub.endpoint);
     hub.run_with(&project, &[], &[("HF_ENDPOINT", &below)]).fails_with(&["at the Hub"]);
+    let list = "/api/models/owner/small/revision/main";
+    let file = format!("/owner/small/resolve/{commit}/model.safetensors");
+    let to = |address: &str| vec![("Location", address.to_owned())];
+    let contents = format!("{}/x?{SIGNATURE}", hub.endpoint);
+    let odd: [(&str, Odd, &str); 8] = [
+        (list, (200, vec![], "<html>a page to log in</html>"), "answers oddly"),
+        (list, (200, vec![], r#"{"sha": "../../x", "siblings": []}"#), "names no commit"),
+        (list, (302, vec![], ""), "sends on to nowhere"),
+        (list, (302, to(list), ""), "lead around in a ring"),
+        (list, (302, to("file:///etc/passwd"), ""), "leads to no address"),
+        (&file, (302, to(&contents), ""), "the Hub answered 404"),
+        (&file, (200, vec![("X-Repo-Commit", "0".repeat(40))], "x"), "answers with commit 0000"),
+        (&file, (200, vec![("X-Linked-Etag", "f".repeat(64))], "x"), "answers with contents ffff"),
+    ];
+    for (path, answer, message) in odd {
+        hub.state().odd.insert(path.to_owned(), answer);
+        hub.run_with(&project, &[], &[("HF_TOKEN", TOKEN)]).failed(&["got"]).fails_with(&[message]);
+        hub.state().odd.clear();
+    }
+    hub.run(&project, &[]).exit(0);
+    assert!(!texts(&project.path("")).contains(SIGNATURE));
 }
 
 #[test]

@@ -40,6 +40,8 @@ pub struct State {
     pub repositories: BTreeMap<String, Repository>,
     /// Names that lead to others.
     pub renamed: HashMap<String, String>,
+    /// What is answered at a path instead: status, headers, body.
+    pub odd: HashMap<String, Odd>,
     /// All that was asked, oldest first.
     pub asked: Vec<Asked>,
     /// What happens to the next requests for contents, by their digest.
@@ -47,6 +49,9 @@ pub struct State {
     blobs: HashMap<String, Vec<u8>>,
     store: String,
 }
+
+/// A status, headers and a body that no hub would answer.
+pub type Odd = (u16, Vec<(&'static str, String)>, &'static str);
 
 /// What may go wrong on the way.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -57,8 +62,10 @@ pub enum Mishap {
     NoRanges,
     /// One byte is another.
     Flipped,
-    /// Bytes that do not come, for a second.
+    /// Half of the bytes, the rest a second later.
     Slow,
+    /// Half of the bytes, the rest when nobody waits any more.
+    Stuck,
     /// More bytes than there are.
     Longer,
     /// A status.
@@ -314,9 +321,10 @@ fn send(stream: &mut TcpStream, mut answer: Answer, request: &Request, mishap: O
     };
     let half = sent / 2;
     stream.write_all(&answer.body[..half])?;
-    if mishap == Some(Mishap::Slow) {
-        stream.flush()?;
-        thread::sleep(Duration::from_secs(1));
+    match mishap {
+        Some(Mishap::Slow) => thread::sleep(Duration::from_secs(1)),
+        Some(Mishap::Stuck) => thread::sleep(Duration::from_secs(100)),
+        _ => {}
     }
     stream.write_all(&answer.body[half..sent])
 }
@@ -339,7 +347,10 @@ impl State {
             return Answer::of(401)
                 .with("X-Error-Message", format!("Invalid credentials: {}", token.unwrap_or_default()));
         }
-        let path = request.path.replace("%2F", "/");
+        let path = decoded(&request.path);
+        if let Some((status, headers, body)) = self.odd.get(&path) {
+            return Answer { status: *status, headers: headers.clone(), body: body.as_bytes().to_vec() };
+        }
         if path == "/api/whoami-v2" {
             return if token.is_some() { Answer::json(&json!({"name": "me"})) } else { Answer::of(401) };
         }
@@ -391,6 +402,22 @@ impl State {
             .with("X-Linked-Etag", format!("\"{digest}\""))
             .with("X-Linked-Size", bytes.len().to_string())
     }
+}
+
+/// A path without its escapes.
+fn decoded(path: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut rest = path.as_bytes();
+    while let Some((first, behind)) = rest.split_first() {
+        if *first == b'%' {
+            bytes.push(u8::from_str_radix(std::str::from_utf8(&behind[..2]).unwrap(), 16).unwrap());
+            rest = &behind[2..];
+        } else {
+            bytes.push(*first);
+            rest = behind;
+        }
+    }
+    String::from_utf8(bytes).unwrap()
 }
 
 /// What the hub says of a commit.

@@ -7,7 +7,7 @@ use std::{borrow::Cow, collections::BTreeMap, fmt};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, de};
 
-pub use self::hub::{Hub, Repository, RepositoryKind};
+pub use self::hub::{HUB_SCHEME, Hub, Repository, RepositoryKind};
 use super::{Fault, Input, Kind, LocalPath, Program, Read};
 
 /// Brings files into the store: a local file or folder, a file from https, or a model or data set of the Hugging Face Hub.
@@ -56,7 +56,7 @@ impl<'de> Deserialize<'de> for Origin {
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Source, E> {
-                if text.starts_with(hub::SCHEME) {
+                if text.starts_with(HUB_SCHEME) {
                     return Hub::parse(text).map(Source::Hub).map_err(E::custom);
                 }
                 Source::deserialize(de::value::StrDeserializer::new(text))

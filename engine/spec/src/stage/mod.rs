@@ -17,7 +17,7 @@ mod train;
 
 pub use chat::Chat;
 pub use command::{Command, CommandInput, ProjectFile, placeholders};
-pub use download::{Download, Hub, Origin, Parts, Repository, RepositoryKind, Source, Url};
+pub use download::{Download, HUB_SCHEME, Hub, Origin, Parts, Repository, RepositoryKind, Source, Url};
 pub use evaluate::{Evaluate, EvaluateBatch};
 pub use format::{Delimited, Format, LongRows, Quoting, ShortRows, Squad, SquadRows};
 pub use join::{Join, Missing, Relation};

@@ -44,6 +44,8 @@ pub(super) struct Asked<'a> {
 pub(super) struct Answer {
     /// The last answer.
     pub response: Response<Body>,
+    /// Whether it is the Hub's own.
+    is_home: bool,
     /// The commit that the file is of.
     pub commit: Option<String>,
     /// The digest under which the Hub knows it.
@@ -120,7 +122,7 @@ impl<'a> Client<'a> {
                 digest = tag.map(|tag| tag.trim_start_matches("W/").trim_matches('"').to_owned()).or(digest);
             }
             if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
-                return Ok(Answer { response, commit, digest });
+                return Ok(Answer { response, is_home, commit, digest });
             }
             let location = header("location").ok_or_else(|| self.lost("its answer sends on to nowhere"))?;
             address = followed(&uri, &location).ok_or_else(|| self.lost("its answer leads to no address"))?;
@@ -147,7 +149,7 @@ impl<'a> Client<'a> {
                     let body = answer.response.body_mut().with_config().limit(LONGEST_LIST).read_to_vec();
                     body.map_err(|error| self.unreachable(&error, true))
                 }
-                _ => Err(self.refused(&answer.response, asked)),
+                _ => Err(self.refused(&answer, asked)),
             });
             match got {
                 Ok(text) => return Ok(text),
@@ -189,9 +191,18 @@ impl<'a> Client<'a> {
     }
 
     /// What a refusal means, and what to do about it.
-    pub(super) fn refused(&self, response: &Response<Body>, asked: &Asked<'_>) -> Cut {
-        let status = response.status().as_u16();
-        let code = response.headers().get("x-error-code").and_then(|code| code.to_str().ok()).unwrap_or_default();
+    pub(super) fn refused(&self, answer: &Answer, asked: &Asked<'_>) -> Cut {
+        let status = answer.response.status().as_u16();
+        if !answer.is_home {
+            // What the Hub signed may have run out meanwhile: asked again, it signs anew.
+            return Cut::Passing(
+                Error::new(format!("the server that keeps the Hub's files answered {status}"))
+                    .at(asked.repository.address())
+                    .hint("run again: the download goes on where it stopped"),
+            );
+        }
+        let code =
+            answer.response.headers().get("x-error-code").and_then(|code| code.to_str().ok()).unwrap_or_default();
         let Asked { repository, revision, is_pinned, file } = *asked;
         let what = match repository.kind {
             RepositoryKind::Model => "model",
@@ -234,6 +245,9 @@ impl<'a> Client<'a> {
                 format!("the Hub does not accept the token in {found}"),
                 format!("it may be mistyped, expired or revoked: make another at {endpoint}/settings/tokens"),
             ),
+            (404, "", _) if file.is_some() => {
+                failed(format!("the Hub answered 404 for `{}`", file.unwrap_or_default()), format!("look at {page}"))
+            }
             (401 | 404, _, None) => failed(
                 format!("there is no {what} `{name}` at the Hub, or it is private"),
                 format!("{}; for a private one set HF_TOKEN to a token that may read it", self.other_kind(repository)),

@@ -40,6 +40,11 @@ const MAIN: &str = "main";
 pub(super) fn bring(hub: &Hub, pinned: Option<&str>, result: &Path, events: Events<'_>) -> Result<String, Error> {
     let repository = hub.repository().ok_or_else(|| Error::new("neither a model nor a data set is named"))?;
     let surroundings = Surroundings::here()?;
+    if surroundings.is_token_withheld {
+        let message =
+            format!("the token is not sent to {}, which would hear it in clear: use https", surroundings.endpoint);
+        events(Event::Warning { message });
+    }
     let source = Remote {
         client: Client::new(&surroundings),
         cached: Cached::new(&surroundings.cache, repository),
@@ -316,7 +321,7 @@ impl Remote<'_> {
             let answer = self.client.get(&address, have)?;
             match answer.response.status().as_u16() {
                 200 | 206 | 416 => Self::matching(answer, listing, entry, &address).map(|answer| answer.response),
-                _ => Err(self.client.refused(&answer.response, &asked)),
+                _ => Err(self.client.refused(&answer, &asked)),
             }
         };
         let transfer = Transfer {
@@ -328,12 +333,14 @@ impl Remote<'_> {
         };
         let resumed = part.metadata().is_ok_and(|part| part.len() > 0);
         transfer.run(self.events)?;
-        if resumed && Cached::contents(&part, entry)? != Contents::Whole {
+        let mut is_whole = Cached::contents(&part, entry)? == Contents::Whole;
+        if resumed && !is_whole {
             // What was begun was something else: once more, from nothing.
             remove(&part)?;
             transfer.run(self.events)?;
+            is_whole = Cached::contents(&part, entry)? == Contents::Whole;
         }
-        if Cached::contents(&part, entry)? != Contents::Whole {
+        if !is_whole {
             remove(&part)?;
             return Err(Error::new(format!(
                 "what came is not the file that the Hub announced, by its SHA-256: `{name}`"

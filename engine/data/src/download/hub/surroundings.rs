@@ -20,6 +20,8 @@ pub(super) struct Surroundings {
     pub cache: PathBuf,
     /// The token, where there is one that may be sent there.
     pub token: Option<Token>,
+    /// Whether there is one that may not: the endpoint would hear it in clear.
+    pub is_token_withheld: bool,
     /// Whether only the cache may be asked.
     pub is_offline: bool,
 }
@@ -79,13 +81,16 @@ impl Surroundings {
             };
             Some(Token { text, found: path.display().to_string() }).filter(|token| !token.text.is_empty())
         };
-        let token = in_variable.or_else(saved).filter(|_| may_hear);
+        let found = in_variable.or_else(saved);
+        let is_token_withheld = found.is_some() && !may_hear;
+        let token = found.filter(|_| may_hear);
         if let Some(token) = token.as_ref().filter(|token| token.header().is_none()) {
             return Err(Error::new(format!("what {} holds is no token: it has characters that none has", token.found))
                 .hint("set HF_TOKEN to a token as the Hub shows it once, when it is made"));
         }
         let is_yes = |value: String| matches!(value.to_ascii_uppercase().as_str(), "1" | "ON" | "YES" | "TRUE");
-        Ok(Self { endpoint, cache, token, is_offline: set("HF_HUB_OFFLINE").is_some_and(is_yes) })
+        let is_offline = set("HF_HUB_OFFLINE").is_some_and(is_yes);
+        Ok(Self { endpoint, cache, token, is_token_withheld, is_offline })
     }
 }
 
@@ -149,6 +154,7 @@ mod tests {
         assert!(!format!("{:?}", token(&[])).contains("hf_saved"));
         // Not in clear over a network.
         assert!(token(&[("HF_ENDPOINT", "http://mirror.example.org")]).is_none());
+        assert!(of(&[("HF_HOME", &home), ("HF_ENDPOINT", "http://x.org")]).unwrap().is_token_withheld);
         assert!(token(&[("HF_ENDPOINT", "http://127.0.0.1:8080/")]).is_some());
         let refused = of(&[("HF_HOME", &home), ("HF_TOKEN", "hf_a\nhf_b")]).unwrap_err();
         assert!(refused.message.contains("HF_TOKEN") && !refused.message.contains("hf_"), "{refused}");

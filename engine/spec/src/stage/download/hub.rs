@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::super::Fault;
 
 /// How a short address of the Hub begins.
-pub const SCHEME: &str = "hf://";
+pub const HUB_SCHEME: &str = "hf://";
 /// What stands behind it before the name of a data set.
 const DATASETS: &str = "datasets/";
 /// The same address as a regular expression, for the JSON Schema.
@@ -80,7 +80,7 @@ impl Hub {
     /// Text that is no such address: what is wrong, and behind a semicolon what to do.
     pub fn parse(address: &str) -> Result<Self, String> {
         let refused = |fault: &Fault| format!("{}; {}", fault.message, fault.hint);
-        let rest = address.strip_prefix(SCHEME).unwrap_or(address);
+        let rest = address.strip_prefix(HUB_SCHEME).unwrap_or(address);
         let (name, revision) = match rest.split_once('@') {
             Some((name, revision)) => (name, Some(revision.to_owned())),
             None => (rest, None),
@@ -106,7 +106,7 @@ impl Hub {
 
     /// Where the files come from and which they are, for people and for the lock.
     pub fn shown(&self) -> String {
-        let mut text = self.repository().map_or_else(|| SCHEME.to_owned(), |repository| repository.address());
+        let mut text = self.repository().map_or_else(|| HUB_SCHEME.to_owned(), |repository| repository.address());
         if let Some(revision) = &self.revision {
             text.push('@');
             text.push_str(revision);
@@ -183,8 +183,8 @@ impl Repository<'_> {
     /// `hf://owner/name` or `hf://datasets/owner/name`.
     pub fn address(&self) -> String {
         match self.kind {
-            RepositoryKind::Model => format!("{SCHEME}{}", self.name),
-            RepositoryKind::Dataset => format!("{SCHEME}{DATASETS}{}", self.name),
+            RepositoryKind::Model => format!("{HUB_SCHEME}{}", self.name),
+            RepositoryKind::Dataset => format!("{HUB_SCHEME}{DATASETS}{}", self.name),
         }
     }
 }
