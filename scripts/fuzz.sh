@@ -8,7 +8,7 @@
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 VERSION=0.13.2
-TARGETS=(pipeline substitute lock events names)
+TARGETS=(pipeline substitute lock events names torch_file pickle safetensors tokenizers rows archives)
 
 minutes="${1:-5}"
 shift || true

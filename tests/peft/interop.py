@@ -1,86 +1,153 @@
-"""Adapters saved by the engine load in stock PEFT with the same logits, and the other way round.
+"""Adapters saved by the engine load in stock PEFT with the same outputs, and the other way round, for every family.
 
-    python tests/peft/interop.py target/release/examples/peft_interop
+    python tests/peft/interop.py target/release/examples/peft_interop [FAMILY…]
 
 needs torch, transformers and peft (see requirements.txt beside this file) and the built example. Exits with 1 and says what differs.
 """
 
-import json
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 import torch
+import transformers
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+
+# PEFT 0.19 keeps a method that transformers has renamed; it is used in generation alone.
+t5 = transformers.T5ForConditionalGeneration
+if not hasattr(t5, "_prepare_encoder_decoder_kwargs_for_generation"):
+    t5._prepare_encoder_decoder_kwargs_for_generation = t5._prepare_text_encoder_decoder_kwargs_for_generation
 
 TOLERANCE = 1e-5
 TOKENS = torch.tensor([(at * 7 + 3) % 50 for at in range(26)]).view(2, 13)
-CONFIG = dict(vocab_size=50, hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=4,
-              num_key_value_heads=2, attention_bias=True, tie_word_embeddings=True, initializer_range=0.2)
+
+DECODER = dict(vocab_size=60, hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=4,
+               num_key_value_heads=2, tie_word_embeddings=True, initializer_range=0.2, max_position_embeddings=64)
+ENCODER = dict(vocab_size=60, hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=4,
+               max_position_embeddings=80, pad_token_id=55, initializer_range=0.2)
+T5 = dict(vocab_size=60, d_model=16, d_kv=4, d_ff=24, num_layers=2, num_heads=4, decoder_start_token_id=0)
+ATTENTION = {"decoder": "q_proj", "encoder": "query", "t5": "q"}
+
+# Name: kind, task of the engine, task of PEFT, class of the model, its configuration.
+FAMILIES = {
+    "llama": ("decoder", "language_model", "CAUSAL_LM", "LlamaForCausalLM",
+              transformers.LlamaConfig(**DECODER, attention_bias=True)),
+    "gemma3": ("decoder", "language_model", "CAUSAL_LM", "Gemma3ForCausalLM",
+               transformers.Gemma3TextConfig(**DECODER, head_dim=8, query_pre_attn_scalar=8, sliding_window=6,
+                                             layer_types=["sliding_attention", "full_attention"])),
+    "mistral": ("decoder", "language_model", "CAUSAL_LM", "MistralForCausalLM", transformers.MistralConfig(**DECODER)),
+    "qwen2": ("decoder", "language_model", "CAUSAL_LM", "Qwen2ForCausalLM", transformers.Qwen2Config(**DECODER)),
+    "qwen3": ("decoder", "language_model", "CAUSAL_LM", "Qwen3ForCausalLM",
+              transformers.Qwen3Config(**DECODER, head_dim=8)),
+    "bert_classes": ("encoder", "classes", "SEQ_CLS", "BertForSequenceClassification",
+                     transformers.BertConfig(**ENCODER, num_labels=3)),
+    "bert_answers": ("encoder", "answers", "QUESTION_ANS", "BertForQuestionAnswering",
+                     transformers.BertConfig(**ENCODER)),
+    "roberta_classes": ("encoder", "classes", "SEQ_CLS", "RobertaForSequenceClassification",
+                        transformers.RobertaConfig(**ENCODER, num_labels=3)),
+    "roberta_answers": ("encoder", "answers", "QUESTION_ANS", "RobertaForQuestionAnswering",
+                        transformers.RobertaConfig(**ENCODER)),
+    "t5": ("t5", "language_model", "SEQ_2_SEQ_LM", "T5ForConditionalGeneration", transformers.T5Config(**T5)),
+    "t5_gated": ("t5", "language_model", "SEQ_2_SEQ_LM", "T5ForConditionalGeneration",
+                 transformers.T5Config(**T5, feed_forward_proj="gated-gelu", tie_word_embeddings=False)),
+}
 
 
-def logits(model):
+def outputs(model):
+    """What the engine's `Network::outputs` gives; of an adapted model by the model within, since PEFT's classes for heads
+    ask for more than the tokens."""
+    model = model.eval()
+    inner = model.base_model if isinstance(model, PeftModel) else model
     with torch.no_grad():
-        return model.eval()(TOKENS).logits.contiguous()
+        if model.config.model_type == "t5":
+            return inner(input_ids=TOKENS, decoder_input_ids=TOKENS).logits.contiguous()
+        found = inner(input_ids=TOKENS)
+        if "start_logits" in found:
+            return torch.stack([found.start_logits, found.end_logits], -1)
+        return found.logits.contiguous()
+
+
+def distance(found, expected):
+    return ((found - expected).abs().max() / expected.abs().max()).item()
 
 
 def compare(what, found, expected):
-    off = ((found - expected).abs().max() / expected.abs().max()).item()
-    print(f"{what}: logits off by {off:.1e}")
+    off = distance(found, expected)
+    print(f"{what}: outputs off by {off:.1e}")
     if not off <= TOLERANCE:
         sys.exit(f"{what}: off by more than {TOLERANCE}")
 
 
-def load_here(folder):
+def base_model(kind, config, folder):
+    """A model of random weights, none of which is at rest."""
+    torch.manual_seed(1)
+    model = getattr(transformers, kind)(config).float().eval()
+    with torch.no_grad():
+        for name, tensor in model.named_parameters():
+            norm = "norm" in name.lower() and tensor.dim() == 1 and not name.endswith("bias")
+            tensor.uniform_(0.5, 1.5) if norm else tensor.normal_(0, 0.2)
+    model.save_pretrained(folder)
+
+
+def load_here(folder, kind):
     """What the engine saved, through PEFT and through transformers."""
-    for name in ("lora", "dora", "lora_pattern", "dora_suffixes"):
-        expected = load_file(folder / name / "logits.safetensors")["logits"]
-        base = AutoModelForCausalLM.from_pretrained(folder / "model", dtype=torch.float32)
+    names = sorted(path.parent.name for path in folder.glob("*/adapter"))
+    if len(names) < 2:
+        sys.exit(f"{folder.name}: the engine saved {names} alone")
+    model_class = getattr(transformers, kind)
+    for name in names:
+        expected = load_file(folder / name / "outputs.safetensors")["outputs"]
+        base = model_class.from_pretrained(folder / "model", dtype=torch.float32)
+        if distance(outputs(base), expected) < 0.01:
+            sys.exit(f"{folder.name}, {name}: the adapter changes nothing")
         adapted = PeftModel.from_pretrained(base, folder / name / "adapter")
-        trained = {key for key, _ in adapted.named_parameters() if "lora_" in key}
+        # A head stands there twice: as it was, and as it was saved beside the adapter.
+        made = {key for key, _ in adapted.named_parameters() if "lora_" in key or "modules_to_save" in key}
         stored = load_file(folder / name / "adapter" / "adapter_model.safetensors")
-        if len(trained) != len(stored):
-            sys.exit(f"{name}: PEFT made {len(trained)} tensors, the file holds {len(stored)}")
-        compare(f"{name}: saved here, loaded by PEFT", logits(adapted), expected)
-        compare(f"{name}: saved here, merged by PEFT", logits(adapted.merge_and_unload()), expected)
-        merged = AutoModelForCausalLM.from_pretrained(folder / name / "merged", dtype=torch.float32)
-        compare(f"{name}: merged here, loaded by transformers", logits(merged), expected)
+        what = f"{folder.name}, {name}"
+        if len(made) != len(stored):
+            sys.exit(f"{what}: PEFT made {len(made)} tensors, the file holds {len(stored)}")
+        compare(f"{what}: saved here, loaded by PEFT", outputs(adapted), expected)
+        compare(f"{what}: saved here, merged by PEFT", outputs(adapted.merge_and_unload()), expected)
+        merged = model_class.from_pretrained(folder / name / "merged", dtype=torch.float32)
+        compare(f"{what}: merged here, loaded by transformers", outputs(merged), expected)
 
 
-def save_there(folder):
+def save_there(folder, family, task, kind):
     """What PEFT saves, for the engine."""
-    torch.manual_seed(0)
+    q = ATTENTION[family]
+    # Among "all-linear" PEFT counts the maps of a head, which it saves whole besides, or refuses to.
+    every = r".*encoder\.layer\..*(query|key|value|dense)" if family == "encoder" else "all-linear"
     settings = {
-        "lora": dict(target_modules="all-linear"),
-        "dora": dict(target_modules=r".*\.(q_proj|up_proj)", use_dora=True),
-        "rslora": dict(target_modules=["v_proj", "down_proj"], use_rslora=True, init_lora_weights="gaussian"),
+        "lora": dict(target_modules=every),
+        "dora": dict(target_modules=rf".*\.{q}", use_dora=True),
+        "rslora": dict(target_modules=[q], use_rslora=True, init_lora_weights="gaussian"),
     }
     for name, setting in settings.items():
         torch.manual_seed(1)
-        model = LlamaForCausalLM(LlamaConfig(**CONFIG)).float()
-        if name == "lora":
-            model.save_pretrained(folder / "model")
-        adapted = get_peft_model(model, LoraConfig(r=3, lora_alpha=7, task_type="CAUSAL_LM", **setting))
+        model = getattr(transformers, kind).from_pretrained(folder / "model", dtype=torch.float32)
+        adapted = get_peft_model(model, LoraConfig(r=3, lora_alpha=7, task_type=task, **setting))
         with torch.no_grad():
             for key, tensor in adapted.named_parameters():
                 if tensor.requires_grad:
                     tensor.mul_(1.2).add_(torch.randn_like(tensor) * 0.2)
         adapted.save_pretrained(folder / name / "adapter")
-        save_file({"logits": logits(adapted)}, folder / name / "logits.safetensors")
+        save_file({"outputs": outputs(adapted)}, folder / name / "outputs.safetensors")
 
 
-def main(program):
-    with tempfile.TemporaryDirectory() as folder:
-        folder = Path(folder)
-        config = folder / "config.json"
-        config.write_text(json.dumps(LlamaConfig(**CONFIG).to_dict()))
-        subprocess.run([program, "save", folder / "ours", config], check=True)
-        load_here(folder / "ours")
-        save_there(folder / "theirs")
-        subprocess.run([program, "check", folder / "theirs"], check=True)
+def main(program, chosen):
+    for name in chosen or FAMILIES:
+        family, task, peft_task, kind, config = FAMILIES[name]
+        with tempfile.TemporaryDirectory() as folder:
+            ours, theirs = Path(folder) / name, Path(folder) / "theirs"
+            for place in (ours, theirs):
+                base_model(kind, config, place / "model")
+            subprocess.run([program, "save", ours, task], check=True)
+            load_here(ours, kind)
+            save_there(theirs, family, peft_task, kind)
+            subprocess.run([program, "check", theirs, task], check=True)
 
 
-main(sys.argv[1])
+main(sys.argv[1], sys.argv[2:])

@@ -6,6 +6,7 @@ pub mod download;
 pub mod error;
 pub mod job;
 pub mod join;
+pub mod library;
 pub mod metrics;
 pub mod preprocess;
 pub mod preview;

@@ -17,6 +17,7 @@ use parquet::{
 };
 
 use crate::error::{Error, parquet as failed};
+use crate::library::guarded;
 
 /// Rows that are made, written and read at once.
 pub const CHUNK: usize = 2048;
@@ -70,8 +71,7 @@ impl<'a> Writer<'a> {
 /// # Errors
 /// When the file is absent or damaged. A column that is named and absent is left out.
 pub fn open(path: &Path, columns: Option<&[&str]>) -> Result<ParquetRecordBatchReader, Error> {
-    let file = File::open(path).map_err(|error| Error::io("read", path, &error))?;
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| failed("read", path, error))?;
+    let builder = builder(path)?;
     let mask = match columns {
         None => ProjectionMask::all(),
         Some(names) => {
@@ -80,7 +80,13 @@ pub fn open(path: &Path, columns: Option<&[&str]>) -> Result<ParquetRecordBatchR
             ProjectionMask::roots(builder.parquet_schema(), wanted.collect::<Vec<_>>())
         }
     };
-    builder.with_projection(mask).with_batch_size(CHUNK).build().map_err(|error| failed("read", path, error))
+    guarded(path, || builder.with_projection(mask).with_batch_size(CHUNK).build())?
+        .map_err(|error| failed("read", path, error))
+}
+
+fn builder(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>, Error> {
+    let file = File::open(path).map_err(|error| Error::io("read", path, &error))?;
+    guarded(path, || ParquetRecordBatchReaderBuilder::try_new(file))?.map_err(|error| failed("read", path, error))
 }
 
 /// How many rows a Parquet file has.
@@ -88,8 +94,7 @@ pub fn open(path: &Path, columns: Option<&[&str]>) -> Result<ParquetRecordBatchR
 /// # Errors
 /// When the file is absent or damaged.
 pub fn row_count(path: &Path) -> Result<usize, Error> {
-    let file = File::open(path).map_err(|error| Error::io("read", path, &error))?;
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| failed("read", path, error))?;
+    let builder = builder(path)?;
     Ok(usize::try_from(builder.metadata().file_metadata().num_rows()).unwrap_or_default())
 }
 
@@ -98,7 +103,7 @@ pub fn row_count(path: &Path) -> Result<usize, Error> {
 /// # Errors
 /// When the file is damaged.
 pub fn next(path: &Path, reader: &mut ParquetRecordBatchReader) -> Result<Option<RecordBatch>, Error> {
-    reader.next().transpose().map_err(|error| failed("read", path, error))
+    guarded(path, || reader.next())?.transpose().map_err(|error| failed("read", path, error))
 }
 
 /// A batch of named columns, none of them null unless its field allows it.

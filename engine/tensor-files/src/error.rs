@@ -59,10 +59,14 @@ impl Error {
 
 /// Text of a file as it can stand in a message: no control characters, and no more than is needed to know it by.
 pub(crate) fn shown(text: &str) -> String {
-    const MOST: usize = 120;
-    let mut shown: String = text.chars().take(MOST).flat_map(char::escape_debug).collect();
-    if text.chars().nth(MOST).is_some() {
-        shown.push('…');
+    const MOST: usize = 160;
+    let mut shown = String::new();
+    for letter in text.chars() {
+        if shown.len() >= MOST {
+            shown.push('…');
+            break;
+        }
+        shown.extend(letter.escape_debug());
     }
     shown
 }

@@ -350,7 +350,7 @@ impl<'a> Machine<'a> {
         let Some(Value::Map(map)) = self.values.get_mut(top) else {
             return Err(Fault::broken("puts entries into something that is no map"));
         };
-        if items.len() % 2 != 0 {
+        if !items.len().is_multiple_of(2) {
             return Err(Fault::broken("puts a key without a value into a map"));
         }
         map.extend(items.chunks_exact(2).map(|pair| (pair[0], pair[1])));

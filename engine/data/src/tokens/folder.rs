@@ -7,7 +7,7 @@ use spec::files;
 use tokenizers::{PreTokenizerWrapper, Tokenizer, TruncationParams, pre_tokenizers::metaspace::PrependScheme};
 
 use super::convert;
-use crate::Error;
+use crate::{Error, library::guarded};
 
 /// A tokenizer that encodes text as it stands: special tokens that a text spells out are text, nothing is added, cut or
 /// filled up.
@@ -185,7 +185,7 @@ pub fn tokenizer(folder: &Path) -> Result<Vocabulary, Error> {
             )),
         };
     }
-    let read = Tokenizer::from_file(&path).map_err(|error| {
+    let read = guarded(&path, || Tokenizer::from_file(&path))?.map_err(|error| {
         Error::new(format!("this is no tokenizer: {error}")).in_file(&path).hint("was it cut while it was downloaded?")
     })?;
     Vocabulary::new(read).map_err(|error| error.in_file(&path))

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use spec::files;
 use tokenizers::Tokenizer;
 
-use crate::Error;
+use crate::{Error, library::guarded};
 use added::{Additions, Token};
 
 /// Names of SentencePiece models, in the order in which they are looked for.
@@ -153,7 +153,8 @@ fn build(config: &Config<'_>, parts: Parts) -> Result<Tokenizer, Error> {
         "decoder": parts.decoder,
         "model": parts.model,
     });
-    let tokenizer: Tokenizer = serde_json::from_value::<Tokenizer>(whole).map_err(|error| broken(error.to_string()))?;
+    let tokenizer = guarded(config.folder, || serde_json::from_value::<Tokenizer>(whole))?;
+    let tokenizer = tokenizer.map_err(|error| broken(error.to_string()))?;
     // The library gives ids of its own where those of the files leave gaps.
     for token in &added {
         if tokenizer.token_to_id(&token.content) != token.id {
