@@ -18,7 +18,7 @@ export CARGO_TARGET_DIR := $(CURDIR)/target
 # with the same features whatever is asked for.
 BUILD := $(CARGO) build --release --workspace
 
-.PHONY: help run build test faults fuzz test-peft golden bench bench-engine docs clean libtorch tools test-tools
+.PHONY: help run build test faults fuzz test-peft golden bench bench-engine shapes docs clean libtorch tools test-tools
 
 help: ## list these commands
 	@awk -F ':[^#]*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -60,6 +60,10 @@ bench: build ## measure the quickstart, a run that changes nothing, and the star
 
 bench-engine: build ## measure the engine against ninja and DVC, in an environment of its own (.venv-bench)
 	@python3 scripts/bench_engine.py
+
+shapes: build ## train the studies' models with random weights for two steps: memory and time beside the forecast
+	@$(BUILD) --example forecast
+	@scripts/shapes.sh
 
 docs: build ## write docs/pipeline.md, the reference of the pipeline file
 	@$(ENGINE) schema --docs > docs/pipeline.md.new

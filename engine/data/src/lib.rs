@@ -18,5 +18,6 @@ pub mod table;
 pub mod template;
 pub mod tokenize;
 pub mod tokens;
+pub mod typed;
 
 pub use error::Error;

@@ -85,3 +85,9 @@ pub fn tokenized(result: &Path, split: &str, rows: usize) -> Result<Vec<Tokenize
     });
     Ok(shown.collect())
 }
+
+/// Whether the rows of a tokenized split have a text beside their prompt.
+pub fn has_pairs(result: &Path, split: &str) -> bool {
+    table::open(&result.join(files::split(split)), None)
+        .is_ok_and(|reader| arrow::array::RecordBatchReader::schema(&reader).field_with_name("pair").is_ok())
+}

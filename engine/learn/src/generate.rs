@@ -67,6 +67,37 @@ pub fn greedy(
     Ok(results)
 }
 
+/// The same for one prompt; `each` gets the tokens as they come.
+pub fn stream(
+    model: &Network,
+    prompt: &[i64],
+    limits: &Limits,
+    device: Device,
+    each: &mut dyn FnMut(i64) -> Result<()>,
+) -> Result<Continuation> {
+    let prompts = [prompt.to_vec()];
+    check(model, &prompts, limits)?;
+    let _guard = tch::no_grad_guard();
+    let mut made = Continuation { tokens: Vec::new(), end: None };
+    if limits.max_new_tokens == 0 {
+        return Ok(made);
+    }
+    let Batch { mut text, mut next, .. } = Batch::start(model, &prompts, &[0], device)?;
+    loop {
+        let id = next.f_int64_value(&[0])?;
+        if limits.end_ids.contains(&id) {
+            made.end = Some(id);
+            return Ok(made);
+        }
+        made.tokens.push(id);
+        each(id)?;
+        if made.tokens.len() == limits.max_new_tokens {
+            return Ok(made);
+        }
+        next = text.next(&next)?;
+    }
+}
+
 /// Rows that are generated together.
 struct Batch<'a> {
     text: Box<dyn Growing + 'a>,

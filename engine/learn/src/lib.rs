@@ -5,6 +5,7 @@ pub mod adapters;
 pub mod batches;
 pub mod error;
 pub mod evaluate;
+pub mod forecast;
 pub mod generate;
 pub mod layers;
 pub mod loss;

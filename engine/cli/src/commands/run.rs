@@ -61,7 +61,8 @@ pub struct Run {
     json: bool,
 }
 
-fn device(text: &str) -> Result<Device, String> {
+/// A device as the command line names it.
+pub fn device(text: &str) -> Result<Device, String> {
     match text {
         "auto" => Ok(Device::Auto),
         "cpu" => Ok(Device::Cpu),

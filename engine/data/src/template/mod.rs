@@ -149,6 +149,14 @@ impl Template {
         &self.blocks
     }
 
+    /// The first column that rendering needs and that `row` lacks.
+    pub fn lacks(&self, row: &Row) -> Option<String> {
+        let asked = Arc::new(values::Asked::new(row.clone()));
+        let template = self.environment.get_template(&self.name).ok()?;
+        let error = template.render(Value::from_dyn_object(Arc::clone(&asked))).err()?;
+        (error.kind() == minijinja::ErrorKind::UndefinedError).then(|| asked.missing()).flatten()
+    }
+
     /// Renders a row. White space of `prompt` and `completion` is kept exactly.
     ///
     /// # Errors

@@ -7,8 +7,8 @@ use std::rc::Rc;
 
 use tch::{Kind, Tensor};
 
-use super::Method;
 use super::lora::{Factors, LowRank};
+use super::{Beside, Method};
 use crate::error::Result;
 use crate::layers::{Linear, LinearMap, Mode};
 use crate::models::Model;
@@ -52,6 +52,10 @@ impl Method for Dora {
         let magnitude = norms.of_sum(&plain.weight, &factors)?;
         let magnitude = stores.trainable.add(&format!("{}.lora_magnitude_vector", place.name), &magnitude)?;
         Ok(Rc::new(DoraLinear { plain, factors, magnitude, norms }))
+    }
+
+    fn beside(&self, place: &Place) -> Option<Beside> {
+        self.targets.contain(place).then(|| self.low_rank.beside(true))
     }
 
     fn check(&self, places: &[&Place]) -> Result<()> {

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use tch::{Kind, Tensor};
 
-use super::Method;
+use super::{Beside, Method};
 use crate::error::{Error, Result};
 use crate::layers::{Linear, LinearMap, Mode};
 use crate::models::Model;
@@ -50,6 +50,10 @@ impl Method for Lora {
         Ok(Rc::new(LoraLinear { plain, factors }))
     }
 
+    fn beside(&self, place: &Place) -> Option<Beside> {
+        self.targets.contain(place).then(|| self.low_rank.beside(false))
+    }
+
     fn check(&self, places: &[&Place]) -> Result<()> {
         self.targets.check(places)
     }
@@ -85,6 +89,11 @@ impl LowRank {
             return Err(Error::setting("dropout", format!("is {dropout}"), "it must be at least 0 and below 1"));
         }
         Ok(Self { rank, alpha, dropout })
+    }
+
+    /// What it puts beside a map.
+    pub fn beside(&self, decomposed: bool) -> Beside {
+        Beside { rank: self.rank, dropout: self.dropout > 0.0, decomposed }
     }
 
     /// New factors for the map at `place`: A uniform between ±1/√inputs (Kaiming's with a = √5), B zero.

@@ -52,6 +52,12 @@ pub trait Method: Debug {
         Ok(Rc::new(plain))
     }
 
+    /// What it puts beside the linear map at `place`, where it changes that one: the sizes of what `linear` makes.
+    fn beside(&self, place: &Place) -> Option<Beside> {
+        let _ = place;
+        None
+    }
+
     /// Checks, when all linear maps are known, that the method found what it is to change.
     fn check(&self, places: &[&Place]) -> Result<()> {
         let _ = places;
@@ -61,6 +67,31 @@ pub trait Method: Debug {
     /// Saves what was trained into `folder`, in the form that other tools read. `base` is the name or path of the base
     /// model, where it is known.
     fn save(&self, model: &Model, base: Option<&str>, folder: &Path) -> Result<()>;
+}
+
+/// What a method puts beside a linear map: two factors, `[rank, inputs]` and `[outputs, rank]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Beside {
+    /// The smaller size of both factors.
+    pub rank: i64,
+    /// Whether their input has dropout.
+    pub dropout: bool,
+    /// Whether there is a magnitude for each output.
+    pub decomposed: bool,
+}
+
+impl Beside {
+    /// The names and shapes of its tensors beside the map `name` with a weight `[outputs, inputs]`.
+    pub fn tensors(&self, name: &str, [outputs, inputs]: [i64; 2]) -> Vec<(String, Vec<i64>)> {
+        let mut tensors = vec![
+            (format!("{name}.lora_A.weight"), vec![self.rank, inputs]),
+            (format!("{name}.lora_B.weight"), vec![outputs, self.rank]),
+        ];
+        if self.decomposed {
+            tensors.push((format!("{name}.lora_magnitude_vector"), vec![outputs]));
+        }
+        tensors
+    }
 }
 
 /// Makes a method from PEFT's configuration, if it is the one that the configuration describes.

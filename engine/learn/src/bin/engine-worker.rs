@@ -1,5 +1,5 @@
 //! `engine-worker JOB.json` does one stage that needs tensors; `engine-worker --build-id` says from which sources it was
-//! built, `--describe` what it computes with. Events go to standard output, one JSON object a line; everything else to
+//! built, `--describe` what it computes with; `--estimate` answers what `engine estimate` asks on standard input, `--try` what `engine try` does. Events go to standard output, one JSON object a line; everything else to
 //! standard error.
 
 use std::path::Path;
@@ -17,6 +17,20 @@ fn main() -> ExitCode {
             learn::worker::describe().iter().for_each(|line| println!("{line}"));
             ExitCode::SUCCESS
         }
+        [option] if option == "--estimate" => {
+            learn::worker::open_cuda();
+            match learn::worker::estimate() {
+                true => ExitCode::SUCCESS,
+                false => ExitCode::FAILURE,
+            }
+        }
+        [option] if option == "--try" => {
+            learn::worker::open_cuda();
+            match learn::worker::trial() {
+                true => ExitCode::SUCCESS,
+                false => ExitCode::FAILURE,
+            }
+        }
         [job] => {
             learn::worker::open_cuda();
             match learn::worker::run(Path::new(job)) {
@@ -26,7 +40,7 @@ fn main() -> ExitCode {
         }
         _ => {
             eprintln!(
-                "usage: engine-worker JOB.json\n       engine-worker --build-id | --describe\n\n`engine run` starts this program."
+                "usage: engine-worker JOB.json\n       engine-worker --build-id | --describe | --estimate | --try\n\n`engine run` starts this program."
             );
             ExitCode::from(2)
         }

@@ -2,16 +2,18 @@
 //! events. Knows the words of pipeline files and the files between stages; the mathematics is elsewhere.
 
 mod device;
+mod estimate;
 mod evaluate;
 mod events;
 mod examples;
 mod failure;
 mod labels;
-mod memory;
+pub mod memory;
 mod merge;
 mod model_source;
 mod special_ids;
 mod train;
+mod trial;
 
 use std::path::Path;
 
@@ -21,7 +23,9 @@ use spec::stage::Stage;
 use events::Events;
 
 pub use device::{describe, open_cuda};
+pub use estimate::estimate;
 pub use failure::failure;
+pub use trial::trial;
 
 /// Reads the job at `path`, does it, and says on standard output how it goes, the last event being `Finished` or
 /// `Failed`. Returns whether it finished.

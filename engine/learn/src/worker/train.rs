@@ -122,7 +122,8 @@ fn check_length(model: &Model, examples: &dyn Examples, observer: &mut dyn Obser
     }
 }
 
-fn method(adapter: &Adapter) -> Result<Box<dyn Method>> {
+/// The method that the settings describe.
+pub fn method(adapter: &Adapter) -> Result<Box<dyn Method>> {
     let rank = |rank: u64| {
         i64::try_from(rank)
             .map_err(|_| Error::setting("adapter.rank", format!("{rank} is too large"), "8 and 16 are usual"))
@@ -149,7 +150,8 @@ fn targets(written: &spec::adapter::Targets) -> Result<Targets> {
     })
 }
 
-fn settings(stage: &Train) -> Settings {
+/// The settings of the training itself.
+pub fn settings(stage: &Train) -> Settings {
     let size = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
     let Optimizer::AdamW(adamw) = &stage.optimizer;
     Settings {

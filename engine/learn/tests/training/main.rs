@@ -1,7 +1,9 @@
 //! Training and the worker, from outside: golden trajectories, accumulation, resuming after a kill, precision and memory, failures.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod forecast;
 mod golden;
+mod measured;
 mod precision;
 mod resume;
 mod steps;

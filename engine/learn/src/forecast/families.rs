@@ -1,0 +1,352 @@
+//! The families' forward passes and losses as operations on values without numbers. Each follows the code of its family
+//! in [`crate::models`]. Knows no pipeline file.
+
+use super::Micro;
+use super::parts::{Heads, Pass, absent};
+use super::tape::{EXACT, Value};
+use crate::error::Result;
+use crate::models::Task;
+
+/// Forward and backward over one micro-batch.
+pub fn step(pass: &Pass<'_>, micro: Micro) -> Result<()> {
+    match pass.outline.config.get("model_type").and_then(serde_json::Value::as_str) {
+        Some("bert") => Encoder::new(pass, "bert")?.step(micro)?,
+        Some("roberta") => Encoder::new(pass, "roberta")?.step(micro)?,
+        Some("t5") => T5::new(pass)?.step(micro)?,
+        _ => Decoder::new(pass)?.step(micro)?,
+    }
+    pass.end()
+}
+
+/// A head's width and the number of heads, from the configuration.
+fn heads(pass: &Pass<'_>, keys: [&str; 2], inner: u64) -> [u64; 2] {
+    let count = pass.outline.setting(keys[0]).map_or(1, |heads| heads as u64).max(1);
+    let width = pass.outline.setting(keys[1]).map_or(inner / count, |width| width as u64).max(1);
+    [inner / width, width]
+}
+
+/// [`crate::models::decoder::Decoder`].
+struct Decoder<'p, 't> {
+    pass: &'p Pass<'t>,
+    model: &'t str,
+    vocabulary: u64,
+    width: u64,
+}
+
+impl<'p, 't> Decoder<'p, 't> {
+    fn new(pass: &'p Pass<'t>) -> Result<Self> {
+        let (model, shape) = pass.outline.ending(".embed_tokens.weight").ok_or_else(|| absent("embed_tokens"))?;
+        match shape {
+            [vocabulary, width] => Ok(Self { pass, model, vocabulary: *vocabulary, width: *width }),
+            _ => Err(absent("embed_tokens")),
+        }
+    }
+
+    fn step(&self, micro: Micro) -> Result<()> {
+        let Self { pass, model, vocabulary, width } = *self;
+        let (tape, outline) = (pass.tape, pass.outline);
+        let tokens = micro.rows * micro.length;
+        let _ids = tape.constant(tokens, 8);
+        let layers = outline.layers(&format!("{model}.layers."), ".self_attn.q_proj");
+        let first = format!("{model}.layers.0.self_attn");
+        let [_, head] = heads(pass, ["num_attention_heads", "head_dim"], pass.map(&format!("{first}.q_proj"))?.outputs);
+        let _angles = tape.constant(2 * micro.length * head, EXACT);
+        let window = outline.setting("sliding_window").filter(|window| (*window as u64) < micro.length);
+        let _mask = window.map(|_| tape.constant(micro.length * micro.length, 1 + EXACT));
+        let mut x = {
+            let table = pass.named(&format!("{model}.embed_tokens.weight"))?;
+            let rows = tape.rows_of(&table, tokens * width);
+            let scaled = outline.tensor(&format!("{model}.layers.0.post_feedforward_layernorm.weight")).is_some();
+            let rows = if scaled { tape.scaled(&rows) } else { rows };
+            tape.cast(&rows, outline.compute())
+        };
+        for index in 0..layers {
+            let layer = DecoderLayer { name: format!("{model}.layers.{index}"), micro, head };
+            let (tape, outline) = (pass.tape, pass.outline);
+            x = pass.segment([&x], move |[x]| layer.forward(&Pass::within(outline, tape), x))?;
+        }
+        let hidden = pass.rms_norm(&format!("{model}.norm"), &x)?;
+        drop(x);
+        let cap = outline.setting("final_logit_softcapping");
+        pass.token_loss(&hidden, width, [micro.targets, vocabulary], &|hidden| {
+            let scores = pass.linear("lm_head", hidden)?;
+            Ok(match cap {
+                Some(_) => tape.scaled(&tape.of_output(&tape.scaled(&scores))),
+                None => scores,
+            })
+        })
+    }
+}
+
+struct DecoderLayer {
+    name: String,
+    micro: Micro,
+    head: u64,
+}
+
+impl DecoderLayer {
+    fn forward(&self, pass: &Pass<'_>, x: &Value) -> Result<Value> {
+        let name = &self.name;
+        let four = pass.outline.tensor(&format!("{name}.pre_feedforward_layernorm.weight")).is_some();
+        let [before, after] = match four {
+            true => ["pre_feedforward_layernorm", "post_feedforward_layernorm"],
+            false => ["post_attention_layernorm", ""],
+        };
+        let x = {
+            let y = self.attention(pass, &pass.rms_norm(&format!("{name}.input_layernorm"), x)?)?;
+            let y = if four { pass.rms_norm(&format!("{name}.post_attention_layernorm"), &y)? } else { y };
+            pass.tape.add(x, &y)
+        };
+        let y = self.mlp(pass, &pass.rms_norm(&format!("{name}.{before}"), &x)?)?;
+        let y = if four { pass.rms_norm(&format!("{name}.{after}"), &y)? } else { y };
+        Ok(pass.tape.add(&x, &y))
+    }
+
+    fn attention(&self, pass: &Pass<'_>, x: &Value) -> Result<Value> {
+        let name = format!("{}.self_attn", self.name);
+        let linear = |map: &str| pass.linear(&format!("{name}.{map}"), x);
+        let [q, k, v] = {
+            let (mut q, mut k, v) = (linear("q_proj")?, linear("k_proj")?, linear("v_proj")?);
+            if pass.outline.tensor(&format!("{name}.q_norm.weight")).is_some() {
+                (q, k) = (pass.rms_norm(&format!("{name}.q_norm"), &q)?, pass.rms_norm(&format!("{name}.k_norm"), &k)?);
+            }
+            [pass.tape.turned(&q), pass.tape.turned(&k), v]
+        };
+        let Micro { rows, length, .. } = self.micro;
+        let heads = q.count / (rows * length * self.head).max(1);
+        let dropout = pass.outline.setting("attention_dropout").unwrap_or(0.0) > 0.0;
+        let sizes = Heads { rows, heads, queries: length, keys: length, bias_learns: false, dropout };
+        let seen = pass.attention([&q, &k, &v], sizes);
+        pass.linear(&format!("{name}.o_proj"), &seen)
+    }
+
+    fn mlp(&self, pass: &Pass<'_>, x: &Value) -> Result<Value> {
+        let linear = |map: &str, x: &Value| pass.linear(&format!("{}.mlp.{map}", self.name), x);
+        let gate = pass.tape.of_input(&linear("gate_proj", x)?);
+        let up = linear("up_proj", x)?;
+        linear("down_proj", &pass.tape.mul(&gate, &up))
+    }
+}
+
+/// [`crate::models::bert::Encoder`] with the heads of BERT and RoBERTa.
+struct Encoder<'p, 't> {
+    pass: &'p Pass<'t>,
+    model: &'static str,
+    width: u64,
+    dropout: f64,
+}
+
+impl<'p, 't> Encoder<'p, 't> {
+    fn new(pass: &'p Pass<'t>, model: &'static str) -> Result<Self> {
+        let (_, shape) = pass.outline.ending(".word_embeddings.weight").ok_or_else(|| absent("word_embeddings"))?;
+        let width = shape.last().copied().ok_or_else(|| absent("word_embeddings"))?;
+        Ok(Self { pass, model, width, dropout: pass.outline.setting("hidden_dropout_prob").unwrap_or(0.1) })
+    }
+
+    fn step(&self, micro: Micro) -> Result<()> {
+        let (pass, tape) = (self.pass, self.pass.tape);
+        let hidden = self.hidden(micro)?;
+        let classifier_dropout = pass.outline.setting("classifier_dropout").unwrap_or(self.dropout);
+        let scores = match (pass.outline.task, self.model) {
+            (Task::QuestionAnswering, _) => pass.linear("qa_outputs", &hidden)?,
+            (_, "bert") => {
+                let first = tape.some_of(&hidden, micro.rows * self.width);
+                let pooled = tape.of_output(&pass.linear("bert.pooler.dense", &first)?);
+                pass.linear("classifier", &pass.dropped(pooled, classifier_dropout))?
+            }
+            _ => {
+                let first = tape.some_of(&hidden, micro.rows * self.width);
+                let inner = pass.linear("classifier.dense", &pass.dropped(first, classifier_dropout))?;
+                let inner = tape.of_output(&inner);
+                pass.linear("classifier.out_proj", &pass.dropped(inner, classifier_dropout))?
+            }
+        };
+        drop(hidden);
+        let loss = tape.cross_entropy(&tape.cast(&scores, EXACT));
+        tape.backward(&loss);
+        Ok(())
+    }
+
+    fn hidden(&self, micro: Micro) -> Result<Value> {
+        let Self { pass, model, width, dropout } = *self;
+        let (tape, outline) = (pass.tape, pass.outline);
+        let tokens = micro.rows * micro.length;
+        let _ids = tape.constant(2 * tokens, 8);
+        let table = |what: &str| pass.named(&format!("{model}.embeddings.{what}_embeddings.weight"));
+        let mut x = {
+            let words = tape.rows_of(&table("word")?, tokens * width);
+            let types = tape.rows_of(&table("token_type")?, width);
+            let places = tape.rows_of(&table("position")?, micro.length * width);
+            let sum = tape.add_row(&words, &types);
+            let sum = tape.add_row(&sum, &places);
+            let sum = tape.cast(&sum, outline.compute());
+            pass.layer_norm(&format!("{model}.embeddings.LayerNorm"), &sum)?
+        };
+        x = pass.dropped(x, dropout);
+        let layers = outline.layers(&format!("{model}.encoder.layer."), ".attention.self.query");
+        for index in 0..layers {
+            let layer = EncoderLayer { name: format!("{model}.encoder.layer.{index}"), micro, dropout };
+            x = pass.segment([&x], move |[x]| layer.forward(&Pass::within(outline, tape), x))?;
+        }
+        Ok(x)
+    }
+}
+
+struct EncoderLayer {
+    name: String,
+    micro: Micro,
+    dropout: f64,
+}
+
+impl EncoderLayer {
+    fn forward(&self, pass: &Pass<'_>, x: &Value) -> Result<Value> {
+        let tape = pass.tape;
+        let Micro { rows, length, .. } = self.micro;
+        let linear = |map: &str, x: &Value| pass.linear(&format!("{}.{map}", self.name), x);
+        let map = |map: &str| linear(&format!("attention.self.{map}"), x);
+        let (q, k, v) = (map("query")?, map("key")?, map("value")?);
+        let [heads, _] = heads(pass, ["num_attention_heads", "head_dim"], q.count / (rows * length).max(1));
+        let dropout = pass.outline.setting("attention_probs_dropout_prob").unwrap_or(0.1) > 0.0;
+        let sizes = Heads { rows, heads, queries: length, keys: length, bias_learns: false, dropout };
+        let seen = pass.attention([&q, &k, &v], sizes);
+        let attended = pass.dropped(linear("attention.output.dense", &seen)?, self.dropout);
+        let x = {
+            let sum = tape.add(&attended, x);
+            pass.layer_norm(&format!("{}.attention.output.LayerNorm", self.name), &sum)?
+        };
+        let inner = tape.of_input(&linear("intermediate.dense", &x)?);
+        let made = pass.dropped(linear("output.dense", &inner)?, self.dropout);
+        let sum = tape.add(&made, &x);
+        pass.layer_norm(&format!("{}.output.LayerNorm", self.name), &sum)
+    }
+}
+
+/// [`crate::models::t5::T5`].
+struct T5<'p, 't> {
+    pass: &'p Pass<'t>,
+    vocabulary: u64,
+    width: u64,
+    heads: u64,
+    dropout: f64,
+}
+
+impl<'p, 't> T5<'p, 't> {
+    fn new(pass: &'p Pass<'t>) -> Result<Self> {
+        let (_, shape) = pass.outline.ending("shared.weight").ok_or_else(|| absent("shared"))?;
+        let [vocabulary, width] = *shape else { return Err(absent("shared")) };
+        let heads = pass.outline.setting("num_heads").unwrap_or(1.0) as u64;
+        let dropout = pass.outline.setting("dropout_rate").unwrap_or(0.1);
+        Ok(Self { pass, vocabulary, width, heads, dropout })
+    }
+
+    fn embed(&self, tokens: u64) -> Result<Value> {
+        let table = self.pass.named("shared.weight")?;
+        let rows = self.pass.tape.rows_of(&table, tokens * self.width);
+        Ok(self.pass.tape.cast(&rows, self.pass.outline.compute()))
+    }
+
+    /// What positions add to scores.
+    fn bias(&self, stack: &str, length: u64) -> Result<Value> {
+        let tape = self.pass.tape;
+        let name = format!("{stack}.block.0.layer.0.SelfAttention.relative_attention_bias.weight");
+        let bias = tape.rows_of(&self.pass.named(&name)?, self.heads * length * length);
+        Ok(self.pass.cut(&tape.cast(&bias, self.pass.outline.compute())))
+    }
+
+    fn step(&self, micro: Micro) -> Result<()> {
+        let Self { pass, vocabulary, width, heads, dropout } = *self;
+        let (tape, outline) = (pass.tape, pass.outline);
+        let read = micro;
+        let written = Micro { length: micro.answer, ..micro };
+        let _ids = tape.constant(micro.rows * (read.length + written.length), 8);
+        let encoded = {
+            let embedded = self.embed(read.rows * read.length)?;
+            let bias = self.bias("encoder", read.length)?;
+            let mut x = pass.dropped(embedded.clone(), dropout);
+            for index in 0..outline.layers("encoder.block.", ".layer.0.SelfAttention.q") {
+                let layer = T5Layer { name: format!("encoder.block.{index}"), read, written: read, heads, dropout };
+                x = pass.segment([&x, &bias], move |[x, bias]| layer.encode(&Pass::within(outline, tape), x, bias))?;
+            }
+            let end = pass.rms_norm("encoder.final_layer_norm", &x)?;
+            pass.dropped(end, dropout)
+        };
+        let hidden = {
+            let embedded = self.embed(written.rows * written.length)?;
+            let bias = self.bias("decoder", written.length)?;
+            let encoded = pass.cut(&encoded);
+            let mut x = pass.dropped(embedded.clone(), dropout);
+            for index in 0..outline.layers("decoder.block.", ".layer.0.SelfAttention.q") {
+                let layer = T5Layer { name: format!("decoder.block.{index}"), read, written, heads, dropout };
+                x = pass.segment([&x, &encoded, &bias], move |[x, encoded, bias]| {
+                    layer.decode(&Pass::within(outline, tape), x, encoded, bias)
+                })?;
+            }
+            let end = pass.rms_norm("decoder.final_layer_norm", &x)?;
+            pass.dropped(end, dropout)
+        };
+        pass.token_loss(&hidden, width, [micro.targets, vocabulary], &|hidden| match outline.map("lm_head") {
+            Some(_) => pass.linear("lm_head", hidden),
+            None => {
+                let weight = tape.cast(&pass.named("shared.weight")?, hidden.size);
+                Ok(tape.linear(&tape.scaled(hidden), &weight, None, [vocabulary, width]))
+            }
+        })
+    }
+}
+
+struct T5Layer {
+    name: String,
+    read: Micro,
+    written: Micro,
+    heads: u64,
+    dropout: f64,
+}
+
+impl T5Layer {
+    fn encode(&self, pass: &Pass<'_>, x: &Value, bias: &Value) -> Result<Value> {
+        let x = self.sublayer(pass, 0, x, |x| self.attention(pass, "layer.0.SelfAttention", x, x, Some(bias)))?;
+        self.sublayer(pass, 1, &x, |x| self.mlp(pass, 1, x))
+    }
+
+    fn decode(&self, pass: &Pass<'_>, x: &Value, encoded: &Value, bias: &Value) -> Result<Value> {
+        let x = self.sublayer(pass, 0, x, |x| self.attention(pass, "layer.0.SelfAttention", x, x, Some(bias)))?;
+        let x = self.sublayer(pass, 1, &x, |x| self.attention(pass, "layer.1.EncDecAttention", x, encoded, None))?;
+        self.sublayer(pass, 2, &x, |x| self.mlp(pass, 2, x))
+    }
+
+    fn sublayer(
+        &self,
+        pass: &Pass<'_>,
+        number: usize,
+        x: &Value,
+        inner: impl FnOnce(&Value) -> Result<Value>,
+    ) -> Result<Value> {
+        let made = inner(&pass.rms_norm(&format!("{}.layer.{number}.layer_norm", self.name), x)?)?;
+        Ok(pass.tape.add(x, &pass.dropped(made, self.dropout)))
+    }
+
+    fn attention(&self, pass: &Pass<'_>, name: &str, x: &Value, read: &Value, bias: Option<&Value>) -> Result<Value> {
+        let linear = |map: &str, x: &Value| pass.linear(&format!("{}.{name}.{map}", self.name), x);
+        let (k, v) = (linear("k", read)?, linear("v", read)?);
+        let q = linear("q", x)?;
+        let keys = if bias.is_some() { self.written.length } else { self.read.length };
+        let bias_learns = bias.is_some_and(Value::learns);
+        let (rows, queries, dropout) = (self.read.rows, self.written.length, self.dropout > 0.0);
+        let sizes = Heads { rows, heads: self.heads, queries, keys, bias_learns, dropout };
+        let seen = pass.attention([&q, &k, &v], sizes);
+        linear("o", &seen)
+    }
+
+    fn mlp(&self, pass: &Pass<'_>, number: usize, x: &Value) -> Result<Value> {
+        let name = format!("{}.layer.{number}.DenseReluDense", self.name);
+        let linear = |map: &str, x: &Value| pass.linear(&format!("{name}.{map}"), x);
+        let inner = if pass.outline.map(&format!("{name}.wi_0")).is_some() {
+            let up = linear("wi_1", x)?;
+            let gate = pass.tape.of_input(&linear("wi_0", x)?);
+            pass.tape.mul(&gate, &up)
+        } else {
+            pass.tape.of_output(&linear("wi", x)?)
+        };
+        linear("wo", &pass.dropped(inner, self.dropout))
+    }
+}

@@ -1,0 +1,256 @@
+//! A model's outline: its tensors and linear maps as the model's own family and the method make them, with sizes and
+//! without memory. Knows no operation.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::path::Path;
+use std::rc::Rc;
+
+use serde_json::Value as Json;
+use tch::{Device, Kind, Tensor};
+
+use crate::adapters::{Beside, Method};
+use crate::error::{Error, Result};
+use crate::layers::{Linear, LinearMap};
+use crate::models::{Model, Task};
+use crate::numerics::Numerics;
+use crate::parameters::Stores;
+use crate::targets::Place;
+use crate::weights::{Checkpoint, Init, Source};
+
+/// A tensor of the model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tensors {
+    /// How many numbers it holds.
+    pub count: u64,
+    /// Bytes of a number.
+    pub size: u64,
+    /// Whether it trains.
+    pub trains: bool,
+}
+
+/// A linear map of the model.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Map {
+    /// Numbers that come out.
+    pub outputs: u64,
+    /// Numbers that go in.
+    pub inputs: u64,
+    /// Its weight.
+    pub weight: Tensors,
+    /// Its bias.
+    pub bias: Option<Tensors>,
+    /// What the method puts beside it.
+    pub beside: Option<Beside>,
+}
+
+/// A model without numbers.
+#[derive(Debug)]
+pub struct Outline {
+    /// Its `config.json`.
+    pub config: Json,
+    /// What it is made for.
+    pub task: Task,
+    /// Its kinds of numbers.
+    pub numerics: Numerics,
+    /// Where it would train.
+    pub device: Device,
+    /// Numbers that train.
+    pub trainable: u64,
+    /// Numbers that do not.
+    pub frozen: u64,
+    /// Bytes of all tensors.
+    pub weight_bytes: u64,
+    tensors: HashMap<String, (Vec<u64>, Tensors)>,
+    maps: HashMap<String, Map>,
+}
+
+impl Outline {
+    /// The outline of the model that `config` describes with `method` applied. Where the checkpoint is there, its names
+    /// decide which heads it has.
+    pub fn new(
+        task: Task,
+        config: &Json,
+        checkpoint: Option<&Path>,
+        method: &dyn Method,
+        numerics: Numerics,
+    ) -> Result<Self> {
+        let device = numerics.device;
+        let numerics = Numerics { device: Device::Cpu, ..numerics };
+        let kept = method.kept_as(numerics.base);
+        let names = checkpoint.map(|folder| Checkpoint::open(folder, Device::Cpu, kept)).transpose()?;
+        let drafted = Drafted { method, maps: RefCell::default() };
+        let model = Model::build_for(task, config, &mut Sizes { kind: kept, names }, &drafted, 0, numerics)?;
+        let mut outline = Self {
+            config: config.clone(),
+            task,
+            numerics,
+            device,
+            trainable: model.trainable.elements() as u64,
+            frozen: model.frozen.elements() as u64,
+            weight_bytes: 0,
+            tensors: HashMap::new(),
+            maps: drafted.maps.into_inner(),
+        };
+        for (name, tensor) in model.trainable.iter().chain(model.frozen.iter()) {
+            let shape = tensor.size().iter().map(|&size| size.unsigned_abs()).collect();
+            let tensor = sized(tensor)?;
+            outline.weight_bytes += tensor.count * tensor.size;
+            outline.tensors.insert(name.to_owned(), (shape, tensor));
+        }
+        for place in model.heads() {
+            let (Some((shape, weight)), bias) = (
+                outline.tensors.get(&format!("{}.weight", place.name)),
+                outline.tensor(&format!("{}.bias", place.name)),
+            ) else {
+                continue;
+            };
+            if let [outputs, inputs] = shape.as_slice() {
+                let map = Map { outputs: *outputs, inputs: *inputs, weight: *weight, bias, beside: None };
+                outline.maps.insert(place.name.clone(), map);
+            }
+        }
+        Ok(outline)
+    }
+
+    /// Bytes of a number that is computed with.
+    pub fn compute(&self) -> u64 {
+        bytes_of(self.numerics.compute)
+    }
+
+    /// The tensor `name`.
+    pub fn tensor(&self, name: &str) -> Option<Tensors> {
+        self.tensors.get(name).map(|(_, tensor)| *tensor)
+    }
+
+    /// The first tensor whose name ends so: what stands before, and its shape.
+    pub fn ending(&self, end: &str) -> Option<(&str, &[u64])> {
+        let mut found: Vec<_> =
+            self.tensors.iter().filter_map(|(name, (shape, _))| Some((name.strip_suffix(end)?, shape))).collect();
+        found.sort_unstable();
+        found.first().map(|(name, shape)| (*name, shape.as_slice()))
+    }
+
+    /// The linear map `name`.
+    pub fn map(&self, name: &str) -> Option<&Map> {
+        self.maps.get(name)
+    }
+
+    /// The sizes, outputs and inputs, of the largest linear map but those over the vocabulary.
+    pub fn typical(&self) -> [i64; 2] {
+        let maps = self.maps.iter().filter(|(name, _)| name.contains(|letter: char| letter.is_ascii_digit()));
+        let largest = maps.map(|(_, map)| [map.outputs, map.inputs]).max_by_key(|[outputs, inputs]| outputs * inputs);
+        largest.unwrap_or([1, 1]).map(|size| i64::try_from(size).unwrap_or(i64::MAX))
+    }
+
+    /// How many layers there are whose maps are called `<before><number><behind>`.
+    pub fn layers(&self, before: &str, behind: &str) -> usize {
+        (0..).take_while(|index| self.maps.contains_key(&format!("{before}{index}{behind}"))).count()
+    }
+
+    /// A number of the configuration, or of the part of it that describes the text model.
+    pub fn setting(&self, key: &str) -> Option<f64> {
+        let of = |config: &Json| config.get(key).and_then(Json::as_f64);
+        of(&self.config).or_else(|| self.config.get("text_config").and_then(of))
+    }
+}
+
+/// Bytes of a number.
+pub fn bytes_of(kind: Kind) -> u64 {
+    match kind {
+        Kind::BFloat16 | Kind::Half => 2,
+        Kind::Double | Kind::Int64 => 8,
+        _ => 4,
+    }
+}
+
+fn sized(tensor: &Tensor) -> Result<Tensors> {
+    let (count, size) = (tensor.numel() as u64, bytes_of(tensor.f_kind()?));
+    Ok(Tensors { count, size, trains: tensor.requires_grad() })
+}
+
+/// One number in memory that looks like a tensor of this shape.
+fn sketch(shape: &[i64], kind: Kind) -> Result<Tensor> {
+    Ok(Tensor::f_zeros([1], (kind, Device::Cpu))?.f_expand(shape, false)?)
+}
+
+/// A source of tensors of any name and shape that take no memory.
+struct Sizes {
+    kind: Kind,
+    names: Option<Checkpoint>,
+}
+
+impl Source for Sizes {
+    fn tensor(&mut self, _name: &str, shape: &[i64], _init: Init) -> Result<Tensor> {
+        sketch(shape, self.kind)
+    }
+
+    fn extra(&mut self, _name: &str) -> Result<Option<Tensor>> {
+        Ok(None)
+    }
+
+    fn holds(&self, name: &str) -> bool {
+        let Some(names) = &self.names else { return true };
+        names.holds(name) || name.split_once('.').is_some_and(|(_, bare)| names.holds(bare))
+    }
+
+    fn leave_out(&mut self, _prefix: &str) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// A method that notes what it would put where.
+#[derive(Debug)]
+struct Drafted<'a> {
+    method: &'a dyn Method,
+    maps: RefCell<HashMap<String, Map>>,
+}
+
+impl Method for Drafted<'_> {
+    fn name(&self) -> &'static str {
+        self.method.name()
+    }
+
+    fn kept_as(&self, frozen: Kind) -> Kind {
+        self.method.kept_as(frozen)
+    }
+
+    fn own(&self, name: &str, tensor: Tensor, stores: &mut Stores) -> Result<Tensor> {
+        self.method.own(name, tensor, stores)
+    }
+
+    fn own_head(&self, name: &str, tensor: Tensor, stores: &mut Stores) -> Result<Tensor> {
+        self.method.own_head(name, tensor, stores)
+    }
+
+    fn linear(&self, place: &Place, plain: Linear, stores: &mut Stores) -> Result<Rc<dyn LinearMap>> {
+        let (outputs, inputs) = plain.weight.size2()?;
+        let beside = self.method.beside(place);
+        if let Some(beside) = beside {
+            for (name, shape) in beside.tensors(&place.name, [outputs, inputs]) {
+                let _ = stores.trainable.add(&name, &sketch(&shape, Kind::Float)?)?;
+            }
+        }
+        let map = Map {
+            outputs: outputs.unsigned_abs(),
+            inputs: inputs.unsigned_abs(),
+            weight: sized(&plain.weight)?,
+            bias: plain.bias.as_ref().map(sized).transpose()?,
+            beside,
+        };
+        self.maps.borrow_mut().insert(place.name.clone(), map);
+        Ok(Rc::new(plain))
+    }
+
+    fn check(&self, places: &[&Place]) -> Result<()> {
+        self.method.check(places)
+    }
+
+    fn save(&self, _model: &Model, _base: Option<&str>, folder: &Path) -> Result<()> {
+        Err(Error::file(folder, "an outline has no values to save", "save a model"))
+    }
+}

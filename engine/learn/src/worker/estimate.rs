@@ -1,0 +1,227 @@
+//! Forecasts for `engine estimate`: settings to plain values, the rows that are there or the most that they may be, and
+//! the answers. Knows the words of pipeline files; not how a training is forecast.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Read, Write};
+
+use spec::files;
+use spec::forecast::{Answer, Assumed, Figures, Question, Questions, Shape};
+use spec::job::Failure;
+use spec::model::ModelSource;
+use spec::stage::{Objective, Train};
+use tch::Device;
+
+use super::examples::{self, Rows};
+use super::special_ids::SpecialIds;
+use super::{device, labels, model_source, train};
+use crate::batches;
+use crate::error::{Error, Result};
+use crate::forecast::{self, Keeping, Micro, Outline, Speed, Work};
+use crate::models::read_config;
+use crate::numerics::{Memory, Numerics};
+use crate::objectives::Examples;
+use crate::observer::Unobserved;
+
+/// The most micro-batches whose work is looked at.
+const LOOKED_AT: usize = 64;
+/// The largest micro-batches whose memory is looked at, by each measure.
+const LARGEST: usize = 4;
+
+/// Answers the questions on standard input, a line each on standard output. Returns whether they could be read.
+pub fn estimate() -> bool {
+    let mut text = String::new();
+    let questions = match std::io::stdin().read_to_string(&mut text).map(|_| serde_json::from_str::<Questions>(&text)) {
+        Ok(Ok(questions)) => questions,
+        Ok(Err(error)) => return refuse(&error.to_string()),
+        Err(error) => return refuse(&error.to_string()),
+    };
+    tch::set_num_interop_threads(1);
+    let device = match device::choose(questions.device) {
+        Ok(device) => device,
+        Err(error) => return refuse(&error.to_string()),
+    };
+    let mut speeds = BTreeMap::new();
+    for question in &questions.questions {
+        let outcome = answer(question, device, &mut speeds).map_err(|error| super::failure(&error));
+        say(&Answer { name: question.name.clone(), outcome });
+    }
+    true
+}
+
+fn refuse(problem: &str) -> bool {
+    let failure = Failure {
+        message: format!("the questions cannot be answered: {problem}"),
+        place: None,
+        hint: Some("`engine estimate` asks them; engine and worker must be of the same build".into()),
+    };
+    say(&Answer { name: String::new(), outcome: Err(failure) });
+    false
+}
+
+fn say(answer: &Answer) {
+    if let Ok(line) = serde_json::to_string(answer) {
+        let mut out = std::io::stdout().lock();
+        let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+    }
+}
+
+/// What was measured of this machine, by threads, kind of numbers and sizes.
+type Speeds = BTreeMap<(usize, u64, [i64; 3]), Speed>;
+
+fn answer(question: &Question, device: Device, speeds: &mut Speeds) -> Result<Figures> {
+    let stage: Train = serde_json::from_value(question.settings.clone()).map_err(|error| {
+        Error::setting("settings", error.to_string(), "engine and worker must be of the same build")
+    })?;
+    let names = match (&question.data, &stage.objective) {
+        (Some(data), Objective::Classify(_)) => labels::of_data(data)?,
+        _ => (0..question.assumed.labels).map(|label| label.to_string()).collect(),
+    };
+    let ids = match &question.data {
+        Some(data) => SpecialIds::read(data)?,
+        None => SpecialIds { bos: None, eos: Vec::new(), pad: 0, vocabulary: question.assumed.vocabulary as i64 },
+    };
+    let outline = outline(question, &stage, &names, &ids, device)?;
+    let rows = match &question.data {
+        Some(data) => {
+            let rows = Rows { data, objective: &stage.objective, ids: &ids, labels: &names };
+            Seen::in_rows(rows.read(stage.train_split(), &mut Unobserved)?.as_ref(), &stage)
+        }
+        None => Seen::assumed(&question.assumed, &stage),
+    };
+    let keeping = Keeping { best: train::settings(&stage).validate.keep_best && stage.validate.is_some() };
+    let memory = forecast::memory(&outline, &rows.largest(), keeping)?;
+    let micros = rows.some();
+    let mut work = Work::default();
+    for micro in &micros {
+        work = work.plus(forecast::work(&outline, *micro)?);
+    }
+    let per_step = rows.micros.len() as f64 / rows.batches as f64;
+    let work = work.times(per_step / micros.len().max(1) as f64).plus(forecast::update(&outline));
+    let positions = micros.iter().map(|micro| micro.rows * (micro.length + micro.answer)).sum::<u64>();
+    let positions = i64::try_from(positions / (micros.len() as u64).max(1)).unwrap_or(i64::MAX);
+    let speed = speed(question.threads, positions, &outline, device, speeds)?;
+    Ok(Figures {
+        trainable_parameters: outline.trainable,
+        total_parameters: outline.trainable + outline.frozen,
+        weights: memory.weights,
+        gradients: memory.gradients,
+        optimizer: memory.optimizer,
+        activations: memory.activations,
+        runtime: memory.runtime,
+        peak: memory.peak(),
+        longest: rows.micros.iter().map(|micro| micro.length).max().unwrap_or(0),
+        rows_known: question.data.is_some(),
+        steps: rows.steps,
+        step_seconds: speed.seconds(work),
+        step_products: work.products,
+        products_per_second: speed.products,
+        device: device::name(device),
+    })
+}
+
+/// The outline of the model as the stage would train it.
+fn outline(question: &Question, stage: &Train, labels: &[String], ids: &SpecialIds, device: Device) -> Result<Outline> {
+    let (config, folder) = match &question.model {
+        Shape::Folder(folder) => (read_config(folder)?, Some(folder.as_path())),
+        Shape::Random(model) => match serde_json::from_value(model.clone()) {
+            Ok(ModelSource::Random(shape)) => (model_source::random_config(&shape, ids), None),
+            _ => {
+                return Err(Error::setting("model", "is no shape", "engine and worker must be of the same build"));
+            }
+        },
+    };
+    let weights = |name: &str| folder.is_some_and(|folder| folder.join(name).exists());
+    let folder = folder.filter(|_| weights(files::MODEL_WEIGHTS) || weights(files::MODEL_INDEX));
+    let memory = if stage.gradient_checkpointing { Memory::KeepInputs } else { Memory::KeepActivations };
+    let numerics = Numerics { memory, ..device::numerics(stage.precision, device) };
+    let method = train::method(&stage.adapter)?;
+    Outline::new(examples::task(&stage.objective, labels), &config, folder, method.as_ref(), numerics)
+}
+
+fn speed(threads: usize, positions: i64, outline: &Outline, device: Device, speeds: &mut Speeds) -> Result<Speed> {
+    let [outputs, inputs] = outline.typical();
+    // Alike is as fast.
+    let positions = positions.max(1).unsigned_abs().next_power_of_two().min(2048) as i64;
+    let key = (threads, outline.compute(), [positions, outputs, inputs]);
+    if let Some(known) = speeds.get(&key) {
+        return Ok(*known);
+    }
+    tch::set_num_threads(i32::try_from(threads.max(1)).unwrap_or(i32::MAX));
+    let measured = Speed::measure(positions, [outputs, inputs], outline.numerics.compute, device)?;
+    speeds.insert(key, measured);
+    Ok(measured)
+}
+
+/// The micro-batches of an epoch.
+struct Seen {
+    micros: Vec<Micro>,
+    batches: u64,
+    steps: Option<u64>,
+}
+
+impl Seen {
+    fn in_rows(examples: &dyn Examples, stage: &Train) -> Self {
+        let settings = train::settings(stage);
+        let rows: Vec<_> = (0..examples.len()).filter_map(|row| examples.row(row)).collect();
+        let batches = batches::epoch(&rows, settings.data_seed, 0, settings.batch);
+        let answers = matches!(stage.objective, Objective::Seq2Seq(_));
+        let micro = |part: &[usize]| {
+            let part = || part.iter().filter_map(|&row| examples.row(row));
+            let losses = |row: &dyn batches::Row| if answers { row.losses() } else { 0 };
+            Micro {
+                rows: part().count() as u64,
+                length: part().map(|row| row.inputs() - losses(row)).max().unwrap_or(0) as u64,
+                answer: part().map(losses).max().unwrap_or(0) as u64,
+                targets: part().map(|row| row.losses() as u64).sum(),
+            }
+        };
+        let micros: Vec<Micro> =
+            batches.iter().flat_map(|batch| batch.chunks(settings.micro.max(1)).map(micro)).collect();
+        let per_epoch = batches::per_epoch(examples.len(), settings.batch).max(1);
+        Self { micros, batches: per_epoch, steps: Some(settings.steps(per_epoch)) }
+    }
+
+    fn assumed(assumed: &Assumed, stage: &Train) -> Self {
+        let settings = train::settings(stage);
+        let Assumed { length, answer, .. } = *assumed;
+        let micro = |rows: u64| match &stage.objective {
+            Objective::Seq2Seq(_) => Micro { rows, length, answer, targets: rows * answer },
+            Objective::LanguageModel(model) if model.loss_on == spec::stage::LossOn::Completion => {
+                Micro { rows, length: length.saturating_sub(1), answer: 0, targets: rows * answer.min(length) }
+            }
+            Objective::LanguageModel(_) => {
+                let length = length.saturating_sub(1);
+                Micro { rows, length, answer: 0, targets: rows * length }
+            }
+            _ => Micro { rows, length, answer: 0, targets: rows },
+        };
+        let rows: Vec<usize> = (0..settings.batch).collect();
+        let micros = rows.chunks(settings.micro.max(1)).map(|part| micro(part.len() as u64)).collect();
+        Self { micros, batches: 1, steps: stage.steps }
+    }
+
+    /// The micro-batches that may need the most memory.
+    fn largest(&self) -> Vec<Micro> {
+        let different: BTreeSet<Micro> = self.micros.iter().copied().collect();
+        let mut different: Vec<Micro> = different.into_iter().collect();
+        let mut largest = BTreeSet::new();
+        let measures: [fn(&Micro) -> u64; 3] = [
+            |micro| micro.rows * (micro.length + micro.answer),
+            |micro| micro.targets,
+            |micro| micro.rows * micro.length * micro.length,
+        ];
+        for measure in measures {
+            different.sort_by_key(|micro| std::cmp::Reverse(measure(micro)));
+            largest.extend(different.iter().take(LARGEST).copied());
+        }
+        largest.into_iter().collect()
+    }
+
+    /// Micro-batches of all lengths there are.
+    fn some(&self) -> Vec<Micro> {
+        let every = self.micros.len().div_ceil(LOOKED_AT).max(1);
+        let mut sorted = self.micros.clone();
+        sorted.sort_unstable_by_key(|micro| (micro.length, *micro));
+        sorted.into_iter().skip(every / 2).step_by(every).collect()
+    }
+}
