@@ -44,7 +44,6 @@ fn a_model_answers_line_by_line_as_it_was_evaluated() {
     let adapter = typed(&project, &["tuned[method=dora]", "--max-new-tokens", "2"], "thing 3\n");
     adapter.exit(0);
     assert_eq!(project.text("pipelines/p.lock.yaml"), lock);
-    assert!(project.unfinished().is_empty(), "{:?}", project.unfinished());
     project.run(&[]).exit(0).did(&["report"]);
 }
 
