@@ -6,12 +6,12 @@ use tensor_files::{Dtype, Stored, TensorFile};
 
 use crate::error::{Error, Result};
 
-/// So many bytes are copied at once: a multiple of the size of every kind of number, and so few that the memory for them
-/// is used again and again.
-const PART: usize = 1 << 18;
+/// So many bytes are copied at once: a multiple of the size of every kind of number, so few that the memory for them is
+/// used again and again, and that libtorch starts no threads for them, each of which would want memory of its own.
+const PART: usize = 1 << 16;
 
 /// After so many parts their pages are given back.
-const PARTS: usize = 4;
+const PARTS: usize = 16;
 
 /// The shape as libtorch counts.
 pub(super) fn shape(stored: &Stored) -> Option<Vec<i64>> {

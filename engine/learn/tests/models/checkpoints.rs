@@ -134,6 +134,12 @@ fn shards_that_are_missing_or_disagree_with_their_index() {
     };
     let text = broken("sharded_float16", |folder| std::fs::remove_file(folder.join(FIRST)).unwrap());
     assert!(text.starts_with(&format!("MODEL/{FIRST}: this shard is not there")), "{text}");
+    let cut = |folder: &Path, file: &str| {
+        let bytes = std::fs::read(folder.join(file)).unwrap();
+        std::fs::write(folder.join(file), &bytes[..bytes.len() - 2]).unwrap();
+    };
+    let text = broken("sharded_float16", |folder| cut(folder, FIRST));
+    assert!(text.starts_with(&format!("MODEL/{FIRST}: the file is shorter or longer than its header says")), "{text}");
     let text = index(|index| index["weight_map"]["extra"] = json!(FIRST));
     assert!(text.contains("has no tensor `extra`"), "{text}");
     let text = index(|index| drop(index["weight_map"].as_object_mut().unwrap().remove("model.norm.weight")));

@@ -73,7 +73,7 @@ fn a_pickle_that_wants_to_run_something_is_refused_by_name() {
 }
 
 #[test]
-fn shapes_that_contradict_the_configuration_are_told() {
+fn shards_that_contradict_the_configuration_or_are_cut_are_told() {
     let folder = tempfile::tempdir().unwrap();
     let way = golden("torch_files/model/sharded");
     for entry in std::fs::read_dir(&way).unwrap() {
@@ -86,4 +86,13 @@ fn shapes_that_contradict_the_configuration_are_told() {
         error.contains("pytorch_model-0000") && error.contains("has shape [29, 16], config.json asks for [30, 16]"),
         "{error}"
     );
+
+    let shard = folder.path().join("pytorch_model-00002-of-00002.bin");
+    let bytes = std::fs::read(&shard).unwrap();
+    std::fs::write(&shard, &bytes[..bytes.len() - 2]).unwrap();
+    let error = load(folder.path()).unwrap_err().to_string();
+    assert!(error.contains("pytorch_model-00002-of-00002.bin: is a damaged zip"), "{error}");
+    std::fs::remove_file(&shard).unwrap();
+    let error = load(folder.path()).unwrap_err().to_string();
+    assert!(error.contains("pytorch_model-00002-of-00002.bin: this shard is not there"), "{error}");
 }

@@ -269,11 +269,13 @@ fn loading_needs_little_more_than_the_weights_themselves() {
         for ((precision, size), program) in [("float32", 4), ("bf16", 2)].into_iter().zip(program) {
             let peak = load(precision) - program;
             let ratio = peak / (numbers * size) as f64;
+            println!("{stored:?} as {precision}: {ratio:.3} of the weights");
             assert!((0.9..1.15).contains(&ratio), "{stored:?} as {precision}: {ratio:.3} of the weights");
         }
         write_as_torch(&space.path("big"), stored);
         for ((precision, size), program) in [("float32", 4), ("bf16", 2)].into_iter().zip(program) {
             let ratio = (load(precision) - program) / (numbers * size) as f64;
+            println!("torch, {stored:?} as {precision}: {ratio:.3} of the weights");
             assert!((0.9..1.15).contains(&ratio), "torch, {stored:?} as {precision}: {ratio:.3} of the weights");
         }
     }
