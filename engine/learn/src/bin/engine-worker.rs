@@ -1,6 +1,6 @@
 //! `engine-worker JOB.json` does one stage that needs tensors; `engine-worker --build-id` says from which sources it was
-//! built, `--describe` what it computes with; `--estimate` answers what `engine estimate` asks on standard input, `--try` what `engine try` does. Events go to standard output, one JSON object a line; everything else to
-//! standard error.
+//! built, `--describe` what it computes with; `--estimate` answers what `engine estimate` asks on standard input, `--try`
+//! what `engine try` does. Events go to standard output, one JSON object a line; everything else to standard error.
 
 use std::path::Path;
 use std::process::ExitCode;

@@ -6,8 +6,8 @@ use tensor_files::{Dtype, Stored, TensorFile};
 
 use crate::error::{Error, Result};
 
-/// So many bytes are copied at once: a multiple of the size of every kind of number, so few that the memory for them is
-/// used again and again, and that libtorch starts no threads for them, each of which would want memory of its own.
+/// So many bytes are copied at once: a multiple of the size of every kind of number, and so few that the memory for them is
+/// used again and again.
 const PART: usize = 1 << 16;
 
 /// After so many parts their pages are given back.
