@@ -5,7 +5,10 @@ use std::{fs, path::Path};
 
 use serde_json::{Value, json};
 
-use crate::project::{Project, worker};
+use crate::{
+    project::{Project, worker},
+    trying::typed,
+};
 
 /// Words that texts are made of; their ids follow the special tokens'.
 const WORDS: [&str; 12] =
@@ -226,6 +229,25 @@ fn classes_numbers_and_answers_in_a_text() {
     assert_eq!((&found["rows"], &found["metrics"]["squad_v2"]["total"]), (&json!(10), &json!(10.0)));
     assert!(found["headline"]["squad_v2.exact"].as_f64().unwrap() >= 80.0, "{found}");
     project.run(&[]).exit(0).did(&[]);
+    heads_answer_what_is_typed(&project);
+}
+
+/// `engine try` says of the first test row what the evaluate stages wrote of it.
+fn heads_answer_what_is_typed(project: &Project) {
+    let row = &lines_of(project, "data/test.jsonl")[0];
+    let first = format!("first={}", row["first"].as_str().unwrap());
+    let second = format!("{}\n", row["second"].as_str().unwrap());
+    let said = |stage: &str| typed(project, &[stage, "--field", &first], &second).exit(0).out.clone();
+    let classified = &lines_of(project, "outputs/p/classified/method=lora/predictions.jsonl")[0];
+    let probability = |class: &str| classified["probabilities"][class].as_f64().unwrap();
+    let mut classes = ["cold", "warm"].map(|class| (probability(class), class));
+    classes.sort_by(|one, other| other.0.total_cmp(&one.0));
+    assert_eq!(said("classes[method=lora]"), classes.map(|(p, class)| format!("{p:.4}  {class}\n")).concat());
+    let number = lines_of(project, "outputs/p/measured/predictions.jsonl")[0]["output"].as_f64().unwrap();
+    assert_eq!(said("numbers"), format!("{number:.4}\n"));
+    let word = lines_of(project, "outputs/p/found/predictions.jsonl")[0]["output"].as_str().unwrap().to_owned();
+    let start = second.find(&word).unwrap();
+    assert_eq!(said("places"), format!("{word}  (bytes {start} to {})\n", start + word.len()));
 }
 
 #[test]
@@ -311,6 +333,9 @@ fn an_encoder_decoder_learns_to_answer() {
     let metrics = json_of(&project, "outputs/p/answers/metrics.json");
     assert!(metrics["headline"]["squad_v2.exact"].as_f64().unwrap() >= 80.0, "{metrics}");
     let rows = lines_of(&project, "outputs/p/answers/predictions.jsonl");
+    let question = lines_of(&project, "data/test.jsonl")[0]["second"].as_str().unwrap().to_owned();
+    let said = typed(&project, &["tuned"], &format!("{question}\n"));
+    assert_eq!(said.exit(0).out.trim_end(), rows[0]["output"].as_str().unwrap().trim_end());
     assert!(rows.iter().filter(|row| row["ended"] == true).count() >= 8, "answers end: {rows:?}");
     let config = json_of(&project, "outputs/p/tuned/adapter_config.json");
     assert_eq!(config["task_type"], "SEQ_2_SEQ_LM");

@@ -11,7 +11,8 @@ use crate::{
     tiny,
 };
 
-fn typed(project: &Project, words: &[&str], lines: &str) -> Said {
+/// What `engine try` says to these lines.
+pub fn typed(project: &Project, words: &[&str], lines: &str) -> Said {
     let mut command: Command = project.command(&[&["try", FILE], words].concat());
     let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();

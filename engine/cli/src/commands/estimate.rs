@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     io::{BufRead, BufReader, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
@@ -82,13 +82,15 @@ struct Surveyed<'a> {
     project: &'a Project,
     session: &'a Session,
     survey: &'a [Freshness],
+    /// The pipeline file, as it was named.
+    file: &'a Path,
 }
 
 /// A forecast of each train stage that is meant, or why there is none.
 fn answers(estimate: &Estimate, project: &Project, meant: &[NodeId]) -> Result<Vec<Answer>, Failure> {
     let session = Session::open(project)?;
     let survey = session.state(project).survey();
-    let surveyed = Surveyed { project, session: &session, survey: &survey };
+    let surveyed = Surveyed { project, session: &session, survey: &survey, file: &estimate.pipeline.file };
     let cores = estimate.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, Into::into)).max(1);
     let mut names = Vec::new();
     let (mut questions, mut answers) = (Vec::new(), BTreeMap::new());
@@ -251,11 +253,10 @@ impl Surveyed<'_> {
 
     /// The model's shape is in what a stage will leave.
     fn unknown(&self, producer: &Node) -> Failure {
-        let file = self.project.folder.join(format!("{}.yaml", self.project.graph.pipeline));
         Failure {
             message: format!("the shape of its model is not here: `{}` is not made yet", producer.name()),
             place: None,
-            hint: Some(format!("run `engine run {} --until {}` first", file.display(), producer.stage)),
+            hint: Some(format!("run `engine run {} --until {}` first", self.file.display(), producer.stage)),
         }
     }
 }
