@@ -84,13 +84,13 @@ pub fn run(run: &Run) -> Exit {
             return Exit::Mistake;
         }
     };
-    match run_project(run, &project, ahead) {
-        Ok(exit) => exit,
-        Err(failure) => {
-            render::failure(None, &failure);
-            Exit::Failed
-        }
-    }
+    let exit = run_project(run, &project, ahead).unwrap_or_else(|failure| {
+        render::failure(None, &failure);
+        Exit::Failed
+    });
+    // The program ends: giving back each of many thousand pieces of memory takes time for nothing.
+    std::mem::forget(project);
+    exit
 }
 
 /// What the store holds of the last run, looked up while the pipeline is read.
@@ -195,13 +195,15 @@ fn run_project(run: &Run, project: &Project, ahead: Ahead) -> Result<Exit, Failu
     } else {
         summary(project, &session, &outcome, begun);
     }
-    Ok(if outcome.interrupted {
+    let exit = if outcome.interrupted {
         Exit::Interrupted
     } else if outcome.failed.is_empty() {
         Exit::Done
     } else {
         Exit::Failed
-    })
+    };
+    std::mem::forget(outcome);
+    Ok(exit)
 }
 
 /// The members that any of these names means.
