@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tensor_files::{Index, WeightFiles, read_safetensors};
 
 use crate::golden;
-use crate::writer::{Pickle, torch_file};
+use crate::{writer::Pickle, zipped::torch_file};
 
 fn file(header: &Value, data: usize) -> Vec<u8> {
     with_header(&header.to_string(), data)

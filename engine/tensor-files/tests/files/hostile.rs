@@ -5,7 +5,10 @@ use std::time::Instant;
 use tensor_files::{pickle, read_torch};
 
 use crate::golden;
-use crate::writer::{Pickle, torch_file, zip, zip_of};
+use crate::{
+    writer::Pickle,
+    zipped::{torch_file, zip, zip_of},
+};
 
 const NUMBERS: [u8; 24] = [0; 24];
 

@@ -6,6 +6,7 @@ mod damaged;
 mod hostile;
 mod published;
 mod writer;
+mod zipped;
 
 use std::path::{Path, PathBuf};
 
