@@ -8,6 +8,8 @@ mod precision;
 mod resume;
 mod steps;
 mod support;
-#[path = "../../../tensor-files/tests/files/writer.rs"]
-mod torch_writer;
 mod worker;
+#[path = "../../../tensor-files/tests/files/writer.rs"]
+mod writer;
+#[path = "../../../tensor-files/tests/files/zipped.rs"]
+mod zipped;

@@ -17,7 +17,8 @@ use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor};
 
 use crate::support::{Row, Space, VOCABULARY, rows};
-use crate::torch_writer::{Pickle, torch_file};
+use crate::writer::Pickle;
+use crate::zipped::torch_file;
 
 const ADAMW: AdamW = AdamW { weight_decay: 0.0, beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
 
