@@ -11,9 +11,9 @@ use super::lora::{Factors, LowRank};
 use super::{Beside, Method};
 use crate::error::Result;
 use crate::layers::{Linear, LinearMap, Mode};
-use crate::models::Model;
 use crate::parameters::Stores;
-use crate::peft::{self, AdapterConfig};
+use crate::peft::lora::LoraConfig;
+use crate::peft::{AdapterConfig, Saved};
 use crate::targets::{Place, Targets};
 
 /// DoRA.
@@ -30,9 +30,7 @@ impl Dora {
     }
 
     pub(super) fn from_peft(config: &AdapterConfig) -> Result<Option<Box<dyn Method>>> {
-        if config.peft_type != "LORA" || !config.use_dora {
-            return Ok(None);
-        }
+        let Some(config) = LoraConfig::read(config)?.filter(|config| config.use_dora) else { return Ok(None) };
         let method = Self::new(config.r, config.effective_alpha(), config.lora_dropout, config.targets()?)?;
         Ok(Some(Box::new(method)))
     }
@@ -43,10 +41,11 @@ impl Method for Dora {
         "dora"
     }
 
+    fn changes(&self, place: &Place) -> bool {
+        self.targets.contain(place)
+    }
+
     fn linear(&self, place: &Place, plain: Linear, stores: &mut Stores) -> Result<Rc<dyn LinearMap>> {
-        if !self.targets.contain(place) {
-            return Ok(Rc::new(plain));
-        }
         let factors = self.low_rank.create(place, &plain, stores)?;
         let norms = RowNorms::new(&plain.weight)?;
         let magnitude = norms.of_sum(&plain.weight, &factors)?;
@@ -55,17 +54,16 @@ impl Method for Dora {
     }
 
     fn beside(&self, place: &Place) -> Option<Beside> {
-        self.targets.contain(place).then(|| self.low_rank.beside(true))
+        self.changes(place).then(|| self.low_rank.beside(true))
     }
 
     fn check(&self, places: &[&Place]) -> Result<()> {
         self.targets.check(places)
     }
 
-    fn save(&self, model: &Model, base: Option<&str>, folder: &Path) -> Result<()> {
-        let LowRank { rank, alpha, dropout } = self.low_rank;
-        let config = AdapterConfig::new(rank, alpha, dropout, &self.targets, model).with_base(base);
-        peft::save(folder, &config.with_dora(), &model.trainable)
+    fn save(&self, saved: &Saved, folder: &Path) -> Result<()> {
+        let config = LoraConfig { use_dora: true, ..self.low_rank.to_peft(&self.targets, saved.model) };
+        saved.write(folder, &config.to_json(saved))
     }
 }
 
