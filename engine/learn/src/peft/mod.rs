@@ -1,6 +1,7 @@
-//! Adapters in PEFT's folders: `adapter_config.json` and `adapter_model.safetensors`. Knows what the configurations of all
+//! Adapters in PEFT's folders: `adapter_config.json` and the file of tensors beside it. Knows what the configurations of all
 //! methods have in common, and the keys of tensors; what a method's own settings mean is in the files beside.
 
+mod file;
 pub mod lora;
 pub mod targets;
 
@@ -9,14 +10,15 @@ use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
-use tch::{Device, Kind, Tensor};
+use tch::Tensor;
 
 use crate::adapters::Method;
 use crate::error::{Error, Result, nearest, some_of};
 use crate::models::{Model, Network, Task};
 use crate::parameters::Parameters;
 use crate::targets::Place;
-use crate::weights::{SafetensorsFile, write_json, write_tensors};
+use crate::weights::{write_json, write_tensors};
+use file::AdapterFile;
 
 /// The file of an adapter's settings.
 pub const CONFIG: &str = "adapter_config.json";
@@ -155,32 +157,28 @@ pub fn name_of(key: &str) -> Option<&str> {
 /// Loads the adapter in `folder` into the parameters of a model that was made with `method`. Every key must match a
 /// parameter. Returns the names of those that were there.
 pub fn load_keys(folder: &Path, method: &dyn Method, parameters: &mut Parameters) -> Result<BTreeSet<String>> {
-    let path = folder.join(WEIGHTS);
-    if !path.is_file() && folder.join("adapter_model.bin").is_file() {
-        let hint = "load it with PEFT and save it with save_pretrained, which writes safetensors";
-        return Err(Error::file(folder, "has its weights only as adapter_model.bin", hint));
-    }
-    let file = SafetensorsFile::open(&path)?;
+    let file = AdapterFile::open(folder)?;
+    let path = file.path();
     let mut found = BTreeSet::new();
-    for key in &file.names() {
+    for key in file.keys() {
         let Some(name) = method.parameter(key).filter(|name| parameters.get(name).is_some()) else {
             let wanted: Vec<_> = parameters.iter().map(|(name, _)| format!("{PREFIX}{name}")).collect();
             let hint = match nearest(key, wanted.iter().map(String::as_str)) {
                 Some(near) => format!("the nearest one that the model has is `{near}`; check base model and targets"),
                 None => "check that the adapter belongs to this base model and these targets".to_owned(),
             };
-            return Err(Error::file(&path, format!("the key `{key}` matches nothing in the model"), hint));
+            return Err(Error::file(path, format!("the key `{key}` matches nothing in the model"), hint));
         };
         let wanted = parameters.get(&name).map(|tensor| tensor.size()).unwrap_or_default();
         let stored = file.shape(key).unwrap_or_default();
         if stored != wanted {
             return Err(Error::file(
-                &path,
+                path,
                 format!("the tensor `{key}` has shape {stored:?}, the model's has {wanted:?}"),
                 "check that base model and rank are those the adapter was trained with",
             ));
         }
-        parameters.set(&name, &file.tensor(key, Device::Cpu, Kind::Float)?)?;
+        parameters.set(&name, &file.tensor(key)?)?;
         found.insert(name);
     }
     Ok(found)
@@ -199,7 +197,7 @@ pub fn check_all_found(folder: &Path, found: &BTreeSet<String>, parameters: &Par
         None => "check that the targets are those the adapter was trained with".to_owned(),
     };
     let list = some_of(names.iter().map(String::as_str));
-    Err(Error::file(&folder.join(WEIGHTS), format!("{} tensors of the adapter are missing: {list}", names.len()), hint))
+    Err(Error::file(&file::path(folder), format!("{} tensors of the adapter are missing: {list}", names.len()), hint))
 }
 
 /// The modules that heads are made of. Only these may be saved whole beside an adapter.
@@ -219,7 +217,7 @@ fn task_type(model: &Model) -> &'static str {
 pub fn task(folder: &Path) -> Result<Task> {
     match AdapterConfig::read(folder)?.text("task_type") {
         Some("SEQ_CLS") => {
-            let file = SafetensorsFile::open(&folder.join(WEIGHTS))?;
+            let file = AdapterFile::open(folder)?;
             let heads = ["classifier.weight", "classifier.out_proj.weight", "score.weight"];
             let outputs = heads.iter().find_map(|name| file.shape(&format!("{PREFIX}{name}"))?.first().copied());
             match outputs {
