@@ -3,11 +3,13 @@
 mod dora;
 mod full;
 mod lora;
+mod source;
 mod targets;
 
 pub use dora::Dora;
 pub use full::Full;
 pub use lora::Lora;
+pub use source::{AdapterSource, Continued, Head};
 pub use targets::{ROLES, Targets};
 
 use crate::stage::Fault;
