@@ -9,11 +9,12 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use learn::adapters::{Dora, Frozen, Lora, Method, saved_method};
+use learn::adapters::{self, Dora, Frozen, Lora, Method, saved_method};
 use learn::models::{Model, Task};
+use learn::peft::Saved;
 use learn::targets::{Pattern, Role, Targets};
-use learn::weights::{Init, Random, SafetensorsFile, write_tensors};
-use learn::{Error, Result, peft};
+use learn::weights::{Fresh, Init, Random, SafetensorsFile, write_tensors};
+use learn::{Error, Result};
 use tch::{Device, Kind, Tensor};
 
 const TOLERANCE: f64 = 1e-5;
@@ -65,8 +66,8 @@ fn save(folder: &Path, task: Task) -> Result<()> {
     for (name, method) in methods {
         let mut model = Model::load_for(task, &model_folder, method.as_ref(), 2, Device::Cpu)?;
         shake(&mut model)?;
-        method.save(&model, model_folder.to_str(), &folder.join(name).join("adapter"))?;
-        Frozen.save(&model, None, &folder.join(name).join("merged"))?;
+        method.save(&Saved::of(&model, model_folder.to_str()), &folder.join(name).join("adapter"))?;
+        Frozen.save(&Saved::of(&model, None), &folder.join(name).join("merged"))?;
         write_tensors(&folder.join(name).join("outputs.safetensors"), &[("outputs".to_owned(), outputs(&model)?)])?;
     }
     Ok(())
@@ -74,7 +75,7 @@ fn save(folder: &Path, task: Task) -> Result<()> {
 
 /// Moves the adapter far from its first values.
 fn shake(model: &mut Model) -> Result<()> {
-    let noise = Random::new(3, Device::Cpu, Kind::Float);
+    let noise = Random::new(3, Device::Cpu);
     let mut values = Vec::new();
     for (name, tensor) in model.trainable.iter() {
         let moved =
@@ -92,7 +93,7 @@ fn check(folder: &Path, task: Task) -> Result<()> {
         let adapter = folder.join(name).join("adapter");
         let method = saved_method(&adapter)?;
         let mut model = Model::load_for(task, &folder.join("model"), method.as_ref(), 0, Device::Cpu)?;
-        peft::load(&adapter, &mut model.trainable)?;
+        adapters::load(&adapter, &mut model.trainable)?;
         let file = SafetensorsFile::open(&folder.join(name).join("outputs.safetensors"))?;
         let expected = file.tensor("outputs", Device::Cpu, Kind::Float)?;
         let off = outputs(&model)?.f_sub(&expected)?.f_abs()?.f_max()?.f_double_value(&[])?;

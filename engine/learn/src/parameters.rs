@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use tch::Tensor;
 
 use crate::error::{Error, Result};
-use crate::weights::Random;
+use crate::weights::Fresh;
 
 /// Tensors by name, in the order in which they were added.
 #[derive(Debug, Default)]
@@ -56,40 +56,57 @@ impl Named {
 
 /// The tensors that train. Each is a leaf that requires a gradient; the model holds handles to the same storage.
 #[derive(Debug, Default)]
-pub struct Parameters(Named);
+pub struct Parameters {
+    named: Named,
+    /// Of each tensor, the part of a combined method that added it.
+    parts: Vec<usize>,
+    part: usize,
+}
 
 impl Parameters {
     /// Adds a tensor that trains and returns the model's handle to it. The tensor's storage is taken over.
     pub fn add(&mut self, name: &str, tensor: &Tensor) -> Result<Tensor> {
         let leaf = tensor.f_detach()?.f_set_requires_grad(true)?;
         let handle = leaf.shallow_clone();
-        self.0.add(name, leaf)?;
+        self.named.add(name, leaf)?;
+        self.parts.push(self.part);
         Ok(handle)
+    }
+
+    /// What is added from now on belongs to this part of a combined method. The base model's own tensors and its head
+    /// belong to the first.
+    pub fn begin_part(&mut self, part: usize) {
+        self.part = part;
+    }
+
+    /// The parameters that belong to a part, in the model's order.
+    pub fn of_part(&self, part: usize) -> impl Iterator<Item = (&str, &Tensor)> {
+        self.iter().zip(&self.parts).filter(move |(_, of)| **of == part).map(|(entry, _)| entry)
     }
 
     /// The parameter called `name`.
     pub fn get(&self, name: &str) -> Option<&Tensor> {
-        self.0.get(name)
+        self.named.get(name)
     }
 
     /// All parameters in the model's order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Tensor)> {
-        self.0.iter()
+        self.named.iter()
     }
 
     /// How many parameter tensors there are.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.named.len()
     }
 
     /// Whether nothing trains.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.named.is_empty()
     }
 
     /// How many numbers train.
     pub fn elements(&self) -> usize {
-        self.0.elements()
+        self.named.elements()
     }
 
     /// Overwrites the values of the parameter `name`; shape and name must be its own. The tensor stays the same leaf,
@@ -117,18 +134,18 @@ impl Parameters {
 
 /// Both stores, and where the first values of new parameters come from. What a method gets to put tensors into.
 #[derive(Debug)]
-pub struct Stores {
+pub struct Stores<'a> {
     /// The tensors that never get a gradient.
     pub frozen: Named,
     /// The tensors that train.
     pub trainable: Parameters,
     /// The source of the first values of new parameters.
-    pub fresh: Random,
+    pub fresh: &'a dyn Fresh,
 }
 
-impl Stores {
+impl<'a> Stores<'a> {
     /// Two empty stores; new parameters get their first values from `fresh`.
-    pub fn new(fresh: Random) -> Self {
+    pub fn new(fresh: &'a dyn Fresh) -> Self {
         Self { frozen: Named::default(), trainable: Parameters::default(), fresh }
     }
 

@@ -2,12 +2,9 @@
 
 use std::path::Path;
 
-use tch::Tensor;
-
 use super::Method;
 use crate::error::Result;
-use crate::models::Model;
-use crate::parameters::Stores;
+use crate::peft::Saved;
 use crate::weights::write_model;
 
 /// The base model as it is.
@@ -19,12 +16,12 @@ impl Method for Frozen {
         "frozen"
     }
 
-    fn own_head(&self, name: &str, tensor: Tensor, stores: &mut Stores) -> Result<Tensor> {
-        stores.freeze(name, tensor)
+    fn trains_head(&self) -> bool {
+        false
     }
 
-    fn save(&self, model: &Model, _base: Option<&str>, folder: &Path) -> Result<()> {
-        let (config, tensors) = model.merged_tensors()?;
+    fn save(&self, saved: &Saved, folder: &Path) -> Result<()> {
+        let (config, tensors) = saved.model.merged_tensors()?;
         write_model(folder, &config, &tensors)
     }
 }

@@ -2,12 +2,10 @@
 
 use std::path::Path;
 
-use tch::{Kind, Tensor};
-
 use super::Method;
 use crate::error::Result;
-use crate::models::Model;
-use crate::parameters::Stores;
+use crate::peft::Saved;
+use crate::targets::Place;
 use crate::weights::write_model;
 
 /// Full fine-tuning.
@@ -19,16 +17,12 @@ impl Method for Full {
         "full"
     }
 
-    fn kept_as(&self, _frozen: Kind) -> Kind {
-        Kind::Float
+    fn trains(&self, _name: &str, _of: Option<&Place>) -> bool {
+        true
     }
 
-    fn own(&self, name: &str, tensor: Tensor, stores: &mut Stores) -> Result<Tensor> {
-        stores.trainable.add(name, &tensor)
-    }
-
-    fn save(&self, model: &Model, _base: Option<&str>, folder: &Path) -> Result<()> {
-        let (config, tensors) = model.merged_tensors()?;
+    fn save(&self, saved: &Saved, folder: &Path) -> Result<()> {
+        let (config, tensors) = saved.model.merged_tensors()?;
         write_model(folder, &config, &tensors)
     }
 }

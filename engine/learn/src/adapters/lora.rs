@@ -12,7 +12,8 @@ use crate::fused::{self, Dropout};
 use crate::layers::{Linear, LinearMap, Mode};
 use crate::models::Model;
 use crate::parameters::Stores;
-use crate::peft::{self, AdapterConfig};
+use crate::peft::lora::LoraConfig;
+use crate::peft::{self, AdapterConfig, Saved};
 use crate::targets::{Place, Targets};
 use crate::weights::Init;
 
@@ -30,9 +31,7 @@ impl Lora {
     }
 
     pub(super) fn from_peft(config: &AdapterConfig) -> Result<Option<Box<dyn Method>>> {
-        if config.peft_type != "LORA" || config.use_dora {
-            return Ok(None);
-        }
+        let Some(config) = LoraConfig::read(config)?.filter(|config| !config.use_dora) else { return Ok(None) };
         let method = Self::new(config.r, config.effective_alpha(), config.lora_dropout, config.targets()?)?;
         Ok(Some(Box::new(method)))
     }
@@ -43,26 +42,25 @@ impl Method for Lora {
         "lora"
     }
 
+    fn changes(&self, place: &Place) -> bool {
+        self.targets.contain(place)
+    }
+
     fn linear(&self, place: &Place, plain: Linear, stores: &mut Stores) -> Result<Rc<dyn LinearMap>> {
-        if !self.targets.contain(place) {
-            return Ok(Rc::new(plain));
-        }
         let factors = self.low_rank.create(place, &plain, stores)?;
         Ok(Rc::new(LoraLinear { plain, factors }))
     }
 
     fn beside(&self, place: &Place) -> Option<Beside> {
-        self.targets.contain(place).then(|| self.low_rank.beside(false))
+        self.changes(place).then(|| self.low_rank.beside(false))
     }
 
     fn check(&self, places: &[&Place]) -> Result<()> {
         self.targets.check(places)
     }
 
-    fn save(&self, model: &Model, base: Option<&str>, folder: &Path) -> Result<()> {
-        let LowRank { rank, alpha, dropout } = self.low_rank;
-        let config = AdapterConfig::new(rank, alpha, dropout, &self.targets, model).with_base(base);
-        peft::save(folder, &config, &model.trainable)
+    fn save(&self, saved: &Saved, folder: &Path) -> Result<()> {
+        saved.write(folder, &self.low_rank.to_peft(&self.targets, saved.model).to_json(saved))
     }
 }
 
@@ -90,6 +88,19 @@ impl LowRank {
             return Err(Error::setting("dropout", format!("is {dropout}"), "it must be at least 0 and below 1"));
         }
         Ok(Self { rank, alpha, dropout })
+    }
+
+    /// As PEFT writes it.
+    pub fn to_peft(self, targets: &Targets, model: &Model) -> LoraConfig {
+        let Self { rank, alpha, dropout } = self;
+        LoraConfig {
+            r: rank,
+            lora_alpha: alpha,
+            lora_dropout: dropout,
+            use_dora: false,
+            use_rslora: false,
+            target_modules: peft::targets::write(targets, model),
+        }
     }
 
     /// What it puts beside a map.

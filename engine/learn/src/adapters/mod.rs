@@ -1,24 +1,26 @@
 //! Fine-tuning methods: what each does to the base model's tensors and linear maps, what trains, how it merges, and how
 //! it is saved. Knows no model family, no optimiser and no pipeline file.
 
+mod combined;
 mod dora;
 mod frozen;
 mod full;
 mod lora;
 
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::path::Path;
 use std::rc::Rc;
 
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 use crate::error::{Error, Result};
 use crate::layers::{Linear, LinearMap};
-use crate::models::Model;
-use crate::parameters::Stores;
-use crate::peft::{self, AdapterConfig};
+use crate::parameters::{Parameters, Stores};
+use crate::peft::{self, AdapterConfig, Saved};
 use crate::targets::Place;
 
+pub use combined::Combined;
 pub use dora::Dora;
 pub use frozen::Frozen;
 pub use full::Full;
@@ -29,24 +31,34 @@ pub trait Method: Debug {
     /// Its name in a pipeline file.
     fn name(&self) -> &'static str;
 
-    /// The kind in which the base model's tensors are kept, where `frozen` is that of tensors that do not train.
-    fn kept_as(&self, frozen: Kind) -> Kind {
-        frozen
+    /// Whether a tensor of the base model trains; `of` is the linear map that it belongs to, where it belongs to one. Most
+    /// methods train none.
+    fn trains(&self, name: &str, of: Option<&Place>) -> bool {
+        let _ = (name, of);
+        false
+    }
+
+    /// Whether the task's head trains. It trains whole: a head that was newly made knows nothing yet.
+    fn trains_head(&self) -> bool {
+        true
     }
 
     /// Takes over a tensor of the base model: puts it into one of the stores and returns the model's handle to it.
-    /// Most methods freeze it.
-    fn own(&self, name: &str, tensor: Tensor, stores: &mut Stores) -> Result<Tensor> {
-        stores.freeze(name, tensor)
+    fn own(&self, name: &str, of: Option<&Place>, tensor: Tensor, stores: &mut Stores) -> Result<Tensor> {
+        match self.trains(name, of) {
+            true => stores.trainable.add(name, &tensor),
+            false => stores.freeze(name, tensor),
+        }
     }
 
-    /// Takes over a tensor of the task's head. It trains whole: a head that was newly made knows nothing yet.
-    fn own_head(&self, name: &str, tensor: Tensor, stores: &mut Stores) -> Result<Tensor> {
-        stores.trainable.add(name, &tensor)
+    /// Whether it changes the linear map at `place`.
+    fn changes(&self, place: &Place) -> bool {
+        let _ = place;
+        false
     }
 
-    /// What becomes of the linear map at `place`. Its tensors are already in the stores; what the method adds goes into
-    /// `stores.trainable`, named `<place>.<what>`.
+    /// What becomes of the linear map at `place`, one that it [changes](Self::changes). The map's tensors are already in the
+    /// stores; what the method adds goes into `stores.trainable`, named `<place>.<what>`.
     fn linear(&self, place: &Place, plain: Linear, stores: &mut Stores) -> Result<Rc<dyn LinearMap>> {
         let _ = (place, stores);
         Ok(Rc::new(plain))
@@ -64,9 +76,13 @@ pub trait Method: Debug {
         Ok(())
     }
 
-    /// Saves what was trained into `folder`, in the form that other tools read. `base` is the name or path of the base
-    /// model, where it is known.
-    fn save(&self, model: &Model, base: Option<&str>, folder: &Path) -> Result<()>;
+    /// The parameter that has this key in the method's files.
+    fn parameter(&self, key: &str) -> Option<String> {
+        peft::name_of(key).map(str::to_owned)
+    }
+
+    /// Saves what was trained into `folder`, in the form that other tools read.
+    fn save(&self, saved: &Saved, folder: &Path) -> Result<()>;
 }
 
 /// What a method puts beside a linear map: two factors, `[rank, inputs]` and `[outputs, rank]`.
@@ -100,18 +116,38 @@ type FromPeft = fn(&AdapterConfig) -> Result<Option<Box<dyn Method>>>;
 /// The methods that PEFT's files can hold.
 const FROM_PEFT: &[FromPeft] = &[Lora::from_peft, Dora::from_peft];
 
-/// The method that the adapter in `folder` was trained with, from its `adapter_config.json`. Make a model with it and
-/// then [`peft::load`] the adapter's values.
+/// The method that the adapter in `folder` was trained with. Make a model with it and then [`load`] the adapter's values.
 pub fn saved_method(folder: &Path) -> Result<Box<dyn Method>> {
-    let config = peft::read_config(folder)?;
+    match combined::parts(folder)? {
+        None => method_of(folder),
+        Some(parts) => {
+            let methods = parts.iter().map(|part| method_of(&folder.join(part))).collect::<Result<_>>()?;
+            Ok(Box::new(Combined::new(methods)?))
+        }
+    }
+}
+
+fn method_of(folder: &Path) -> Result<Box<dyn Method>> {
+    let config = AdapterConfig::read(folder)?;
     for from_peft in FROM_PEFT {
         if let Some(method) = from_peft(&config)? {
             return Ok(method);
         }
     }
-    Err(Error::file(
-        folder,
-        format!("its adapter is of the type `{}`", config.peft_type),
-        "adapters of LoRA and DoRA can be read",
-    ))
+    let problem = format!("its adapter is of the type `{}`", config.peft_type());
+    Err(Error::file(folder, problem, "adapters of LoRA and DoRA can be read"))
+}
+
+/// Loads the adapter in `folder` into the parameters of a model that was made with its [`saved_method`]. Every key must
+/// match a parameter, and every parameter must be there.
+pub fn load(folder: &Path, parameters: &mut Parameters) -> Result<()> {
+    let folders = match combined::parts(folder)? {
+        None => vec![folder.to_owned()],
+        Some(parts) => parts.iter().map(|part| folder.join(part)).collect(),
+    };
+    let mut found = BTreeSet::new();
+    for folder in folders {
+        found.extend(peft::load_keys(&folder, method_of(&folder)?.as_ref(), parameters)?);
+    }
+    peft::check_all_found(folder, &found, parameters)
 }

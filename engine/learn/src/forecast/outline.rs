@@ -15,8 +15,9 @@ use crate::layers::{Linear, LinearMap};
 use crate::models::{Model, Task};
 use crate::numerics::Numerics;
 use crate::parameters::Stores;
+use crate::peft::Saved;
 use crate::targets::Place;
-use crate::weights::{Checkpoint, Init, Source};
+use crate::weights::{Checkpoint, Fresh, Init, Source};
 
 /// A tensor of the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,10 +78,9 @@ impl Outline {
     ) -> Result<Self> {
         let device = numerics.device;
         let numerics = Numerics { device: Device::Cpu, ..numerics };
-        let kept = method.kept_as(numerics.base);
-        let names = checkpoint.map(|folder| Checkpoint::open(folder, Device::Cpu, kept)).transpose()?;
+        let names = checkpoint.map(|folder| Checkpoint::open(folder, Device::Cpu)).transpose()?;
         let drafted = Drafted { method, maps: RefCell::default() };
-        let model = Model::build_for(task, config, &mut Sizes { kind: kept, names }, &drafted, 0, numerics)?;
+        let model = Model::build_from(task, config, &mut Sizes { names }, &drafted, &Sketches, numerics)?;
         let mut outline = Self {
             config: config.clone(),
             task,
@@ -176,16 +176,15 @@ fn sketch(shape: &[i64], kind: Kind) -> Result<Tensor> {
 
 /// A source of tensors of any name and shape that take no memory.
 struct Sizes {
-    kind: Kind,
     names: Option<Checkpoint>,
 }
 
 impl Source for Sizes {
-    fn tensor(&mut self, _name: &str, shape: &[i64], _init: Init) -> Result<Tensor> {
-        sketch(shape, self.kind)
+    fn tensor(&mut self, _name: &str, shape: &[i64], _init: Init, kind: Kind) -> Result<Tensor> {
+        sketch(shape, kind)
     }
 
-    fn extra(&mut self, _name: &str) -> Result<Option<Tensor>> {
+    fn extra(&mut self, _name: &str, _kind: Kind) -> Result<Option<Tensor>> {
         Ok(None)
     }
 
@@ -203,6 +202,16 @@ impl Source for Sizes {
     }
 }
 
+/// First values that take no memory.
+#[derive(Debug)]
+struct Sketches;
+
+impl Fresh for Sketches {
+    fn draw(&self, _name: &str, shape: &[i64], _init: Init) -> Result<Tensor> {
+        sketch(shape, Kind::Float)
+    }
+}
+
 /// A method that notes what it would put where.
 #[derive(Debug)]
 struct Drafted<'a> {
@@ -215,16 +224,17 @@ impl Method for Drafted<'_> {
         self.method.name()
     }
 
-    fn kept_as(&self, frozen: Kind) -> Kind {
-        self.method.kept_as(frozen)
+    fn trains(&self, name: &str, of: Option<&Place>) -> bool {
+        self.method.trains(name, of)
     }
 
-    fn own(&self, name: &str, tensor: Tensor, stores: &mut Stores) -> Result<Tensor> {
-        self.method.own(name, tensor, stores)
+    fn trains_head(&self) -> bool {
+        self.method.trains_head()
     }
 
-    fn own_head(&self, name: &str, tensor: Tensor, stores: &mut Stores) -> Result<Tensor> {
-        self.method.own_head(name, tensor, stores)
+    /// Every map is noted, also those that stay as they are.
+    fn changes(&self, _place: &Place) -> bool {
+        true
     }
 
     fn linear(&self, place: &Place, plain: Linear, stores: &mut Stores) -> Result<Rc<dyn LinearMap>> {
@@ -250,7 +260,7 @@ impl Method for Drafted<'_> {
         self.method.check(places)
     }
 
-    fn save(&self, _model: &Model, _base: Option<&str>, folder: &Path) -> Result<()> {
+    fn save(&self, _saved: &Saved, folder: &Path) -> Result<()> {
         Err(Error::file(folder, "an outline has no values to save", "save a model"))
     }
 }

@@ -53,6 +53,9 @@ unsafe extern "C" {
         error: Failure,
     ) -> Made;
     fn fused_dropped(x: Pointer, probability: f64, seed: i64, error: Failure) -> Made;
+    fn fused_mixed(weight: Pointer, a: Pointer, error: Failure) -> Made;
+    fn fused_norms(squares: Pointer, mixed: Pointer, a: Pointer, b: Pointer, scale: f64, error: Failure) -> Made;
+    fn fused_ratio(magnitude: Pointer, norms: Pointer, thin: f64, is_thin: *mut bool, error: Failure) -> Made;
     fn fused_share_version(tensor: Pointer, buffer: Pointer, error: Failure) -> Made;
     fn fused_free(text: *mut c_char);
     fn fused_saved_begin(without: *const Pointer, length: i64);
@@ -116,6 +119,26 @@ pub(super) fn dropped_dora(
     })
 }
 
+pub(super) fn mixed(weight: &Tensor, a: &Tensor) -> Result<Tensor> {
+    let (weight, a) = (weight.as_ptr(), a.as_ptr());
+    // SAFETY: as above.
+    made(|error| unsafe { fused_mixed(weight, a, error) })
+}
+
+pub(super) fn norms([squares, mixed, a, b]: [&Tensor; 4], scale: f64) -> Result<Tensor> {
+    let [squares, mixed, a, b] = [squares, mixed, a, b].map(Tensor::as_ptr);
+    // SAFETY: as above.
+    made(|error| unsafe { fused_norms(squares, mixed, a, b, scale, error) })
+}
+
+/// The ratio and the inverse of the norms, `[2, outputs]`, and whether some ratio is below `thin`.
+pub(super) fn ratio(magnitude: &Tensor, norms: &Tensor, thin: f64) -> Result<(Tensor, bool)> {
+    let (magnitude, norms, mut is_thin) = (magnitude.as_ptr(), norms.as_ptr(), false);
+    // SAFETY: as above; `is_thin` is valid to write to.
+    let ratio = made(|error| unsafe { fused_ratio(magnitude, norms, thin, &raw mut is_thin, error) })?;
+    Ok((ratio, is_thin))
+}
+
 pub(super) fn dropped(x: &Tensor, Dropout { probability, seed }: Dropout) -> Result<Tensor> {
     let x = x.as_ptr();
     // SAFETY: as above.
@@ -141,7 +164,7 @@ impl Saving {
         Self(())
     }
 
-    /// The bytes so far.
+    /// The most bytes that were kept at once.
     pub(super) fn end(self) -> u64 {
         // SAFETY: a function without arguments.
         unsafe { fused_saved_end() }.unsigned_abs()

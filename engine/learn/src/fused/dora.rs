@@ -2,9 +2,11 @@
 //! constant: with `h = x Wᵀ + s · x Aᵀ Bᵀ`, `y = c ⊙ h + b` and g the gradient of y,
 //! `∂m = Σ g ⊙ h / ‖W + s·BA‖`, `∂B = s (c ⊙ g)ᵀ x Aᵀ`, `∂A = s ((c ⊙ g) B)ᵀ x`, `∂x = (c ⊙ g)(W + s·BA)`.
 
-use tch::Tensor;
+use std::cell::RefCell;
 
-use super::{Dropout, boundary};
+use tch::{Kind, Tensor};
+
+use super::{Dropout, Version, boundary};
 use crate::error::Result;
 
 /// Below this ratio the outputs do not tell what they were before it, so that the gradient of the magnitude computes it
@@ -42,18 +44,54 @@ pub struct Ratio {
 impl Ratio {
     /// That of a magnitude and the norms ‖W + s·BA‖, both `[outputs]`; without gradient.
     pub fn new(magnitude: &Tensor, norms: &Tensor) -> Result<Self> {
-        let (magnitude, norms) = (magnitude.f_detach()?, norms.f_detach()?);
-        let zero = norms.f_eq(0.0)?;
-        let filled = norms.f_masked_fill(&zero, 1.0)?;
-        let c = magnitude.f_div(&filled)?.f_masked_fill(&zero, 1.0)?;
-        let thin = c.f_abs()?.f_lt(THIN)?.f_nonzero()?.f_view([-1])?;
-        let thin = (thin.size1()? > 0).then_some(thin);
-        Ok(Self { c, inverse: filled.f_reciprocal()?.f_masked_fill(&zero, 0.0)?, thin })
+        let (both, is_thin) = boundary::ratio(magnitude, norms, THIN)?;
+        let (c, inverse) = (both.f_select(0, 0)?, both.f_select(0, 1)?);
+        let thin = if is_thin { Some(c.f_abs()?.f_lt(THIN)?.f_nonzero()?.f_view([-1])?) } else { None };
+        Ok(Self { c, inverse, thin })
     }
 
     /// c, `[outputs]`.
     pub fn ratio(&self) -> &Tensor {
         &self.c
+    }
+}
+
+/// Row norms of `W + s·BA` without making that matrix.
+#[derive(Debug)]
+pub struct RowNorms {
+    /// ‖W‖² of each row, `[outputs]`, float32.
+    squares: Tensor,
+    /// W Aᵀ, `[outputs, rank]`, float32, where A does not train.
+    mixed: RefCell<Option<(Version, Tensor)>>,
+}
+
+impl RowNorms {
+    /// Those of a `weight` that stays as it is.
+    pub fn new(weight: &Tensor) -> Result<Self> {
+        let weight = weight.f_detach()?.f_to_kind(Kind::Float)?;
+        let squares = weight.f_mul(&weight)?.f_sum_dim_intlist([1i64].as_slice(), false, Kind::Float)?;
+        Ok(Self { squares, mixed: RefCell::default() })
+    }
+
+    /// `‖W + s·BA‖² = ‖W‖² + 2s·Σ(W Aᵀ ⊙ B) + s²·Σ(B (A Aᵀ) ⊙ B)`, sums over each row; float32, without gradient.
+    pub fn of_sum(&self, weight: &Tensor, a: &Tensor, b: &Tensor, scale: f64) -> Result<Tensor> {
+        boundary::norms([&self.squares, &self.mixed(weight, a)?, a, b], scale)
+    }
+
+    /// W Aᵀ; computed once where A does not train.
+    fn mixed(&self, weight: &Tensor, a: &Tensor) -> Result<Tensor> {
+        let mut kept = self.mixed.borrow_mut();
+        if let Some((version, mixed)) = kept.as_ref()
+            && version.is_of(a)?
+        {
+            return Ok(mixed.shallow_clone());
+        }
+        let mixed = boundary::mixed(weight, a)?;
+        *kept = match a.requires_grad() {
+            true => None,
+            false => Some((Version::of(a)?, mixed.shallow_clone())),
+        };
+        Ok(mixed)
     }
 }
 

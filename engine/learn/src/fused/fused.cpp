@@ -100,6 +100,49 @@ struct LowRank : Function<LowRank> {
     }
 };
 
+// Rows of a matrix that are cast at once.
+constexpr std::int64_t BLOCK = 1 << 15;
+
+// `W Aᵀ` in float32, without a copy of W in float32.
+Tensor mixed(const Tensor& weight, const Tensor& a) {
+    const Tensor turned = a.to(at::kFloat).t();
+    if (weight.scalar_type() == at::kFloat) return weight.mm(turned);
+    Tensor product = at::empty({weight.size(0), a.size(0)}, turned.options());
+    const std::int64_t rows = std::max<std::int64_t>(1, BLOCK / std::max<std::int64_t>(1, weight.size(1)));
+    const auto part = [&](std::int64_t begin, std::int64_t end) {
+        at::NoGradGuard guard;
+        for (; begin < end; begin += rows) {
+            const std::int64_t length = std::min(rows, end - begin);
+            Tensor into = product.narrow(0, begin, length);
+            at::mm_out(into, weight.narrow(0, begin, length).to(at::kFloat), turned);
+        }
+    };
+    if (weight.device().is_cpu()) {
+        at::parallel_for(0, weight.size(0), rows, part);
+    } else {
+        part(0, weight.size(0));
+    }
+    return product;
+}
+
+// The square roots of `squares + Σ (2s · mixed + s² · B (A Aᵀ)) ⊙ B`, sums over each row.
+Tensor norms(const Tensor& squares, const Tensor& mixed, const Tensor& a, const Tensor& b, double scale) {
+    const Tensor exact_a = a.to(at::kFloat), exact_b = b.to(at::kFloat);
+    Tensor inner = exact_b.mm(exact_a.mm(exact_a.t()));
+    inner.mul_(scale * scale).add_(mixed, 2.0 * scale);
+    return inner.mul_(exact_b).sum(1).add_(squares).clamp_min_(0.0).sqrt_();
+}
+
+// `m / n` and `1 / n`, as two rows; one and zero where n is zero. Tells whether some `m / n` is below `thin`.
+Tensor ratio(const Tensor& magnitude, const Tensor& norms, double thin, bool* is_thin) {
+    const Tensor zero = norms.eq(0.0), filled = norms.masked_fill(zero, 1.0);
+    Tensor both = at::empty({2, norms.size(0)}, norms.options());
+    both[0].copy_(magnitude).div_(filled).masked_fill_(zero, 1.0);
+    both[1].fill_(1.0).div_(filled).masked_fill_(zero, 0.0);
+    *is_thin = both[0].abs().min().item<double>() < thin;
+    return both;
+}
+
 // What the gradient of a magnitude is made of beside `Σ g ⊙ h`: where m / ‖W + s·BA‖ is c and 1 / ‖W + s·BA‖ is `inverse`.
 // For a row of zeros c is one and the inverse zero.
 
@@ -255,6 +298,30 @@ Tensor* fused_dropped_dora(const Tensor* x, const Tensor* a, const Tensor* b, co
         const auto kind = fused::exact(x->scalar_type());
         return DroppedDora::apply(*x, *a, *b, *magnitude, *weight, c->to(kind), inverse->to(kind), maybe(bias), scale,
                                   probability, seed);
+    });
+}
+
+// Of DoRA's norms, without gradient.
+
+Tensor* fused_mixed(const Tensor* weight, const Tensor* a, char** error) {
+    return guarded(error, [&] {
+        at::NoGradGuard guard;
+        return mixed(*weight, *a);
+    });
+}
+
+Tensor* fused_norms(const Tensor* squares, const Tensor* mixed, const Tensor* a, const Tensor* b, double scale,
+                    char** error) {
+    return guarded(error, [&] {
+        at::NoGradGuard guard;
+        return norms(*squares, *mixed, *a, *b, scale);
+    });
+}
+
+Tensor* fused_ratio(const Tensor* magnitude, const Tensor* norms, double thin, bool* is_thin, char** error) {
+    return guarded(error, [&] {
+        at::NoGradGuard guard;
+        return ratio(*magnitude, *norms, thin, is_thin);
     });
 }
 

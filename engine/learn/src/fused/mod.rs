@@ -9,7 +9,7 @@ mod low_rank;
 mod saved;
 mod version;
 
-pub use dora::{DoraMap, Ratio, dora};
+pub use dora::{DoraMap, Ratio, RowNorms, dora};
 pub use dropout::Dropout;
 pub use low_rank::{low_rank, low_rank_frozen_a};
 pub use saved::saved_bytes;

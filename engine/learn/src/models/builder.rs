@@ -11,7 +11,7 @@ use crate::layers::{Activations, Linear, LinearMap};
 use crate::numerics::Numerics;
 use crate::parameters::Stores;
 use crate::targets::{Place, Role};
-use crate::weights::{Init, Random, Source};
+use crate::weights::{Fresh, Init, Source};
 
 /// Builds one model.
 pub struct Builder<'a> {
@@ -19,18 +19,16 @@ pub struct Builder<'a> {
     method: &'a dyn Method,
     numerics: Numerics,
     activations: Rc<Activations>,
-    /// The kind in which the method wants the base model's tensors.
-    kept: Kind,
     /// Beginnings of names, and what stands for each in the source.
     stored: Vec<(String, String)>,
-    parts: Parts,
+    parts: Parts<'a>,
 }
 
 /// What a builder has made beside the network itself.
 #[derive(Debug)]
-pub struct Parts {
+pub struct Parts<'a> {
     /// Frozen and trainable tensors.
-    pub stores: Stores,
+    pub stores: Stores<'a>,
     /// The names of the base model's tensors, in the order of the model.
     pub base: Vec<String>,
     /// Every linear map by its place, but those of the task's head.
@@ -46,12 +44,12 @@ pub struct Parts {
 impl<'a> Builder<'a> {
     /// A builder that takes the base model's tensors from `source` (which puts them on the device) and gives every linear
     /// map to `method`. New parameters get their first values from `fresh`.
-    pub fn new(source: &'a mut dyn Source, method: &'a dyn Method, fresh: Random, numerics: Numerics) -> Self {
+    pub fn new(source: &'a mut dyn Source, method: &'a dyn Method, fresh: &'a dyn Fresh, numerics: Numerics) -> Self {
         let activations = Rc::new(numerics.activations());
         let stores = Stores::new(fresh);
         let (base, maps, heads, left_out) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let parts = Parts { stores, base, maps, left_out, heads, fresh: Vec::new() };
-        Self { source, method, numerics, activations, kept: method.kept_as(numerics.base), stored: Vec::new(), parts }
+        Self { source, method, numerics, activations, stored: Vec::new(), parts }
     }
 
     /// Where the model's tensors are.
@@ -91,8 +89,18 @@ impl<'a> Builder<'a> {
 
     /// A tensor of the base model that is not the weight of a linear map: an embedding or a norm.
     pub fn tensor(&mut self, name: &str, shape: &[i64], init: Init) -> Result<Tensor> {
-        let tensor = self.source.tensor(&self.stored_name(name), shape, init)?.f_to_kind(self.kept)?;
-        self.own(name, tensor)
+        self.tensor_of(None, name, shape, init)
+    }
+
+    fn tensor_of(&mut self, of: Option<&Place>, name: &str, shape: &[i64], init: Init) -> Result<Tensor> {
+        let kind = self.kept(name, of);
+        let tensor = self.source.tensor(&self.stored_name(name), shape, init, kind)?;
+        self.own(name, of, tensor)
+    }
+
+    /// The kind in which a tensor of the base model is kept: what trains is float32.
+    fn kept(&self, name: &str, of: Option<&Place>) -> Kind {
+        if self.method.trains(name, of) { Kind::Float } else { self.numerics.base }
     }
 
     /// The linear map `name` with the weight `name.weight` `[outputs, inputs]`, drawn by `init` where nothing is loaded,
@@ -106,40 +114,43 @@ impl<'a> Builder<'a> {
         bias: bool,
         init: Init,
     ) -> Result<Rc<dyn LinearMap>> {
-        let weight = self.tensor(&format!("{name}.weight"), &[outputs, inputs], init)?;
-        let bias =
-            if bias { Some(self.tensor(&format!("{name}.bias"), &[outputs], Init::Constant(0.0))?) } else { None };
-        self.wrap(name, role, Linear { weight, bias })
+        let place = Place { name: name.to_owned(), role };
+        let weight = self.tensor_of(Some(&place), &format!("{name}.weight"), &[outputs, inputs], init)?;
+        let bias = match bias {
+            true => Some(self.tensor_of(Some(&place), &format!("{name}.bias"), &[outputs], Init::Constant(0.0))?),
+            false => None,
+        };
+        self.wrap(place, Linear { weight, bias })
     }
 
     /// The linear map `name` over a weight that the model has already, such as an output head tied to the embedding.
     /// A checkpoint may hold it a second time under `name.weight`, with the same values.
     pub fn tied_linear(&mut self, name: &str, role: Role, weight: &Tensor) -> Result<Rc<dyn LinearMap>> {
         self.same_tensor(&format!("{name}.weight"), weight)?;
-        self.wrap(name, role, Linear { weight: weight.shallow_clone(), bias: None })
+        let place = Place { name: name.to_owned(), role };
+        self.wrap(place, Linear { weight: weight.shallow_clone(), bias: None })
     }
 
     /// Accepts a tensor that a checkpoint may hold although it is the same as the embedding.
     pub fn same_tensor(&mut self, name: &str, weight: &Tensor) -> Result<()> {
         let name = self.stored_name(name);
-        match self.source.extra(&name)? {
-            Some(again) if again.size() != weight.size() || !again.f_to_kind(self.kept)?.f_equal(weight)? => {
-                Err(Error::setting(
-                    name,
-                    "config.json ties it to the embedding, but the weights hold other values for it",
-                    "set `tie_word_embeddings` to false in config.json if the model has a head of its own",
-                ))
-            }
+        match self.source.extra(&name, weight.f_kind()?)? {
+            Some(again) if again.size() != weight.size() || !again.f_equal(weight)? => Err(Error::setting(
+                name,
+                "config.json ties it to the embedding, but the weights hold other values for it",
+                "set `tie_word_embeddings` to false in config.json if the model has a head of its own",
+            )),
             _ => Ok(()),
         }
     }
 
     /// A tensor as [`tensor`](Self::tensor), which older files hold under another name.
     pub fn tensor_once_called(&mut self, name: &str, older: &str, shape: &[i64], init: Init) -> Result<Tensor> {
-        match self.source.extra(older)? {
+        let kind = self.kept(name, None);
+        match self.source.extra(older, kind)? {
             Some(tensor) => {
-                let tensor = shaped(older, tensor, shape)?.f_to_kind(self.kept)?;
-                self.own(name, tensor)
+                let tensor = shaped(older, tensor, shape)?;
+                self.own(name, None, tensor)
             }
             None => self.tensor(name, shape, init),
         }
@@ -156,15 +167,18 @@ impl<'a> Builder<'a> {
     }
 
     fn head_tensor(&mut self, name: &str, shape: &[i64], init: Init) -> Result<Tensor> {
-        let tensor = match self.source.extra(name)? {
-            Some(tensor) => shaped(name, tensor, shape)?.f_to_kind(Kind::Float)?,
+        let tensor = match self.source.extra(name, Kind::Float)? {
+            Some(tensor) => shaped(name, tensor, shape)?,
             None => {
                 self.parts.fresh.push(name.to_owned());
                 self.parts.stores.fresh.draw(name, shape, init)?
             }
         };
         self.parts.base.push(name.to_owned());
-        self.method.own_head(name, tensor, &mut self.parts.stores)
+        match self.method.trains_head() {
+            true => self.parts.stores.trainable.add(name, &tensor),
+            false => self.parts.stores.freeze(name, tensor),
+        }
     }
 
     /// Accepts a tensor that checkpoints may hold although it can be computed.
@@ -174,21 +188,23 @@ impl<'a> Builder<'a> {
     }
 
     /// Ends the building: everything the source has must have been used, and the method's targets must exist.
-    pub fn finish(self) -> Result<Parts> {
+    pub fn finish(self) -> Result<Parts<'a>> {
         self.source.finish()?;
         let places: Vec<&Place> = self.parts.maps.iter().map(|(place, _)| place).collect();
         self.method.check(&places)?;
         Ok(self.parts)
     }
 
-    fn own(&mut self, name: &str, tensor: Tensor) -> Result<Tensor> {
+    fn own(&mut self, name: &str, of: Option<&Place>, tensor: Tensor) -> Result<Tensor> {
         self.parts.base.push(name.to_owned());
-        self.method.own(name, tensor, &mut self.parts.stores)
+        self.method.own(name, of, tensor, &mut self.parts.stores)
     }
 
-    fn wrap(&mut self, name: &str, role: Role, plain: Linear) -> Result<Rc<dyn LinearMap>> {
-        let place = Place { name: name.to_owned(), role };
-        let map = self.method.linear(&place, plain, &mut self.parts.stores)?;
+    fn wrap(&mut self, place: Place, plain: Linear) -> Result<Rc<dyn LinearMap>> {
+        let map: Rc<dyn LinearMap> = match self.method.changes(&place) {
+            true => self.method.linear(&place, plain, &mut self.parts.stores)?,
+            false => Rc::new(plain),
+        };
         self.parts.maps.push((place, Rc::clone(&map)));
         Ok(map)
     }

@@ -19,7 +19,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 use serde_json::Value;
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Tensor};
 
 use crate::adapters::{Frozen, Method};
 use crate::error::{Error, Result, nearest};
@@ -27,7 +27,7 @@ use crate::layers::{Activations, Cache, LinearMap, Mode};
 use crate::numerics::Numerics;
 use crate::parameters::{Named, Parameters};
 use crate::targets::Place;
-use crate::weights::{Checkpoint, InMemory, Random, Source, WithoutPrefix};
+use crate::weights::{Checkpoint, Fresh, InMemory, Random, Source, WithoutPrefix};
 
 pub use builder::{Builder, Parts};
 pub use network::{Network, Seq2SeqLm, SequenceClassifier, Task, Texts, TokenClassifier, Writing};
@@ -136,7 +136,7 @@ impl Model {
     ) -> Result<Self> {
         let numerics = numerics.into();
         let config = read_config(folder)?;
-        let mut weights = Checkpoint::open(folder, numerics.device, method.kept_as(numerics.base))?;
+        let mut weights = Checkpoint::open(folder, numerics.device)?;
         match family(&config)?.prefix.filter(|prefix| !weights.any_begins(prefix)) {
             None => Self::build_for(task, &config, &mut weights, method, seed, numerics),
             Some(prefix) => {
@@ -167,7 +167,7 @@ impl Model {
         numerics: impl Into<Numerics>,
     ) -> Result<Self> {
         let numerics = numerics.into();
-        let mut weights = Random::new(weights_seed, numerics.device, method.kept_as(numerics.base));
+        let mut weights = Random::new(weights_seed, numerics.device);
         Self::build_for(task, config, &mut weights, method, seed, numerics)
     }
 
@@ -192,10 +192,22 @@ impl Model {
         numerics: impl Into<Numerics>,
     ) -> Result<Self> {
         let numerics = numerics.into();
+        Self::build_from(task, config, source, method, &Random::new(seed, numerics.device), numerics)
+    }
+
+    /// The same with the first values of new parameters from `fresh`.
+    pub fn build_from(
+        task: Task,
+        config: &Value,
+        source: &mut dyn Source,
+        method: &dyn Method,
+        fresh: &dyn Fresh,
+        numerics: Numerics,
+    ) -> Result<Self> {
         let device = numerics.device;
         let family = family(config)?;
         let _guard = tch::no_grad_guard();
-        let mut builder = Builder::new(source, method, Random::new(seed, device, Kind::Float), numerics);
+        let mut builder = Builder::new(source, method, fresh, numerics);
         let activations = builder.activations();
         let Some(network) = family.build.network(config, task, &mut builder)? else {
             return Err(Error::setting(

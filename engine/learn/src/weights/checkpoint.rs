@@ -17,15 +17,14 @@ pub struct Checkpoint {
     files: WeightFiles,
     unused: BTreeSet<String>,
     device: Device,
-    kind: Kind,
 }
 
 impl Checkpoint {
-    /// Opens the weight files of `folder`; tensors are then copied to `device` as `kind`, one at a time.
-    pub fn open(folder: &Path, device: Device, kind: Kind) -> Result<Self> {
+    /// Opens the weight files of `folder`; tensors are then copied to `device`, one at a time.
+    pub fn open(folder: &Path, device: Device) -> Result<Self> {
         let files = WeightFiles::open(folder)?;
         let unused = files.names().map(str::to_owned).collect();
-        Ok(Self { files, unused, device, kind })
+        Ok(Self { files, unused, device })
     }
 
     /// Whether a tensor's name begins so.
@@ -39,7 +38,7 @@ impl Checkpoint {
 }
 
 impl Source for Checkpoint {
-    fn tensor(&mut self, name: &str, shape: &[i64], _init: Init) -> Result<Tensor> {
+    fn tensor(&mut self, name: &str, shape: &[i64], _init: Init, kind: Kind) -> Result<Tensor> {
         let Some(file) = self.file(name) else {
             let near = nearest(name, self.unused.iter().map(String::as_str));
             let hint = match near {
@@ -62,14 +61,14 @@ impl Source for Checkpoint {
                 "check that config.json belongs to these weights",
             ));
         }
-        let tensor = copied(file, name, self.device, self.kind)?;
+        let tensor = copied(file, name, self.device, kind)?;
         self.unused.remove(name);
         Ok(tensor)
     }
 
-    fn extra(&mut self, name: &str) -> Result<Option<Tensor>> {
+    fn extra(&mut self, name: &str, kind: Kind) -> Result<Option<Tensor>> {
         let Some(file) = self.file(name) else { return Ok(None) };
-        let tensor = copied(file, name, self.device, self.kind)?;
+        let tensor = copied(file, name, self.device, kind)?;
         self.unused.remove(name);
         Ok(Some(tensor))
     }

@@ -3,13 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 use super::{Init, Source};
 use crate::error::{Error, Result, some_of};
 
-/// A source of tensors by name. The models that are built from it share their storage: training one of them fully
-/// changes it for all.
+/// A source of tensors by name. The models that are built from it in their kinds share their storage: training one of
+/// them fully changes it for all.
 #[derive(Debug)]
 pub struct InMemory {
     tensors: BTreeMap<String, Tensor>,
@@ -23,9 +23,9 @@ impl InMemory {
 }
 
 impl Source for InMemory {
-    fn tensor(&mut self, name: &str, shape: &[i64], _init: Init) -> Result<Tensor> {
+    fn tensor(&mut self, name: &str, shape: &[i64], _init: Init, kind: Kind) -> Result<Tensor> {
         match self.tensors.remove(name) {
-            Some(tensor) if tensor.size() == shape => Ok(tensor),
+            Some(tensor) if tensor.size() == shape => Ok(tensor.f_to_kind(kind)?),
             Some(tensor) => Err(Error::setting(
                 name,
                 format!("has shape {:?}, the model's configuration asks for {shape:?}", tensor.size()),
@@ -37,8 +37,8 @@ impl Source for InMemory {
         }
     }
 
-    fn extra(&mut self, name: &str) -> Result<Option<Tensor>> {
-        Ok(self.tensors.remove(name))
+    fn extra(&mut self, name: &str, kind: Kind) -> Result<Option<Tensor>> {
+        Ok(self.tensors.remove(name).map(|tensor| tensor.f_to_kind(kind)).transpose()?)
     }
 
     fn holds(&self, name: &str) -> bool {

@@ -9,7 +9,9 @@ mod random;
 mod safetensors_file;
 mod write;
 
-use tch::Tensor;
+use std::fmt::Debug;
+
+use tch::{Kind, Tensor};
 
 use crate::error::Result;
 
@@ -31,14 +33,20 @@ pub enum Init {
     Uniform(f64),
 }
 
+/// Gives the first values of tensors that a method adds, and of heads that are newly made.
+pub trait Fresh: Debug {
+    /// The float32 tensor `name` of `shape`, drawn as `init` says. The same name gives the same values.
+    fn draw(&self, name: &str, shape: &[i64], init: Init) -> Result<Tensor>;
+}
+
 /// Gives a model its tensors by their checkpoint names.
 pub trait Source {
-    /// The tensor `name` with exactly `shape`. A source that holds no tensors makes one by `init`; another ignores it.
-    /// Asked twice for the same name, it may give the same storage.
-    fn tensor(&mut self, name: &str, shape: &[i64], init: Init) -> Result<Tensor>;
+    /// The tensor `name` with exactly `shape`, as `kind`. A source that holds no tensors makes one by `init`; another
+    /// ignores it. Asked twice for the same name, it may give the same storage.
+    fn tensor(&mut self, name: &str, shape: &[i64], init: Init, kind: Kind) -> Result<Tensor>;
 
-    /// The tensor `name`, if the source has it although the model can do without.
-    fn extra(&mut self, name: &str) -> Result<Option<Tensor>>;
+    /// The tensor `name` as `kind`, if the source has it although the model can do without.
+    fn extra(&mut self, name: &str, kind: Kind) -> Result<Option<Tensor>>;
 
     /// Whether the source has the tensor `name`; one that makes tensors as they are asked for has every one.
     fn holds(&self, name: &str) -> bool;

@@ -1,7 +1,7 @@
 //! A source whose names lack the prefix that a model with a head puts before them: files of the headless model, such as
 //! `embeddings.…` for `bert.embeddings.…`.
 
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 use super::{Init, Source};
 use crate::error::Result;
@@ -24,12 +24,12 @@ impl<'a> WithoutPrefix<'a> {
 }
 
 impl Source for WithoutPrefix<'_> {
-    fn tensor(&mut self, name: &str, shape: &[i64], init: Init) -> Result<Tensor> {
-        self.source.tensor(self.bare(name), shape, init)
+    fn tensor(&mut self, name: &str, shape: &[i64], init: Init, kind: Kind) -> Result<Tensor> {
+        self.source.tensor(self.bare(name), shape, init, kind)
     }
 
-    fn extra(&mut self, name: &str) -> Result<Option<Tensor>> {
-        self.source.extra(self.bare(name))
+    fn extra(&mut self, name: &str, kind: Kind) -> Result<Option<Tensor>> {
+        self.source.extra(self.bare(name), kind)
     }
 
     fn holds(&self, name: &str) -> bool {

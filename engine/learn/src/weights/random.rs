@@ -5,7 +5,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tch::{Device, Kind, Tensor};
 
-use super::{Init, Source};
+use super::{Fresh, Init, Source};
 use crate::error::Result;
 
 /// A source of random tensors.
@@ -13,23 +13,22 @@ use crate::error::Result;
 pub struct Random {
     seed: u64,
     device: Device,
-    kind: Kind,
 }
 
 impl Random {
-    /// A source whose values depend on `seed`; tensors are made on `device` as `kind`.
-    pub fn new(seed: u64, device: Device, kind: Kind) -> Self {
-        Self { seed, device, kind }
+    /// A source whose values depend on `seed`; tensors are made on `device`.
+    pub fn new(seed: u64, device: Device) -> Self {
+        Self { seed, device }
     }
 
-    /// The tensor `name` of `shape`, drawn as `init` says. The same seed and name give the same values.
-    pub fn draw(&self, name: &str, shape: &[i64], init: Init) -> Result<Tensor> {
+    /// The tensor `name` of `shape` as `kind`, drawn as `init` says. The same seed and name give the same values.
+    fn draw_as(&self, name: &str, shape: &[i64], init: Init, kind: Kind) -> Result<Tensor> {
         let tensor = match init {
-            Init::Constant(value) => return Ok(Tensor::f_full(shape, value, (self.kind, self.device))?),
+            Init::Constant(value) => return Ok(Tensor::f_full(shape, value, (kind, self.device))?),
             Init::Normal(deviation) => normal(&mut self.generator(name), count(shape), deviation),
             Init::Uniform(bound) => uniform(&mut self.generator(name), count(shape), bound),
         };
-        Ok(Tensor::f_from_slice(&tensor)?.f_reshape(shape)?.f_to_device(self.device)?.f_to_kind(self.kind)?)
+        Ok(Tensor::f_from_slice(&tensor)?.f_reshape(shape)?.f_to_device(self.device)?.f_to_kind(kind)?)
     }
 
     fn generator(&self, name: &str) -> ChaCha8Rng {
@@ -40,12 +39,18 @@ impl Random {
     }
 }
 
+impl Fresh for Random {
+    fn draw(&self, name: &str, shape: &[i64], init: Init) -> Result<Tensor> {
+        self.draw_as(name, shape, init, Kind::Float)
+    }
+}
+
 impl Source for Random {
-    fn tensor(&mut self, name: &str, shape: &[i64], init: Init) -> Result<Tensor> {
-        self.draw(name, shape, init)
+    fn tensor(&mut self, name: &str, shape: &[i64], init: Init, kind: Kind) -> Result<Tensor> {
+        self.draw_as(name, shape, init, kind)
     }
 
-    fn extra(&mut self, _name: &str) -> Result<Option<Tensor>> {
+    fn extra(&mut self, _name: &str, _kind: Kind) -> Result<Option<Tensor>> {
         Ok(None)
     }
 
@@ -88,7 +93,7 @@ mod tests {
     use super::*;
 
     fn source() -> Random {
-        Random::new(7, Device::Cpu, Kind::Float)
+        Random::new(7, Device::Cpu)
     }
 
     fn values(tensor: &Tensor) -> Vec<f32> {
@@ -102,7 +107,7 @@ mod tests {
         let again = source().draw("a", &[3, 5], Init::Normal(0.1)).unwrap();
         assert_eq!(values(&a), values(&again));
         assert_ne!(values(&a), values(&source().draw("b", &[3, 5], Init::Normal(0.1)).unwrap()));
-        let other = Random::new(8, Device::Cpu, Kind::Float);
+        let other = Random::new(8, Device::Cpu);
         assert_ne!(values(&a), values(&other.draw("a", &[3, 5], Init::Normal(0.1)).unwrap()));
     }
 

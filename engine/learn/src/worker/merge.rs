@@ -14,6 +14,7 @@ use crate::adapters::{Frozen, Method};
 use crate::error::{Error, Result};
 use crate::models::Model;
 use crate::observer::Observer;
+use crate::peft::Saved;
 use crate::weights::write_json;
 
 /// Logits that are further off than this, relative to the largest, are warned of.
@@ -33,7 +34,7 @@ pub fn run(job: &Job, device: Device, observer: &mut dyn Observer) -> Result<()>
     if error > TOLERANCE {
         observer.warning(format!("the merged model's logits are off by {error:.1e} of the largest"));
     }
-    Frozen.save(&merged, None, &job.result)?;
+    Frozen.save(&Saved::of(&merged, None), &job.result)?;
     copy_tokenizer(model_source::base(job)?, job)?;
     let measured = json!({
         "seconds": started.elapsed().as_secs_f64(),

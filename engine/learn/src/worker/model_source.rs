@@ -9,7 +9,7 @@ use spec::model::{LlamaShape, RandomModel};
 use tch::{Device, Kind};
 
 use super::special_ids::SpecialIds;
-use crate::adapters::{Frozen, Method, saved_method};
+use crate::adapters::{self, Frozen, Method, saved_method};
 use crate::error::{Error, Result};
 use crate::models::{Model, Task, read_config};
 use crate::numerics::Numerics;
@@ -157,7 +157,7 @@ fn open(input: &JobInput, task: Task, numerics: Numerics) -> Result<Model> {
     let (config, tensors) = merged(base, task, numerics)?.merged_tensors()?;
     let method = saved_method(&folder)?;
     let mut model = Model::build_for(task, &config, &mut InMemory::new(tensors), method.as_ref(), 0, numerics)?;
-    peft::load(&folder, &mut model.trainable)?;
+    adapters::load(&folder, &mut model.trainable)?;
     Ok(model)
 }
 

@@ -25,6 +25,7 @@ use crate::numerics::{Memory, Numerics};
 use crate::objectives::Examples;
 use crate::observer::Observer;
 use crate::optim::AdamW;
+use crate::peft::Saved;
 use crate::schedule::Shape;
 use crate::targets::{Pattern, Role, Targets};
 use crate::train::{self, Length, Outcome, Settings, Training, Validate, Warmup};
@@ -99,7 +100,7 @@ pub fn run(job: &Job, stage: &Train, device: Device, observer: &mut dyn Observer
         labels::into_config(&mut model.config, &labels);
         labels::write(&labels, &job.result)?;
     }
-    method.save(&model, None, &job.result)?;
+    method.save(&Saved::of(&model, None), &job.result)?;
     if !stage.adapter.is_adapter() {
         complete_folder(data, &ids, &job.result)?;
     }

@@ -6,6 +6,7 @@ use crate::fixtures::{Variant, change_json, copy_folder};
 use learn::Error;
 use learn::adapters::{Frozen, Full, Method};
 use learn::models::Model;
+use learn::peft::Saved;
 use learn::weights::SafetensorsFile;
 use serde_json::{Value, json};
 use tch::Device;
@@ -181,7 +182,7 @@ fn written_files_have_the_metadata_and_the_same_bytes_each_time() {
     let variant = Variant::read("untied_grouped");
     let write = || {
         let folder = tempfile::tempdir().unwrap();
-        Full.save(&variant.model(&Full), None, folder.path()).unwrap();
+        Full.save(&Saved::of(&variant.model(&Full), None), folder.path()).unwrap();
         let path = folder.path().join("model.safetensors");
         assert_eq!(SafetensorsFile::open(&path).unwrap().metadata()["format"], "pt");
         std::fs::read(path).unwrap()
@@ -195,7 +196,7 @@ fn a_folder_that_cannot_be_written_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");
     std::fs::write(&file, "").unwrap();
-    let error = Full.save(&variant.model(&Full), None, &file.join("model")).unwrap_err();
+    let error = Full.save(&Saved::of(&variant.model(&Full), None), &file.join("model")).unwrap_err();
     assert!(error.to_string().starts_with("cannot create "), "{error}");
 }
 

@@ -10,6 +10,7 @@ use learn::generate::{Limits, greedy};
 use learn::layers::{Cache, Mode};
 use learn::models::{Model, read_config};
 use learn::numerics::{Memory, Numerics};
+use learn::peft::Saved;
 use learn::targets::Targets;
 use learn::weights::Checkpoint;
 use serde_json::{Value, json};
@@ -44,7 +45,7 @@ impl Variant {
     fn with(&self, change: impl FnOnce(&mut Value)) -> learn::Result<Model> {
         let mut config = read_config(&self.model_folder()).unwrap();
         change(&mut config);
-        let mut weights = Checkpoint::open(&self.model_folder(), Device::Cpu, Kind::Float).unwrap();
+        let mut weights = Checkpoint::open(&self.model_folder(), Device::Cpu).unwrap();
         Model::build(&config, &mut weights, &Frozen, 0, Device::Cpu)
     }
 
@@ -156,7 +157,7 @@ fn recomputed_activations_change_no_loss_and_no_gradient() {
             for kind in [Kind::Float, Kind::BFloat16] {
                 let pass = |memory: Memory| {
                     let numerics = Numerics { memory, ..Numerics::all(kind, Device::Cpu) };
-                    let mut weights = Checkpoint::open(&variant.model_folder(), Device::Cpu, Kind::Float).unwrap();
+                    let mut weights = Checkpoint::open(&variant.model_folder(), Device::Cpu).unwrap();
                     let model = Model::build(&config, &mut weights, method, 7, numerics).unwrap();
                     // B is zero in a new adapter, and so would be the gradients of A.
                     for (_, tensor) in model.trainable.iter().filter(|(name, _)| name.ends_with("lora_B.weight")) {
@@ -324,7 +325,7 @@ fn the_language_model_of_a_larger_gemma_is_taken_and_the_vision_part_named() {
     assert_eq!(renamed.left_out.len(), model.left_out.len());
     // What is saved can be read again, without the vision part.
     let saved = tempfile::tempdir().unwrap();
-    learn::adapters::Method::save(&Full, &model, None, saved.path()).unwrap();
+    learn::adapters::Method::save(&Full, &Saved::of(&model, None), saved.path()).unwrap();
     let again = Model::load(saved.path(), &Frozen, 0, Device::Cpu).unwrap();
     assert!(again.left_out.is_empty());
     assert_close(&variant.forward(&again).0, &variant.tensors["logits"], TOLERANCE, "saved");

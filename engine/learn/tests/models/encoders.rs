@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use learn::adapters::{Frozen, Full, Lora, Method, saved_method};
+use learn::adapters::{self, Frozen, Full, Lora, Method, saved_method};
 use learn::layers::Mode;
 use learn::models::bert::{Config, from_zero};
 use learn::models::{Builder, Model, Task, Texts, bert, read_config, roberta};
@@ -12,7 +12,7 @@ use learn::objectives::{
     Classify, Examples, Labelled, Normalize, Regress, Span, TextExamples, TextObjective, TextRow, span_scores,
 };
 use learn::parameters::Parameters;
-use learn::peft;
+use learn::peft::Saved;
 use learn::targets::{Role, Targets};
 use learn::weights::{Checkpoint, Random, SafetensorsFile, WithoutPrefix, write_tensors};
 use serde_json::Value;
@@ -41,7 +41,7 @@ impl Golden {
     fn adapted(&self, task: Task) -> Model {
         let folder = self.folder.join("lora");
         let mut model = self.model(task, saved_method(&folder).unwrap().as_ref());
-        peft::load(&folder, &mut model.trainable).unwrap();
+        adapters::load(&folder, &mut model.trainable).unwrap();
         model
     }
 
@@ -117,7 +117,7 @@ fn hidden_states_of_padded_texts() {
         let folder = golden.folder.join("model");
         let json = read_config(&folder).unwrap();
         let config = Config::read(&json).unwrap();
-        let mut weights = Checkpoint::open(&folder, Device::Cpu, Kind::Float).unwrap();
+        let mut weights = Checkpoint::open(&folder, Device::Cpu).unwrap();
         let bare = !weights.any_begins("bert.");
         let mut stripped;
         let source: &mut dyn learn::weights::Source = if name == "bert_headless" {
@@ -127,7 +127,8 @@ fn hidden_states_of_padded_texts() {
         } else {
             &mut weights
         };
-        let mut builder = Builder::new(source, &Frozen, Random::new(0, Device::Cpu, Kind::Float), Device::Cpu.into());
+        let fresh = Random::new(0, Device::Cpu);
+        let mut builder = Builder::new(source, &Frozen, &fresh, Device::Cpu.into());
         let hidden = if name.starts_with("bert") {
             let texts = golden.texts(0);
             let encoder = bert::encoder(&config, &mut builder).unwrap();
@@ -196,7 +197,7 @@ fn an_adapter_with_a_head_is_saved_as_peft_saves_it() {
         let targets = vec![Role::AttentionQ, Role::AttentionV, Role::MlpUp];
         let method = Lora::new(3, 7.5, 0.0, Targets::Roles(targets)).unwrap();
         let folder = tempfile::tempdir().unwrap();
-        method.save(&model, None, folder.path()).unwrap();
+        method.save(&Saved::of(&model, None), folder.path()).unwrap();
         let open = |folder: &std::path::Path| SafetensorsFile::open(&folder.join("adapter_model.safetensors")).unwrap();
         let (ours, theirs) = (open(folder.path()), open(&golden.folder.join("lora")));
         assert_eq!(ours.names(), theirs.names(), "{name}");
@@ -230,10 +231,10 @@ fn a_head_that_the_weights_lack_is_newly_made_and_trains_beside_an_adapter() {
     let model = Model::load_for(classify(2), folder.path(), &lora, 1, Device::Cpu).unwrap();
     assert_eq!(model.fresh().len(), 4);
     let saved = tempfile::tempdir().unwrap();
-    lora.save(&model, None, saved.path()).unwrap();
+    lora.save(&Saved::of(&model, None), saved.path()).unwrap();
     let method = saved_method(saved.path()).unwrap();
     let mut again = Model::load_for(classify(2), folder.path(), method.as_ref(), 2, Device::Cpu).unwrap();
-    peft::load(saved.path(), &mut again.trainable).unwrap();
+    adapters::load(saved.path(), &mut again.trainable).unwrap();
     let texts = golden.texts(0);
     let scores = |model: &Model| model.network.sequence_classifier().unwrap().scores(&texts, Mode::Eval).unwrap();
     assert!(scores(&again).equal(&scores(&model)));

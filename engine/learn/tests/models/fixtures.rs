@@ -4,10 +4,9 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use learn::adapters::{Dora, Lora, Method, saved_method};
+use learn::adapters::{self, Dora, Lora, Method, saved_method};
 use learn::layers::Mode;
 use learn::models::Model;
-use learn::peft;
 use learn::targets::Targets;
 use serde_json::Value;
 use tch::{Device, Kind, Tensor};
@@ -86,7 +85,7 @@ impl Variant {
     pub fn adapted(&self, method: &str) -> Model {
         let folder = self.folder.join(method);
         let mut model = self.model(saved_method(&folder).unwrap().as_ref());
-        peft::load(&folder, &mut model.trainable).unwrap();
+        adapters::load(&folder, &mut model.trainable).unwrap();
         model
     }
 

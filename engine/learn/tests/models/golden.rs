@@ -4,7 +4,7 @@ use crate::fixtures::{TOLERANCE, VARIANTS, Variant, assert_close};
 use learn::adapters::{Frozen, Full};
 use learn::models::{Model, read_config};
 use learn::weights::Checkpoint;
-use tch::{Device, Kind};
+use tch::Device;
 
 #[test]
 fn logits_and_loss_of_the_base_model() {
@@ -66,7 +66,7 @@ fn the_older_keys_of_rope_scaling_mean_the_same() {
     let variant = Variant::read("llama3_rope");
     let config = serde_json::from_slice(&std::fs::read(variant.folder.join("config_old_keys.json")).unwrap()).unwrap();
     assert_ne!(config, read_config(&variant.model_folder()).unwrap());
-    let mut weights = Checkpoint::open(&variant.model_folder(), Device::Cpu, Kind::Float).unwrap();
+    let mut weights = Checkpoint::open(&variant.model_folder(), Device::Cpu).unwrap();
     let model = Model::build(&config, &mut weights, &Frozen, 0, Device::Cpu).unwrap();
     assert_close(&variant.forward(&model).0, variant.tensor("base.logits"), TOLERANCE, "old keys");
 }

@@ -4,6 +4,7 @@ use crate::fixtures::{TOLERANCE, VARIANTS, Variant, assert_close, generator, low
 use learn::adapters::{Dora, Frozen, Full, Lora, Method};
 use learn::layers::Mode;
 use learn::models::Model;
+use learn::peft::Saved;
 use learn::targets::{Role, Targets};
 use tch::{Device, Kind, Tensor};
 
@@ -63,7 +64,7 @@ fn a_merged_model_computes_the_same_in_memory_and_from_its_folder() {
             assert!(merged.trainable.is_empty());
             assert_close(&logits(&merged, &variant), expected, TOLERANCE, &format!("{name}, {method}"));
             let folder = tempfile::tempdir().unwrap();
-            Frozen.save(&model, None, folder.path()).unwrap();
+            Frozen.save(&Saved::of(&model, None), folder.path()).unwrap();
             let loaded = Model::load(folder.path(), &Frozen, 0, Device::Cpu).unwrap();
             assert!(logits(&loaded, &variant).equal(&logits(&merged, &variant)));
         }
@@ -77,7 +78,7 @@ fn a_fully_tuned_model_is_saved_and_loaded_bit_by_bit() {
         let variant = Variant::read(name);
         let model = shaken(&variant, &Full);
         let folder = tempfile::tempdir().unwrap();
-        Full.save(&model, None, folder.path()).unwrap();
+        Full.save(&Saved::of(&model, None), folder.path()).unwrap();
         let loaded = Model::load(folder.path(), &Frozen, 0, Device::Cpu).unwrap();
         assert_eq!(loaded.frozen.len(), model.trainable.len());
         for (parameter, tensor) in model.trainable.iter() {

@@ -6,7 +6,7 @@ use learn::fused::Dropout;
 use learn::layers::{Linear, Mode};
 use learn::models::{Model, read_config};
 use learn::optim::Flat;
-use learn::parameters::Stores;
+use learn::parameters::{Parameters, Stores};
 use learn::targets::{Place, Role, Targets};
 use learn::weights::Random;
 use tch::{Device, Kind, Tensor};
@@ -35,31 +35,31 @@ fn the_ratio_of_dora_follows_its_tensors() {
     let float = (Kind::Float, Device::Cpu);
     tch::manual_seed(13);
     let (w, x) = (Tensor::randn([7, 5], float), Tensor::randn([3, 5], float));
-    let (map, mut stores) = map(&Dora::new(2, 5.0, 0.0, Targets::AllLinear).unwrap(), w.copy(), None);
-    let holds = |stores: &Stores, what: &str| {
+    let (map, mut trainable) = map(&Dora::new(2, 5.0, 0.0, Targets::AllLinear).unwrap(), w.copy(), None);
+    let holds = |trainable: &Parameters, what: &str| {
         let [a, b, m] = ["lora_A.weight", "lora_B.weight", "lora_magnitude_vector"]
-            .map(|name| stores.trainable.get(&format!("map.{name}")).unwrap().detach());
+            .map(|name| trainable.get(&format!("map.{name}")).unwrap().detach());
         let sum = &w + b.matmul(&a) * 2.5;
         let c = m / sum.square().sum_dim_intlist([1i64].as_slice(), false, Kind::Float).sqrt();
         let y = map.forward(&x, Mode::Train).unwrap();
         assert_close(&y, &(x.matmul(&sum.tr()) * &c), TOLERANCE, what);
         assert_close(&map.merged().unwrap(), &(sum * c.unsqueeze(1)), TOLERANCE, what);
     };
-    holds(&stores, "at first");
+    holds(&trainable, "at first");
     for name in ["lora_A.weight", "lora_B.weight", "lora_magnitude_vector"] {
         let name = format!("map.{name}");
-        let values = stores.trainable.get(&name).unwrap().detach().copy() + 0.3;
-        stores.trainable.set(&name, &values).unwrap();
-        holds(&stores, &name);
+        let values = trainable.get(&name).unwrap().detach().copy() + 0.3;
+        trainable.set(&name, &values).unwrap();
+        holds(&trainable, &name);
     }
-    let flat = Flat::new(&stores.trainable).unwrap();
-    holds(&stores, "in one buffer");
+    let flat = Flat::new(&trainable).unwrap();
+    holds(&trainable, "in one buffer");
     let slices = flat.named(flat.values()).unwrap();
     let _ = tch::no_grad(|| flat.values().shallow_clone().g_mul_scalar_(1.1));
-    holds(&stores, "the buffer has changed");
+    holds(&trainable, "the buffer has changed");
     for (name, slice) in slices {
         let _ = tch::no_grad(|| slice.shallow_clone().g_mul_scalar_(0.7));
-        holds(&stores, &name);
+        holds(&trainable, &name);
     }
 }
 
@@ -68,11 +68,12 @@ fn map(
     method: &dyn Method,
     weight: Tensor,
     bias: Option<Tensor>,
-) -> (std::rc::Rc<dyn learn::layers::LinearMap>, Stores) {
-    let mut stores = Stores::new(Random::new(1, Device::Cpu, Kind::Float));
+) -> (std::rc::Rc<dyn learn::layers::LinearMap>, Parameters) {
+    let fresh = Random::new(1, Device::Cpu);
+    let mut stores = Stores::new(&fresh);
     let place = Place { name: "map".to_owned(), role: Role::MlpUp };
     let map = method.linear(&place, Linear { weight, bias }, &mut stores).unwrap();
-    (map, stores)
+    (map, stores.trainable)
 }
 
 #[test]
@@ -88,10 +89,10 @@ fn dropout_follows_the_formulas_and_acts_in_training_alone() {
             "lora" => Box::new(Lora::new(rank, alpha, dropout, Targets::AllLinear).unwrap()),
             _ => Box::new(Dora::new(rank, alpha, dropout, Targets::AllLinear).unwrap()),
         };
-        let (map, mut stores) = map(made.as_ref(), w.copy(), Some(bias.copy()));
+        let (map, mut parameters) = map(made.as_ref(), w.copy(), Some(bias.copy()));
         let (a, b) = (Tensor::randn([rank, 5], float), Tensor::randn([7, rank], float));
-        stores.trainable.set("map.lora_A.weight", &a).unwrap();
-        stores.trainable.set("map.lora_B.weight", &b).unwrap();
+        parameters.set("map.lora_A.weight", &a).unwrap();
+        parameters.set("map.lora_B.weight", &b).unwrap();
         let product = b.matmul(&a) * scale;
         let sum = &w + &product;
         tch::manual_seed(9);
@@ -101,7 +102,7 @@ fn dropout_follows_the_formulas_and_acts_in_training_alone() {
             (train, x.matmul(&sum.tr()) + &bias)
         } else {
             let m = Tensor::rand([7], float) + 0.5;
-            stores.trainable.set("map.lora_magnitude_vector", &m).unwrap();
+            parameters.set("map.lora_magnitude_vector", &m).unwrap();
             let c = m / sum.square().sum_dim_intlist([1i64].as_slice(), false, Kind::Float).sqrt();
             let train =
                 x.matmul(&w.tr()) + &bias + (&c - 1.0) * dropped.matmul(&w.tr()) + &c * dropped.matmul(&product.tr());
@@ -121,16 +122,16 @@ fn a_row_of_zeros_is_no_nan_in_dora() {
     let weight = Tensor::randn([4, 3], float);
     let _ = weight.get(2).zero_();
     let dora = Dora::new(2, 4.0, 0.0, Targets::AllLinear).unwrap();
-    let (map, mut stores) = map(&dora, weight.copy(), None);
+    let (map, mut parameters) = map(&dora, weight.copy(), None);
     let x = Tensor::randn([5, 3], float);
     let y = map.forward(&x, Mode::Train).unwrap();
     assert!(y.equal(&x.matmul(&weight.tr())));
     y.sum(Kind::Float).backward();
-    for (name, tensor) in stores.trainable.iter() {
+    for (name, tensor) in parameters.iter() {
         assert_eq!(i64::try_from(tensor.grad().isfinite().logical_not().sum(Kind::Int64)).unwrap(), 0, "{name}");
     }
     assert!(map.merged().unwrap().equal(&weight));
-    stores.trainable.set("map.lora_B.weight", &Tensor::ones([4, 2], float)).unwrap();
+    parameters.set("map.lora_B.weight", &Tensor::ones([4, 2], float)).unwrap();
     let later = map.forward(&x, Mode::Train).unwrap();
     assert_eq!(i64::try_from(later.isfinite().logical_not().sum(Kind::Int64)).unwrap(), 0);
 }
@@ -141,11 +142,11 @@ fn the_norm_of_dora_is_right_where_the_low_rank_part_is_large() {
     let float = (Kind::Float, Device::Cpu);
     tch::manual_seed(11);
     let weight = Tensor::randn([6, 40], float);
-    let (map, mut stores) = map(&Dora::new(4, 12.0, 0.0, Targets::AllLinear).unwrap(), weight.copy(), None);
+    let (map, mut parameters) = map(&Dora::new(4, 12.0, 0.0, Targets::AllLinear).unwrap(), weight.copy(), None);
     let (a, b) = (Tensor::randn([4, 40], float), Tensor::randn([6, 4], float) * 3.0);
-    stores.trainable.set("map.lora_A.weight", &a).unwrap();
-    stores.trainable.set("map.lora_B.weight", &b).unwrap();
-    stores.trainable.set("map.lora_magnitude_vector", &Tensor::ones([6], float)).unwrap();
+    parameters.set("map.lora_A.weight", &a).unwrap();
+    parameters.set("map.lora_B.weight", &b).unwrap();
+    parameters.set("map.lora_magnitude_vector", &Tensor::ones([6], float)).unwrap();
     let merged = map.merged().unwrap().to_kind(Kind::Double);
     let lengths = merged.square().sum_dim_intlist([1i64].as_slice(), false, Kind::Double).sqrt();
     assert_close(&lengths, &Tensor::ones([6], (Kind::Double, Device::Cpu)), 1e-6, "each row is as long as m says");

@@ -1,9 +1,8 @@
 //! Proof that the golden values hold each constant: with one constant changed, the comparison must fail clearly.
 
 use crate::fixtures::{TOLERANCE, Variant, difference, generator, low_rank};
-use learn::adapters::Frozen;
+use learn::adapters::{self, Frozen};
 use learn::models::{Model, read_config};
-use learn::peft;
 use learn::weights::{Checkpoint, Init, Source};
 use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor};
@@ -14,7 +13,7 @@ const SEEN: f64 = 20.0 * TOLERANCE;
 fn base_with(variant: &Variant, change: impl FnOnce(&mut Value)) -> f64 {
     let mut config = read_config(&variant.model_folder()).unwrap();
     change(&mut config);
-    let mut weights = Checkpoint::open(&variant.model_folder(), Device::Cpu, Kind::Float).unwrap();
+    let mut weights = Checkpoint::open(&variant.model_folder(), Device::Cpu).unwrap();
     let model = Model::build(&config, &mut weights, &Frozen, 0, Device::Cpu).unwrap();
     difference(&variant.forward(&model).0, variant.tensor("base.logits"))
 }
@@ -23,12 +22,12 @@ fn base_with(variant: &Variant, change: impl FnOnce(&mut Value)) -> f64 {
 struct Changed<F>(Checkpoint, F);
 
 impl<F: Fn(&str, Tensor) -> Tensor> Source for Changed<F> {
-    fn tensor(&mut self, name: &str, shape: &[i64], init: Init) -> learn::Result<Tensor> {
-        self.0.tensor(name, shape, init).map(|tensor| (self.1)(name, tensor))
+    fn tensor(&mut self, name: &str, shape: &[i64], init: Init, kind: Kind) -> learn::Result<Tensor> {
+        self.0.tensor(name, shape, init, kind).map(|tensor| (self.1)(name, tensor))
     }
 
-    fn extra(&mut self, name: &str) -> learn::Result<Option<Tensor>> {
-        self.0.extra(name)
+    fn extra(&mut self, name: &str, kind: Kind) -> learn::Result<Option<Tensor>> {
+        self.0.extra(name, kind)
     }
 
     fn holds(&self, name: &str) -> bool {
@@ -46,7 +45,7 @@ impl<F: Fn(&str, Tensor) -> Tensor> Source for Changed<F> {
 
 fn base_from(variant: &Variant, change: impl Fn(&str, Tensor) -> Tensor) -> f64 {
     let config = read_config(&variant.model_folder()).unwrap();
-    let weights = Checkpoint::open(&variant.model_folder(), Device::Cpu, Kind::Float).unwrap();
+    let weights = Checkpoint::open(&variant.model_folder(), Device::Cpu).unwrap();
     let model = Model::build(&config, &mut Changed(weights, change), &Frozen, 0, Device::Cpu).unwrap();
     difference(&variant.forward(&model).0, variant.tensor("base.logits"))
 }
@@ -93,7 +92,7 @@ fn each_tensor_and_the_attention_scale_are_held() {
 /// The difference of logits and of the worst gradient with the saved adapter under another alpha or other values.
 fn adapter_with(variant: &Variant, method: &str, alpha: f64, change: impl Fn(&str, &Tensor) -> Tensor) -> (f64, f64) {
     let mut model = variant.model(low_rank(variant, method, alpha, 0.0).as_ref());
-    peft::load(&variant.folder.join(method), &mut model.trainable).unwrap();
+    adapters::load(&variant.folder.join(method), &mut model.trainable).unwrap();
     let changed: Vec<_> =
         model.trainable.iter().map(|(name, tensor)| (name.to_owned(), change(name, &tensor.detach()))).collect();
     for (name, tensor) in changed {

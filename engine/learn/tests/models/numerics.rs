@@ -27,7 +27,7 @@ fn load(name: &str, task: Task, method: &dyn Method, numerics: Numerics, dropout
     for key in ["hidden_dropout_prob", "attention_probs_dropout_prob", "dropout_rate"] {
         config[key] = json!(dropout);
     }
-    let mut weights = Checkpoint::open(&folder, Device::Cpu, Kind::Float).unwrap();
+    let mut weights = Checkpoint::open(&folder, Device::Cpu).unwrap();
     Model::build_for(task, &config, &mut weights, method, 7, numerics)
 }
 

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use crate::fixtures::{TOLERANCE, VARIANTS, Variant, assert_close, change_json, copy_folder, low_rank};
-use learn::adapters::saved_method;
-use learn::peft;
+use learn::adapters::{self, saved_method};
+use learn::peft::Saved;
 use learn::weights::{SafetensorsFile, write_tensors};
 use serde_json::{Value, json};
 use tch::Tensor;
@@ -17,7 +17,7 @@ fn what_is_saved_is_what_peft_saved() {
             let model = variant.adapted(method);
             let folder = tempfile::tempdir().unwrap();
             let made = low_rank(&variant, method, variant.alpha(), 0.0);
-            made.save(&model, Some("some/base"), folder.path()).unwrap();
+            made.save(&Saved::of(&model, Some("some/base")), folder.path()).unwrap();
             let theirs = SafetensorsFile::open(&variant.folder.join(method).join("adapter_model.safetensors")).unwrap();
             let ours = SafetensorsFile::open(&folder.path().join("adapter_model.safetensors")).unwrap();
             assert_eq!(ours.names(), theirs.names(), "{name}, {method}");
@@ -60,7 +60,7 @@ fn rank_stabilised_scale_is_read_as_the_same_scale() {
         config["lora_alpha"] = json!(variant.alpha() / (variant.rank() as f64).sqrt());
     });
     let mut model = variant.model(saved_method(folder.path()).unwrap().as_ref());
-    peft::load(folder.path(), &mut model.trainable).unwrap();
+    adapters::load(folder.path(), &mut model.trainable).unwrap();
     assert_close(&variant.forward(&model).0, variant.tensor("lora.logits"), TOLERANCE, "rsLoRA");
 }
 
@@ -72,7 +72,7 @@ fn broken(break_it: impl FnOnce(&Path)) -> String {
     break_it(folder.path());
     let error = saved_method(folder.path())
         .and_then(|method| learn::models::Model::load(&variant.model_folder(), method.as_ref(), 0, tch::Device::Cpu))
-        .and_then(|mut model| peft::load(folder.path(), &mut model.trainable))
+        .and_then(|mut model| adapters::load(folder.path(), &mut model.trainable))
         .unwrap_err();
     let text = format!("{error} / {}", error.hint().unwrap_or("no hint"));
     text.replace(&folder.path().display().to_string(), "ADAPTER")

@@ -4,14 +4,13 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use learn::adapters::{Frozen, Full, Lora, Method, saved_method};
+use learn::adapters::{self, Frozen, Full, Lora, Method, saved_method};
 use learn::evaluate::answer_scores;
 use learn::generate::{Limits, greedy};
 use learn::layers::Mode;
 use learn::models::{Model, Texts};
 use learn::objectives::{AnsweredRow, Examples, Normalize, Seq2Seq, TextRow};
 use learn::observer::Unobserved;
-use learn::peft;
 use learn::targets::Targets;
 use serde_json::Value;
 use tch::{Device, Kind, Tensor};
@@ -152,7 +151,7 @@ fn lora_that_peft_saved() {
         let golden = Golden::read(name);
         let folder = golden.folder.join("lora");
         let mut model = golden.model(saved_method(&folder).unwrap().as_ref());
-        peft::load(&folder, &mut model.trainable).unwrap();
+        adapters::load(&folder, &mut model.trainable).unwrap();
         golden.learn(&model, "lora");
         let seen = golden.tensors["labels"].ge(0).unsqueeze(-1);
         let merged = golden.scores(&model.merged().unwrap());

@@ -3,12 +3,11 @@
 
 use std::path::{Path, PathBuf};
 
-use learn::adapters::{Full, Method, saved_method};
+use learn::adapters::{self, Full, Method, saved_method};
 use learn::batches::LossRow;
 use learn::models::Model;
 use learn::objectives::{LanguageModel, Normalize};
 use learn::optim::AdamW;
-use learn::peft;
 use learn::schedule::{Schedule, Shape};
 use learn::train::{Rule, Weights};
 use learn::weights::SafetensorsFile;
@@ -71,7 +70,7 @@ fn model(method: &str) -> Model {
     let method: Box<dyn Method> = if method == "full" { Box::new(Full) } else { saved_method(&adapter).unwrap() };
     let mut model = Model::load(&base, method.as_ref(), 0, Device::Cpu).unwrap();
     if adapter.exists() {
-        peft::load(&adapter, &mut model.trainable).unwrap();
+        adapters::load(&adapter, &mut model.trainable).unwrap();
     }
     model
 }

@@ -22,21 +22,21 @@ use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor};
 
 /// Small numbers in the order of memory, made fast.
-struct Quick(Kind);
+struct Quick;
 
 impl Source for Quick {
-    fn tensor(&mut self, _name: &str, shape: &[i64], init: Init) -> Result<Tensor> {
+    fn tensor(&mut self, _name: &str, shape: &[i64], init: Init, kind: Kind) -> Result<Tensor> {
         Ok(match init {
-            Init::Constant(value) => Tensor::f_full(shape, value, (self.0, Device::Cpu))?,
+            Init::Constant(value) => Tensor::f_full(shape, value, (kind, Device::Cpu))?,
             _ => {
-                let tensor = Tensor::f_empty(shape, (self.0, Device::Cpu))?;
+                let tensor = Tensor::f_empty(shape, (kind, Device::Cpu))?;
                 let mut tensor = tensor;
                 tensor.f_normal_(0.0, 0.02)?
             }
         })
     }
 
-    fn extra(&mut self, _name: &str) -> Result<Option<Tensor>> {
+    fn extra(&mut self, _name: &str, _kind: Kind) -> Result<Option<Tensor>> {
         Ok(None)
     }
 
@@ -123,7 +123,7 @@ pub fn run(arguments: &[String]) -> Result<Value> {
     let outlined = begun.elapsed().as_secs_f64();
     let whole = Peak::begin(Device::Cpu);
     let begun = Instant::now();
-    let model = Model::build_for(task, &config, &mut Quick(method.kept_as(kind)), method.as_ref(), 0, numerics)?;
+    let model = Model::build_for(task, &config, &mut Quick, method.as_ref(), 0, numerics)?;
     let (load_seconds, model_bytes) = (begun.elapsed().as_secs_f64(), whole.bytes());
     let examples = examples(&model, rows, length, answer);
     let rule = Rule {

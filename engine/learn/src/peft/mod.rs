@@ -1,0 +1,256 @@
+//! Adapters in PEFT's folders: `adapter_config.json` and `adapter_model.safetensors`. Knows what the configurations of all
+//! methods have in common, and the keys of tensors; what a method's own settings mean is in the files beside.
+
+pub mod lora;
+pub mod targets;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
+use tch::{Device, Kind, Tensor};
+
+use crate::adapters::Method;
+use crate::error::{Error, Result, nearest, some_of};
+use crate::models::{Model, Network, Task};
+use crate::parameters::Parameters;
+use crate::targets::Place;
+use crate::weights::{SafetensorsFile, write_json, write_tensors};
+
+/// The file of an adapter's settings.
+pub const CONFIG: &str = "adapter_config.json";
+
+/// The file of an adapter's tensors.
+pub const WEIGHTS: &str = "adapter_model.safetensors";
+
+/// PEFT puts this before the name a tensor has in the model.
+pub const PREFIX: &str = "base_model.model.";
+
+/// What to do with an adapter that is not understood.
+pub const MERGE: &str = "merge the adapter with PEFT (merge_and_unload) and take the merged model";
+
+/// The settings of an adapter as they were read.
+#[derive(Debug, Clone)]
+pub struct AdapterConfig {
+    path: PathBuf,
+    all: Map<String, Value>,
+}
+
+impl AdapterConfig {
+    /// Reads the settings of the adapter in `folder`.
+    pub fn read(folder: &Path) -> Result<Self> {
+        let path = folder.join(CONFIG);
+        let text = std::fs::read(&path).map_err(|error| Error::io("read", &path, error))?;
+        let all = serde_json::from_slice(&text)
+            .map_err(|error| Error::file(&path, format!("is no valid JSON object: {error}"), COMPARE))?;
+        let config = Self { path, all };
+        if config.text("peft_type").is_none() {
+            return Err(config.error("peft_type: is not there, so the method is unknown", COMPARE));
+        }
+        let saved = config.all.get("modules_to_save").and_then(Value::as_array).into_iter().flatten();
+        if let Some(module) = saved.filter_map(Value::as_str).find(|name| !HEADS.contains(name)) {
+            let problem = format!("`modules_to_save` names `{module}`, which is no module of a head here");
+            return Err(config.error(problem, MERGE));
+        }
+        Ok(config)
+    }
+
+    /// PEFT's name of the method, such as `LORA`.
+    pub fn peft_type(&self) -> &str {
+        self.text("peft_type").unwrap_or_default()
+    }
+
+    /// The value of a key that is a text.
+    pub fn text(&self, key: &str) -> Option<&str> {
+        self.all.get(key).and_then(Value::as_str)
+    }
+
+    /// Whether a switch is on.
+    pub fn switched_on(&self, key: &str) -> bool {
+        self.all.get(key).and_then(Value::as_bool).unwrap_or(false)
+    }
+
+    /// The settings as `T`; errors name the key.
+    pub fn parse<T: DeserializeOwned>(&self) -> Result<T> {
+        serde_path_to_error::deserialize(Value::Object(self.all.clone()))
+            .map_err(|error| self.error(format!("{}: {}", error.path(), error.inner()), COMPARE))
+    }
+
+    /// Refuses settings of which any is not at rest: null, false or empty.
+    pub fn refuse(&self, keys: &[&str]) -> Result<()> {
+        match keys.iter().find(|key| self.all.get(**key).is_some_and(|value| !at_rest(value))) {
+            Some(key) => Err(self.error(format!("`{key}` is set, and its meaning is not known here"), MERGE)),
+            None => Ok(()),
+        }
+    }
+
+    /// An error of this file.
+    pub fn error(&self, problem: impl Into<String>, hint: impl Into<String>) -> Error {
+        Error::file(&self.path, problem, hint)
+    }
+}
+
+const COMPARE: &str = "compare it with what PEFT's save_pretrained writes";
+
+/// What is saved of a model: the parameters of one method, or of one part of a combined one.
+#[derive(Debug, Clone, Copy)]
+pub struct Saved<'a> {
+    /// The model.
+    pub model: &'a Model,
+    /// The part of a combined method; 0 of any other.
+    pub part: usize,
+    /// The name or path of the base model, where it is known.
+    pub base: Option<&'a str>,
+}
+
+impl<'a> Saved<'a> {
+    /// What was trained of `model`.
+    pub fn of(model: &'a Model, base: Option<&'a str>) -> Self {
+        Self { model, part: 0, base }
+    }
+
+    /// The parameters by their names in the model.
+    pub fn parameters(&self) -> impl Iterator<Item = (&'a str, &'a Tensor)> {
+        self.model.trainable.of_part(self.part)
+    }
+
+    /// The settings that PEFT writes whatever the method, with those of `method` among them.
+    pub fn config(&self, peft_type: &str, method: Value) -> Value {
+        let heads: Vec<_> = if self.part == 0 { self.model.heads().collect() } else { Vec::new() };
+        let mut config = json!({
+            "auto_mapping": null,
+            "base_model_name_or_path": self.base,
+            "inference_mode": true,
+            "modules_to_save": modules(&heads),
+            "peft_type": peft_type,
+            "revision": null,
+            "task_type": task_type(self.model),
+        });
+        if let (Some(all), Value::Object(method)) = (config.as_object_mut(), method) {
+            all.extend(method);
+        }
+        config
+    }
+
+    /// Writes the folder of an adapter, which is created: its settings, and its parameters under PEFT's keys.
+    pub fn write(&self, folder: &Path, config: &Value) -> Result<()> {
+        let keyed = self.parameters().map(|(name, tensor)| (format!("{PREFIX}{name}"), tensor.shallow_clone()));
+        write(folder, config, &keyed.collect::<Vec<_>>())
+    }
+}
+
+/// Writes the folder of an adapter, which is created, with these tensors.
+pub fn write(folder: &Path, config: &Value, tensors: &[(String, Tensor)]) -> Result<()> {
+    std::fs::create_dir_all(folder).map_err(|error| Error::io("create", folder, error))?;
+    write_json(&folder.join(CONFIG), config)?;
+    write_tensors(&folder.join(WEIGHTS), tensors)
+}
+
+/// The name in the model of a parameter with this key in PEFT's files.
+pub fn name_of(key: &str) -> Option<&str> {
+    key.strip_prefix(PREFIX)
+}
+
+/// Loads the adapter in `folder` into the parameters of a model that was made with `method`. Every key must match a
+/// parameter. Returns the names of those that were there.
+pub fn load_keys(folder: &Path, method: &dyn Method, parameters: &mut Parameters) -> Result<BTreeSet<String>> {
+    let path = folder.join(WEIGHTS);
+    if !path.is_file() && folder.join("adapter_model.bin").is_file() {
+        let hint = "load it with PEFT and save it with save_pretrained, which writes safetensors";
+        return Err(Error::file(folder, "has its weights only as adapter_model.bin", hint));
+    }
+    let file = SafetensorsFile::open(&path)?;
+    let mut found = BTreeSet::new();
+    for key in &file.names() {
+        let Some(name) = method.parameter(key).filter(|name| parameters.get(name).is_some()) else {
+            let wanted: Vec<_> = parameters.iter().map(|(name, _)| format!("{PREFIX}{name}")).collect();
+            let hint = match nearest(key, wanted.iter().map(String::as_str)) {
+                Some(near) => format!("the nearest one that the model has is `{near}`; check base model and targets"),
+                None => "check that the adapter belongs to this base model and these targets".to_owned(),
+            };
+            return Err(Error::file(&path, format!("the key `{key}` matches nothing in the model"), hint));
+        };
+        let wanted = parameters.get(&name).map(|tensor| tensor.size()).unwrap_or_default();
+        let stored = file.shape(key).unwrap_or_default();
+        if stored != wanted {
+            return Err(Error::file(
+                &path,
+                format!("the tensor `{key}` has shape {stored:?}, the model's has {wanted:?}"),
+                "check that base model and rank are those the adapter was trained with",
+            ));
+        }
+        parameters.set(&name, &file.tensor(key, Device::Cpu, Kind::Float)?)?;
+        found.insert(name);
+    }
+    Ok(found)
+}
+
+/// Checks that every parameter was `found` in the files of `folder`.
+pub fn check_all_found(folder: &Path, found: &BTreeSet<String>, parameters: &Parameters) -> Result<()> {
+    let absent = parameters.iter().map(|(name, _)| name).filter(|name| !found.contains(*name));
+    let names: Vec<_> = absent.map(|name| format!("{PREFIX}{name}")).collect();
+    let Some(first) = names.first() else { return Ok(()) };
+    let keys: Vec<_> = found.iter().map(|name| format!("{PREFIX}{name}")).collect();
+    let hint = match nearest(first, keys.iter().map(String::as_str)) {
+        Some(near) => {
+            format!("the nearest key there is `{near}`; check that the targets are those it was trained with")
+        }
+        None => "check that the targets are those the adapter was trained with".to_owned(),
+    };
+    let list = some_of(names.iter().map(String::as_str));
+    Err(Error::file(&folder.join(WEIGHTS), format!("{} tensors of the adapter are missing: {list}", names.len()), hint))
+}
+
+/// The modules that heads are made of. Only these may be saved whole beside an adapter.
+const HEADS: &[&str] = &["classifier", "pooler", "qa_outputs", "score"];
+
+/// What PEFT calls the task of a model.
+fn task_type(model: &Model) -> &'static str {
+    match (model.task, &model.network) {
+        (Task::LanguageModel, Network::Seq2SeqLm(_)) => "SEQ_2_SEQ_LM",
+        (Task::LanguageModel, _) => "CAUSAL_LM",
+        (Task::SequenceClassification { .. }, _) => "SEQ_CLS",
+        (Task::QuestionAnswering, _) => "QUESTION_ANS",
+    }
+}
+
+/// What the adapter in `folder` was trained for.
+pub fn task(folder: &Path) -> Result<Task> {
+    match AdapterConfig::read(folder)?.text("task_type") {
+        Some("SEQ_CLS") => {
+            let file = SafetensorsFile::open(&folder.join(WEIGHTS))?;
+            let heads = ["classifier.weight", "classifier.out_proj.weight", "score.weight"];
+            let outputs = heads.iter().find_map(|name| file.shape(&format!("{PREFIX}{name}"))?.first().copied());
+            match outputs {
+                Some(labels) => Ok(Task::SequenceClassification { labels }),
+                None => Err(Error::file(
+                    file.path(),
+                    "holds no classifier, though it was trained for classes",
+                    "train again",
+                )),
+            }
+        }
+        Some("QUESTION_ANS") => Ok(Task::QuestionAnswering),
+        _ => Ok(Task::LanguageModel),
+    }
+}
+
+/// The modules that hold the head's linear maps, as PEFT finds them: by the end of a module's name.
+fn modules(heads: &[&Place]) -> Option<Vec<String>> {
+    let module = |place: &&Place| {
+        let known = place.name.split('.').find(|part| HEADS.contains(part));
+        known.unwrap_or(place.name.as_str()).to_owned()
+    };
+    let modules: BTreeSet<String> = heads.iter().map(module).collect();
+    (!modules.is_empty()).then(|| modules.into_iter().collect())
+}
+
+fn at_rest(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::Array(list) => list.is_empty(),
+        Value::Object(map) => map.is_empty(),
+        _ => false,
+    }
+}
