@@ -2,6 +2,7 @@
 //! methods have in common, and the keys of tensors; what a method's own settings mean is in the files beside.
 
 pub mod lora;
+pub mod prompt;
 pub mod targets;
 
 use std::collections::BTreeSet;
@@ -164,7 +165,7 @@ pub fn load_keys(folder: &Path, method: &dyn Method, parameters: &mut Parameters
     let mut found = BTreeSet::new();
     for key in &file.names() {
         let Some(name) = method.parameter(key).filter(|name| parameters.get(name).is_some()) else {
-            let wanted: Vec<_> = parameters.iter().map(|(name, _)| format!("{PREFIX}{name}")).collect();
+            let wanted: Vec<_> = parameters.iter().map(|(name, _)| method.key(name)).collect();
             let hint = match nearest(key, wanted.iter().map(String::as_str)) {
                 Some(near) => format!("the nearest one that the model has is `{near}`; check base model and targets"),
                 None => "check that the adapter belongs to this base model and these targets".to_owned(),
@@ -221,7 +222,8 @@ pub fn task(folder: &Path) -> Result<Task> {
         Some("SEQ_CLS") => {
             let file = SafetensorsFile::open(&folder.join(WEIGHTS))?;
             let heads = ["classifier.weight", "classifier.out_proj.weight", "score.weight"];
-            let outputs = heads.iter().find_map(|name| file.shape(&format!("{PREFIX}{name}"))?.first().copied());
+            let keys = heads.iter().flat_map(|name| [PREFIX, prompt::PREFIX].map(|prefix| format!("{prefix}{name}")));
+            let outputs = keys.filter_map(|key| file.shape(&key)?.first().copied()).next();
             match outputs {
                 Some(labels) => Ok(Task::SequenceClassification { labels }),
                 None => Err(Error::file(

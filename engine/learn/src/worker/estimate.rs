@@ -134,7 +134,10 @@ fn outline(question: &Question, stage: &Train, labels: &[String], ids: &SpecialI
     let folder = folder.filter(|_| weights(files::MODEL_WEIGHTS) || weights(files::MODEL_INDEX));
     let memory = if stage.gradient_checkpointing { Memory::KeepInputs } else { Memory::KeepActivations };
     let numerics = Numerics { memory, ..device::numerics(stage.precision, device) };
-    let method = train::method(&stage.adapter)?;
+    let method = train::method(&stage.adapter, &|text| match &question.data {
+        Some(data) => super::tokenized(data, text),
+        None => Ok(vec![0]),
+    })?;
     Outline::new(examples::task(&stage.objective, labels), &config, folder, method.as_ref(), numerics)
 }
 

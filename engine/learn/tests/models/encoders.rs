@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use learn::adapters::{self, Frozen, Full, Lora, Method, saved_method};
 use learn::layers::Mode;
-use learn::models::bert::{Config, from_zero};
+use learn::models::bert::Config;
 use learn::models::{Builder, Model, Task, Texts, bert, read_config, roberta};
 use learn::objectives::{
     Classify, Examples, Labelled, Normalize, Regress, Span, TextExamples, TextObjective, TextRow, span_scores,
@@ -132,7 +132,7 @@ fn hidden_states_of_padded_texts() {
         let hidden = if name.starts_with("bert") {
             let texts = golden.texts(0);
             let encoder = bert::encoder(&config, &mut builder).unwrap();
-            encoder.hidden(&texts, &from_zero(&texts).unwrap(), Mode::Eval).unwrap()
+            encoder.hidden(&texts, &encoder.from_zero(&texts).unwrap(), Mode::Eval).unwrap()
         } else {
             roberta::Roberta::new(&config, &mut builder).unwrap().hidden(&golden.texts(1), Mode::Eval).unwrap()
         };
