@@ -2,6 +2,7 @@
 //! `engine-worker`. One file a subject.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+mod adapters;
 mod arguments;
 mod cache;
 mod clones;

@@ -17,6 +17,7 @@ use tch::Tensor;
 
 use crate::error::{Error, Result};
 use crate::layers::{Linear, LinearMap, VirtualTokens};
+use crate::models::{Model, Task};
 use crate::parameters::{Parameters, Stores};
 use crate::peft::{self, AdapterConfig, Saved};
 use crate::targets::Place;
@@ -171,16 +172,43 @@ fn method_of(folder: &Path) -> Result<Box<dyn Method>> {
     Err(Error::file(folder, problem, "adapters of LoRA and DoRA and prompts can be read"))
 }
 
+/// Whether `folder` holds an adapter, or several that were trained together.
+pub fn is_adapter(folder: &Path) -> bool {
+    [peft::CONFIG, combined::PARTS].iter().any(|name| folder.join(name).exists())
+}
+
+/// What the adapter in `folder` was trained for.
+pub fn task(folder: &Path) -> Result<Task> {
+    match combined::parts(folder)?.as_deref() {
+        Some([first, ..]) => peft::task(&folder.join(first)),
+        _ => peft::task(folder),
+    }
+}
+
 /// Loads the adapter in `folder` into the parameters of a model that was made with its [`saved_method`]. Every key must
 /// match a parameter, and every parameter must be there.
 pub fn load(folder: &Path, parameters: &mut Parameters) -> Result<()> {
+    let found = load_keys(folder, parameters, |_| true)?;
+    peft::check_all_found(folder, &found, parameters)
+}
+
+/// The same but for the head, which stays as `model` has it: newly made, perhaps for another task.
+pub fn load_without_head(folder: &Path, model: &mut Model) -> Result<()> {
+    let mut found = load_keys(folder, &mut model.trainable, |name| !peft::is_of_head(name))?;
+    let of_head = |place: &Place| ["weight", "bias"].map(|part| format!("{}.{part}", place.name));
+    found.extend(model.heads().flat_map(of_head));
+    peft::check_all_found(folder, &found, &model.trainable)
+}
+
+/// Loads the parameters that are `wanted`, and returns their names.
+fn load_keys(folder: &Path, parameters: &mut Parameters, wanted: fn(&str) -> bool) -> Result<BTreeSet<String>> {
     let folders = match combined::parts(folder)? {
         None => vec![folder.to_owned()],
         Some(parts) => parts.iter().map(|part| folder.join(part)).collect(),
     };
     let mut found = BTreeSet::new();
     for folder in folders {
-        found.extend(peft::load_keys(&folder, method_of(&folder)?.as_ref(), parameters)?);
+        found.extend(peft::load_keys(&folder, method_of(&folder)?.as_ref(), wanted, parameters)?);
     }
-    peft::check_all_found(folder, &found, parameters)
+    Ok(found)
 }

@@ -17,7 +17,7 @@ use tch::Device;
 use super::examples::{self, Rows};
 use super::memory::Peak;
 use super::special_ids::SpecialIds;
-use super::{device, labels, model_source};
+use super::{adapter_source, device, labels, model_source};
 use crate::adapters::{Dora, Full, Lora, Method, Prompt, Start};
 use crate::error::{Error, Result, some_of};
 use crate::models::Model;
@@ -46,7 +46,7 @@ pub fn run(job: &Job, stage: &Train, device: Device, observer: &mut dyn Observer
         Some(validate) => Some(rows.read(&validate.on, observer)?),
         None => None,
     };
-    let method = method(&stage.adapter, &|text| super::tokenized(data, text))?;
+    let method = adapter_source::of_job(job, &stage.adapter)?;
     let task = examples::task(&stage.objective, &labels);
     let whole = Peak::begin(device);
     let memory = if stage.gradient_checkpointing { Memory::KeepInputs } else { Memory::KeepActivations };
@@ -58,7 +58,8 @@ pub fn run(job: &Job, stage: &Train, device: Device, observer: &mut dyn Observer
             Model::random_for(task, &config, stage.seed.init, method.as_ref(), stage.seed.init, numerics)?
         }
     };
-    if !model.fresh().is_empty() {
+    adapter_source::load(job, &stage.adapter, &mut model)?;
+    if !model.fresh().is_empty() && !stage.adapter.has_head() {
         let fresh = some_of(model.fresh().iter().map(String::as_str));
         observer.warning(format!("the model has no head for {}: {fresh} are newly made", task.work()));
     }
@@ -108,7 +109,11 @@ pub fn run(job: &Job, stage: &Train, device: Device, observer: &mut dyn Observer
     write_json(&job.observed.join(files::MEASURED), &measured)
 }
 
-fn data(job: &Job) -> Result<&JobInput> {
+/// What gives the tokens of a text.
+pub type Tokenized<'a> = &'a dyn Fn(&str) -> Result<Vec<i64>>;
+
+/// The rows' stage.
+pub fn data(job: &Job) -> Result<&JobInput> {
     job.input("data").ok_or_else(|| Error::setting("data", "the job names no data", "run `engine run` again"))
 }
 
@@ -126,7 +131,7 @@ fn check_length(model: &Model, examples: &dyn Examples, observer: &mut dyn Obser
 }
 
 /// The method that the settings describe; `tokenized` gives the tokens of a text.
-pub fn method(adapter: &Adapter, tokenized: &dyn Fn(&str) -> Result<Vec<i64>>) -> Result<Box<dyn Method>> {
+pub fn method(adapter: &Adapter, tokenized: Tokenized<'_>) -> Result<Box<dyn Method>> {
     let count = |key: &str, count: u64| {
         i64::try_from(count).map_err(|_| Error::setting(key, format!("{count} is too large"), "8 and 20 are usual"))
     };

@@ -4,12 +4,14 @@ mod dora;
 mod full;
 mod lora;
 mod prompt;
+mod source;
 mod targets;
 
 pub use dora::Dora;
 pub use full::Full;
 pub use lora::Lora;
 pub use prompt::{Prompt, PromptInit};
+pub use source::{AdapterSource, Continued, Head};
 pub use targets::{ROLES, Targets};
 
 use crate::stage::Fault;
