@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::{
+    encoders::{model, rows, t5_tokenizer},
     project::{Project, worker},
     tiny::{self, DATA},
 };
@@ -108,4 +109,69 @@ fn a_prompt_counts_among_the_positions() {
     let project = tiny::with_rows(&format!("{DATA}{PROMPTS}").replace("tokens: 6", "tokens: 96"));
     let ran = project.run(&["--until", "tuned[init=random]"]);
     ran.failed(&["tuned[init=random]"]).fails_with(&["adapter.prompt.tokens", "are 96", "positions for 96"]);
+}
+
+/// As the ruT5 study trains: LoRA on queries and values beside a prompt of the text that is read.
+const ANSWERED: &str = r#"
+stages:
+  t5: {kind: download, from: {path: t5}}
+  raw: {kind: download, from: {path: data}}
+  rows:
+    kind: preprocess
+    input: raw
+    template: ask.jinja
+    splits: {train: {from: train}, test: {from: test}}
+  tokens:
+    kind: tokenize
+    input: rows
+    tokenizer: t5
+    form: seq2seq
+    max_length: {prompt: 12, completion: 4}
+  tuned:
+    kind: train
+    resources: {cpu: 1}
+    model: t5
+    data: tokens
+    objective: {seq2seq: {normalize: rows}}
+    adapter:
+      - {lora: {rank: 4, alpha: 8, targets: [attention.q, attention.v]}}
+      - {prompt: {tokens: 5, init: {text: "what is warm"}}}
+    gradient_checkpointing: true
+    steps: 250
+    batch: {size: 8, micro: 4}
+    optimizer: {adamw: {learning_rate: 2e-2}}
+    clip: 1.0
+  answers:
+    kind: evaluate
+    resources: {cpu: 1}
+    model: tuned
+    data: tokens/test
+    protocol: {generate: {max_new_tokens: 4}}
+    metrics: [squad_v2]
+  whole: {kind: merge, model: tuned}
+"#;
+
+#[test]
+fn an_encoder_decoder_learns_with_lora_and_a_prompt_together() {
+    worker();
+    let project = Project::new(ANSWERED);
+    model(&project, "t5", "t5/v1_1", &t5_tokenizer());
+    project.file("data/train.jsonl", &rows(40)).file("data/test.jsonl", &rows(10));
+    project.file(
+        "templates/ask.jinja",
+        "{% block prompt %}{{ second }}{% endblock %}{% block completion %}{{ kind }}{% endblock %}{% block references \
+         %}{{ [kind]|tojson }}{% endblock %}",
+    );
+    project.run(&["--until", "answers"]).exit(0);
+    let metrics = json_of(&project, "outputs/p/answers/metrics.json");
+    assert!(metrics["headline"]["squad_v2.exact"].as_f64().unwrap() >= 80.0, "{metrics}");
+    let text = project.text("outputs/p/tuned/adapters.json");
+    assert_eq!(text.split_whitespace().collect::<String>(), r#"["lora","prompt"]"#);
+    let config = json_of(&project, "outputs/p/tuned/prompt/adapter_config.json");
+    assert_eq!(config["task_type"], "SEQ_2_SEQ_LM");
+    assert_eq!((&config["num_transformer_submodules"], &config["num_virtual_tokens"]), (&1.into(), &5.into()));
+    let summary = json_of(&project, "outputs/p/tuned/summary.json");
+    // Eight attentions with two maps of rank 4 between 16 and 18 numbers, and the prompt.
+    assert_eq!(summary["trainable_parameters"], 8 * 2 * 4 * (16 + 18) + 5 * 16, "{summary}");
+    project.run(&["--until", "whole"]).failed(&["whole"]).fails_with(&["cannot be merged"]);
 }
