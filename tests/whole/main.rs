@@ -24,6 +24,7 @@ mod merging;
 mod mistakes;
 mod pins;
 mod project;
+mod prompts;
 mod selection;
 mod tiny;
 mod training;

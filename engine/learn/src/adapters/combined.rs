@@ -6,9 +6,9 @@ use std::rc::Rc;
 
 use tch::Tensor;
 
-use super::{Beside, Method};
+use super::{Beside, Method, Reading};
 use crate::error::{Error, Result};
-use crate::layers::{Linear, LinearMap};
+use crate::layers::{Linear, LinearMap, VirtualTokens};
 use crate::parameters::Stores;
 use crate::peft::Saved;
 use crate::targets::Place;
@@ -82,6 +82,28 @@ impl Method for Combined {
 
     fn beside(&self, place: &Place) -> Option<Beside> {
         self.parts.iter().find_map(|part| part.beside(place))
+    }
+
+    fn prompt(&self, reading: &Reading, stores: &mut Stores) -> Result<Option<VirtualTokens>> {
+        let mut found: Option<(&str, VirtualTokens)> = None;
+        for (index, part) in self.parts.iter().enumerate() {
+            stores.trainable.begin_part(index);
+            let made = part.prompt(reading, stores)?;
+            match (&found, made) {
+                (Some((first, _)), Some(_)) => {
+                    let problem = format!("`{first}` and `{}` both put tokens before every text", part.name());
+                    return Err(Error::setting("adapter", problem, "keep one of them"));
+                }
+                (None, Some(made)) => found = Some((part.name(), made)),
+                (_, None) => {}
+            }
+        }
+        stores.trainable.begin_part(0);
+        Ok(found.map(|(_, made)| made))
+    }
+
+    fn merges(&self) -> bool {
+        self.parts.iter().all(|part| part.merges())
     }
 
     fn check(&self, places: &[&Place]) -> Result<()> {

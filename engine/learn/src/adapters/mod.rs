@@ -6,6 +6,7 @@ mod dora;
 mod frozen;
 mod full;
 mod lora;
+mod prompt;
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
@@ -15,7 +16,7 @@ use std::rc::Rc;
 use tch::Tensor;
 
 use crate::error::{Error, Result};
-use crate::layers::{Linear, LinearMap};
+use crate::layers::{Linear, LinearMap, VirtualTokens};
 use crate::models::{Model, Task};
 use crate::parameters::{Parameters, Stores};
 use crate::peft::{self, AdapterConfig, Saved};
@@ -26,6 +27,7 @@ pub use dora::Dora;
 pub use frozen::Frozen;
 pub use full::Full;
 pub use lora::Lora;
+pub use prompt::{Prompt, Start};
 
 /// A fine-tuning method.
 pub trait Method: Debug {
@@ -71,6 +73,18 @@ pub trait Method: Debug {
         None
     }
 
+    /// The virtual tokens that it puts among the embedded tokens of every text, if it does. What trains of them goes into
+    /// `stores.trainable`.
+    fn prompt(&self, reading: &Reading, stores: &mut Stores) -> Result<Option<VirtualTokens>> {
+        let _ = (reading, stores);
+        Ok(None)
+    }
+
+    /// Whether a plain model can compute the same, with other weights alone.
+    fn merges(&self) -> bool {
+        true
+    }
+
     /// Checks, when all linear maps are known, that the method found what it is to change.
     fn check(&self, places: &[&Place]) -> Result<()> {
         let _ = places;
@@ -82,8 +96,27 @@ pub trait Method: Debug {
         peft::name_of(key).map(str::to_owned)
     }
 
+    /// The key in the method's files of a parameter.
+    fn key(&self, parameter: &str) -> String {
+        format!("{}{parameter}", peft::PREFIX)
+    }
+
     /// Saves what was trained into `folder`, in the form that other tools read.
     fn save(&self, saved: &Saved, folder: &Path) -> Result<()>;
+}
+
+/// How a model reads texts: what a method needs to know to put tokens of its own among theirs.
+pub struct Reading<'a> {
+    /// Width of an embedded token.
+    pub width: i64,
+    /// How many token ids there are.
+    pub vocabulary: i64,
+    /// The most tokens that a text may have, where the model was made for so many.
+    pub positions: Option<i64>,
+    /// How many of a text's own tokens must stay in front: 1 where a head reads the state of the first.
+    pub after: i64,
+    /// The embedded tokens `[ids, width]` of these ids, as they go into the first layer.
+    pub embed: &'a dyn Fn(&[i64]) -> Result<Tensor>,
 }
 
 /// What a method puts beside a linear map: two factors, `[rank, inputs]` and `[outputs, rank]`.
@@ -115,7 +148,7 @@ impl Beside {
 type FromPeft = fn(&AdapterConfig) -> Result<Option<Box<dyn Method>>>;
 
 /// The methods that PEFT's files can hold.
-const FROM_PEFT: &[FromPeft] = &[Lora::from_peft, Dora::from_peft];
+const FROM_PEFT: &[FromPeft] = &[Lora::from_peft, Dora::from_peft, Prompt::from_peft];
 
 /// The method that the adapter in `folder` was trained with. Make a model with it and then [`load`] the adapter's values.
 pub fn saved_method(folder: &Path) -> Result<Box<dyn Method>> {
@@ -136,7 +169,7 @@ fn method_of(folder: &Path) -> Result<Box<dyn Method>> {
         }
     }
     let problem = format!("its adapter is of the type `{}`", config.peft_type());
-    Err(Error::file(folder, problem, "adapters of LoRA and DoRA can be read"))
+    Err(Error::file(folder, problem, "adapters of LoRA and DoRA and prompts can be read"))
 }
 
 /// Whether `folder` holds an adapter, or several that were trained together.

@@ -47,6 +47,8 @@ impl<'p, 't> Decoder<'p, 't> {
         let (tape, outline) = (pass.tape, pass.outline);
         let tokens = micro.rows * micro.length;
         let _ids = tape.constant(tokens, 8);
+        let targets = micro.targets;
+        let micro = Micro { length: micro.length + outline.virtual_tokens, ..micro };
         let layers = outline.layers(&format!("{model}.layers."), ".self_attn.q_proj");
         let first = format!("{model}.layers.0.self_attn");
         let [_, head] = heads(pass, ["num_attention_heads", "head_dim"], pass.map(&format!("{first}.q_proj"))?.outputs);
@@ -58,17 +60,18 @@ impl<'p, 't> Decoder<'p, 't> {
             let rows = tape.rows_of(&table, tokens * width);
             let scaled = outline.tensor(&format!("{model}.layers.0.post_feedforward_layernorm.weight")).is_some();
             let rows = if scaled { tape.scaled(&rows) } else { rows };
-            tape.cast(&rows, outline.compute())
+            pass.with_virtual(tape.cast(&rows, outline.compute()), micro.rows, width)
         };
         for index in 0..layers {
             let layer = DecoderLayer { name: format!("{model}.layers.{index}"), micro, head };
             let (tape, outline) = (pass.tape, pass.outline);
             x = pass.segment([&x], move |[x]| layer.forward(&Pass::within(outline, tape), x))?;
         }
+        let x = pass.without_virtual(x, micro.rows, width);
         let hidden = pass.rms_norm(&format!("{model}.norm"), &x)?;
         drop(x);
         let cap = outline.setting("final_logit_softcapping");
-        pass.token_loss(&hidden, width, [micro.targets, vocabulary], &|hidden| {
+        pass.token_loss(&hidden, width, [targets, vocabulary], &|hidden| {
             let scores = pass.linear("lm_head", hidden)?;
             Ok(match cap {
                 Some(_) => tape.scaled(&tape.of_output(&tape.scaled(&scores))),
@@ -172,9 +175,11 @@ impl<'p, 't> Encoder<'p, 't> {
         let (tape, outline) = (pass.tape, pass.outline);
         let tokens = micro.rows * micro.length;
         let _ids = tape.constant(2 * tokens, 8);
+        let micro = Micro { length: micro.length + outline.virtual_tokens, ..micro };
         let table = |what: &str| pass.named(&format!("{model}.embeddings.{what}_embeddings.weight"));
         let mut x = {
             let words = tape.rows_of(&table("word")?, tokens * width);
+            let words = pass.with_virtual(words, micro.rows, width);
             let types = tape.rows_of(&table("token_type")?, width);
             let places = tape.rows_of(&table("position")?, micro.length * width);
             let sum = tape.add_row(&words, &types);
@@ -188,7 +193,7 @@ impl<'p, 't> Encoder<'p, 't> {
             let layer = EncoderLayer { name: format!("{model}.encoder.layer.{index}"), micro, dropout };
             x = pass.segment([&x], move |[x]| layer.forward(&Pass::within(outline, tape), x))?;
         }
-        Ok(x)
+        Ok(pass.without_virtual(x, micro.rows, width))
     }
 }
 
@@ -256,11 +261,12 @@ impl<'p, 't> T5<'p, 't> {
     fn step(&self, micro: Micro) -> Result<()> {
         let Self { pass, vocabulary, width, heads, dropout } = *self;
         let (tape, outline) = (pass.tape, pass.outline);
-        let read = micro;
+        let read = Micro { length: micro.length + outline.virtual_tokens, ..micro };
         let written = Micro { length: micro.answer, ..micro };
-        let _ids = tape.constant(micro.rows * (read.length + written.length), 8);
+        let _ids = tape.constant(micro.rows * (micro.length + written.length), 8);
         let encoded = {
-            let embedded = self.embed(read.rows * read.length)?;
+            let embedded = self.embed(micro.rows * micro.length)?;
+            let embedded = pass.with_virtual(embedded, read.rows, width);
             let bias = self.bias("encoder", read.length)?;
             let mut x = pass.dropped(embedded.clone(), dropout);
             for index in 0..outline.layers("encoder.block.", ".layer.0.SelfAttention.q") {

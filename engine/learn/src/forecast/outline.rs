@@ -9,9 +9,9 @@ use std::rc::Rc;
 use serde_json::Value as Json;
 use tch::{Device, Kind, Tensor};
 
-use crate::adapters::{Beside, Method};
+use crate::adapters::{Beside, Method, Reading};
 use crate::error::{Error, Result};
-use crate::layers::{Linear, LinearMap};
+use crate::layers::{Linear, LinearMap, VirtualTokens};
 use crate::models::{Model, Task};
 use crate::numerics::Numerics;
 use crate::parameters::Stores;
@@ -60,6 +60,8 @@ pub struct Outline {
     pub trainable: u64,
     /// Numbers that do not.
     pub frozen: u64,
+    /// Tokens that the method adds to every text.
+    pub virtual_tokens: u64,
     /// Bytes of all tensors.
     pub weight_bytes: u64,
     tensors: HashMap<String, (Vec<u64>, Tensors)>,
@@ -88,6 +90,7 @@ impl Outline {
             device,
             trainable: model.trainable.elements() as u64,
             frozen: model.frozen.elements() as u64,
+            virtual_tokens: model.virtual_tokens.unsigned_abs(),
             weight_bytes: 0,
             tensors: HashMap::new(),
             maps: drafted.maps.into_inner(),
@@ -254,6 +257,15 @@ impl Method for Drafted<'_> {
         };
         self.maps.borrow_mut().insert(place.name.clone(), map);
         Ok(Rc::new(plain))
+    }
+
+    fn prompt(&self, reading: &Reading, stores: &mut Stores) -> Result<Option<VirtualTokens>> {
+        let embed = |ids: &[i64]| sketch(&[ids.len() as i64, reading.width], Kind::Float);
+        self.method.prompt(&Reading { embed: &embed, ..*reading }, stores)
+    }
+
+    fn merges(&self) -> bool {
+        self.method.merges()
     }
 
     fn check(&self, places: &[&Place]) -> Result<()> {

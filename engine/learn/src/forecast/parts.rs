@@ -163,6 +163,24 @@ impl<'t> Pass<'t> {
         Ok(tape.cast(&y, x.size))
     }
 
+    /// Embedded texts with the virtual tokens of the method among them: `VirtualTokens::insert`.
+    pub fn with_virtual(&self, embedded: Value, rows: u64, width: u64) -> Value {
+        let (tape, count) = (self.tape, self.outline.virtual_tokens);
+        if count == 0 {
+            return embedded;
+        }
+        let vectors = tape.cast(&tape.parameter(count * width, EXACT, true), embedded.size);
+        tape.joined(&vectors, &embedded, embedded.count + rows * count * width)
+    }
+
+    /// The states of the text's own tokens: `VirtualTokens::remove`.
+    pub fn without_virtual(&self, states: Value, rows: u64, width: u64) -> Value {
+        match self.outline.virtual_tokens {
+            0 => states,
+            count => self.tape.some_of(&states, states.count.saturating_sub(rows * count * width)),
+        }
+    }
+
     /// Dropout, where there is some.
     pub fn dropped(&self, x: Value, dropout: f64) -> Value {
         if dropout == 0.0 { x } else { self.tape.dropout(&x) }

@@ -405,6 +405,12 @@ impl Tape {
         self.made(x.count, x.size, backward, false)
     }
 
+    /// Two values behind one another, `total` numbers in all: the second's gradient is a part of the whole one's.
+    pub fn joined(&self, first: &Value, second: &Value, total: u64) -> Value {
+        let backward = Backward { edges: vec![(first, Some(first.bytes())), (second, None)], ..Backward::default() };
+        self.made(total, second.size, backward, false)
+    }
+
     /// Rows of a table: its gradient is as large as the table.
     pub fn rows_of(&self, table: &Value, count: u64) -> Value {
         let backward = Backward { edges: vec![(table, Some(table.bytes()))], ..Backward::default() };

@@ -51,6 +51,24 @@ impl Cache {
         Ok(Self { layers: (0..layers).map(|_| None).collect(), lengths, prompt, shortest, filled: 0, tokens })
     }
 
+    /// Whether nothing has been read yet.
+    pub fn is_new(&self) -> bool {
+        self.filled == 0
+    }
+
+    /// Before the first pass: each prompt is longer by `count` columns at its front, alike in all rows.
+    pub fn lengthen(&mut self, count: i64) -> Result<()> {
+        self.prompt += count;
+        self.shortest += count;
+        self.lengths = self.lengths.f_add_scalar(count)?;
+        if let Some(tokens) = &self.tokens {
+            let (rows, _, _, _) = tokens.size4()?;
+            let front = Tensor::f_ones([rows, 1, 1, count], (Kind::Bool, tokens.device()))?;
+            self.tokens = Some(Tensor::f_cat(&[&front, tokens], -1)?);
+        }
+        Ok(())
+    }
+
     /// The positions in their texts of the tokens of the next pass, `[rows or 1, length]`. A pass is over `length` new
     /// columns: all of the prompts' in the first, one in each later pass.
     pub fn positions(&self, length: i64) -> Result<Tensor> {

@@ -10,6 +10,7 @@ mod linear;
 mod rms_norm;
 mod rope;
 mod unordered;
+mod virtual_tokens;
 
 pub use activation::Activation;
 pub use activations::Activations;
@@ -20,6 +21,7 @@ pub use linear::{Linear, LinearMap};
 pub use rms_norm::{Norm, OffsetRmsNorm, RmsNorm};
 pub use rope::{Angles, Llama3Scaling, Rope, RopeScaling};
 pub use unordered::{attend_unordered, dropped};
+pub use virtual_tokens::VirtualTokens;
 
 /// Whether a forward pass is one of training, with dropout, or one of evaluation, without.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -16,7 +16,7 @@ use crate::targets::Role;
 use crate::weights::Init;
 
 pub use config::Config;
-pub use encoder::{Encoder, Padding, from_zero};
+pub use encoder::{Encoder, Padding};
 
 /// What the names of tensors begin with.
 pub const PREFIX: &str = "bert.";
@@ -79,7 +79,7 @@ impl Classifier {
 
 impl SequenceClassifier for Classifier {
     fn scores(&self, texts: &Texts, mode: Mode) -> Result<Tensor> {
-        let hidden = self.encoder.hidden(texts, &from_zero(texts)?, mode)?;
+        let hidden = self.encoder.hidden(texts, &self.encoder.from_zero(texts)?, mode)?;
         let pooled = self.pooler.forward(&hidden.f_select(1, 0)?, mode)?.f_tanh()?;
         self.head.forward(&dropped(pooled, mode.dropout(self.dropout))?, mode)
     }
@@ -102,7 +102,7 @@ struct Answers {
 
 impl TokenClassifier for Answers {
     fn scores(&self, texts: &Texts, mode: Mode) -> Result<Tensor> {
-        self.head.forward(&self.encoder.hidden(texts, &from_zero(texts)?, mode)?, mode)
+        self.head.forward(&self.encoder.hidden(texts, &self.encoder.from_zero(texts)?, mode)?, mode)
     }
 
     fn vocabulary(&self) -> i64 {

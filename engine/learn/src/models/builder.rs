@@ -5,9 +5,9 @@ use std::rc::Rc;
 
 use tch::{Device, Kind, Tensor};
 
-use crate::adapters::Method;
+use crate::adapters::{Method, Reading};
 use crate::error::{Error, Result};
-use crate::layers::{Activations, Linear, LinearMap};
+use crate::layers::{Activations, Linear, LinearMap, VirtualTokens};
 use crate::numerics::Numerics;
 use crate::parameters::Stores;
 use crate::targets::{Place, Role};
@@ -39,6 +39,10 @@ pub struct Parts<'a> {
     pub heads: Vec<Place>,
     /// The head's tensors that the source did not hold.
     pub fresh: Vec<String>,
+    /// How many tokens the method adds to every text.
+    pub virtual_tokens: i64,
+    /// How many of a text's own tokens stand in front of those.
+    pub virtual_tokens_after: i64,
 }
 
 impl<'a> Builder<'a> {
@@ -48,7 +52,16 @@ impl<'a> Builder<'a> {
         let activations = Rc::new(numerics.activations());
         let stores = Stores::new(fresh);
         let (base, maps, heads, left_out) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        let parts = Parts { stores, base, maps, left_out, heads, fresh: Vec::new() };
+        let parts = Parts {
+            stores,
+            base,
+            maps,
+            left_out,
+            heads,
+            fresh: Vec::new(),
+            virtual_tokens: 0,
+            virtual_tokens_after: 0,
+        };
         Self { source, method, numerics, activations, stored: Vec::new(), parts }
     }
 
@@ -179,6 +192,15 @@ impl<'a> Builder<'a> {
             true => self.parts.stores.trainable.add(name, &tensor),
             false => self.parts.stores.freeze(name, tensor),
         }
+    }
+
+    /// The virtual tokens that the method puts among the embedded tokens of every text, if it does. A model asks once.
+    pub fn prompt(&mut self, reading: &Reading) -> Result<Option<VirtualTokens>> {
+        let prompt = self.method.prompt(reading, &mut self.parts.stores)?;
+        if let Some(prompt) = &prompt {
+            (self.parts.virtual_tokens, self.parts.virtual_tokens_after) = (prompt.count(), prompt.after());
+        }
+        Ok(prompt)
     }
 
     /// Accepts a tensor that checkpoints may hold although it can be computed.

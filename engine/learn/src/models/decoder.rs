@@ -13,8 +13,11 @@ use self::attention::SelfAttention;
 use self::config::Shape;
 use self::mlp::GatedMlp;
 use super::{Builder, CausalLm};
+use crate::adapters::Reading;
 use crate::error::Result;
-use crate::layers::{Activation, Activations, Angles, AttentionMask, Cache, LinearMap, Mode, Norm, RmsNorm, Rope};
+use crate::layers::{
+    Activation, Activations, Angles, AttentionMask, Cache, LinearMap, Mode, Norm, RmsNorm, Rope, VirtualTokens,
+};
 use crate::targets::Role;
 use crate::weights::Init;
 
@@ -23,6 +26,8 @@ use crate::weights::Init;
 pub struct Decoder {
     /// Token ids to the first hidden states.
     pub embedding: Embedding,
+    /// Virtual tokens at the front of every text, where a method puts some there.
+    pub prompt: Option<VirtualTokens>,
     /// How layers see a text; each layer names one of these by index.
     pub spans: Vec<Span>,
     /// The layers.
@@ -109,6 +114,17 @@ impl Embedding {
         Ok(Self { scale: Some(rounded), ..self })
     }
 
+    /// The virtual tokens that the method puts at the front of every text, if it does.
+    pub fn prompt(&self, shape: &Shape, builder: &mut Builder) -> Result<Option<VirtualTokens>> {
+        builder.prompt(&Reading {
+            width: shape.hidden_size,
+            vocabulary: shape.vocab_size,
+            positions: Some(shape.max_position_embeddings),
+            after: 0,
+            embed: &|ids| self.forward(&Tensor::f_from_slice(ids)?.f_to_device(self.weight.device())?),
+        })
+    }
+
     fn forward(&self, tokens: &Tensor) -> Result<Tensor> {
         let rows = Tensor::f_embedding(&self.weight, tokens, self.padding_id, false, false)?;
         let rows = match self.scale {
@@ -147,7 +163,11 @@ impl Layer {
 
 impl CausalLm for Decoder {
     fn hidden(&self, tokens: &Tensor, mode: Mode) -> Result<Tensor> {
-        let (_, length) = tokens.size2()?;
+        let mut x = self.embedding.forward(tokens)?;
+        if let Some(prompt) = &self.prompt {
+            x = prompt.insert(&x)?;
+        }
+        let (_, length, _) = x.size3()?;
         let positions = Tensor::f_arange(length, (Kind::Int64, tokens.device()))?.f_unsqueeze(0)?;
         let mut passes = Vec::new();
         for span in &self.spans {
@@ -157,7 +177,6 @@ impl CausalLm for Decoder {
             };
             passes.push(Rc::new(Pass { angles: span.rope.angles(&positions)?, mask }));
         }
-        let mut x = self.embedding.forward(tokens)?;
         for layer in &self.layers {
             let pass = at(&passes, layer.span)?;
             x = match mode {
@@ -168,22 +187,34 @@ impl CausalLm for Decoder {
                 }
             };
         }
+        if let Some(prompt) = &self.prompt {
+            x = prompt.remove(&x)?;
+        }
         self.norm.forward(&x)
     }
 
     fn hidden_next(&self, tokens: &Tensor, cache: &mut Cache) -> Result<Tensor> {
-        let (_, length) = tokens.size2()?;
+        let mut x = self.embedding.forward(tokens)?;
+        // They stand before the first column, so the first pass alone reads them.
+        let prompt = self.prompt.as_ref().filter(|_| cache.is_new());
+        if let Some(prompt) = prompt {
+            x = prompt.insert(&x)?;
+            cache.lengthen(prompt.count())?;
+        }
+        let (_, length, _) = x.size3()?;
         let positions = cache.positions(length)?;
         let mut views = Vec::new();
         for span in &self.spans {
             views.push((span.rope.angles(&positions)?, cache.view(length, span.window)?));
         }
-        let mut x = self.embedding.forward(tokens)?;
         for (index, layer) in self.layers.iter().enumerate() {
             let (angles, view) = at(&views, layer.span)?;
             x = layer.forward(&x, Mode::Eval, |attention, x| attention.forward_next(x, angles, view, index, cache))?;
         }
         cache.advance(length);
+        if let Some(prompt) = prompt {
+            x = prompt.remove(&x)?;
+        }
         self.norm.forward(&x)
     }
 
@@ -242,8 +273,9 @@ pub fn like_llama(
         builder.linear("lm_head", Role::Head, width, vocabulary, false, init)?
     };
     let embedding = Embedding::new(&weight, shape.padding_id(), builder.compute());
+    let prompt = embedding.prompt(shape, builder)?;
     let (head, activations) = (Head { map, cap: None }, builder.activations());
-    Ok(Decoder { embedding, spans, layers, norm, head, vocabulary, activations })
+    Ok(Decoder { embedding, prompt, spans, layers, norm, head, vocabulary, activations })
 }
 
 /// The norm `name` over vectors of `width`.

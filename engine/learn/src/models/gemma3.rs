@@ -167,8 +167,9 @@ fn decoder(config: &Value, model: &str, builder: &mut Builder) -> Result<Decoder
     };
     let embedding = Embedding::new(&weight, shape.padding_id(), builder.compute()).scaled((width as f64).sqrt())?;
     let head = Head { map, cap: keys.final_logit_softcapping };
+    let prompt = embedding.prompt(&shape, builder)?;
     let activations = builder.activations();
-    Ok(Decoder { embedding, spans, layers, norm, head, vocabulary, activations })
+    Ok(Decoder { embedding, prompt, spans, layers, norm, head, vocabulary, activations })
 }
 
 fn layer(name: &str, kind: LayerType, shape: &Shape, keys: &Config, builder: &mut Builder) -> Result<Rc<Layer>> {

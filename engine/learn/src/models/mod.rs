@@ -112,6 +112,12 @@ pub struct Model {
     pub activations: Rc<Activations>,
     /// The checkpoint's tensors that the family knowingly does without.
     pub left_out: Vec<String>,
+    /// How many tokens the method adds to every text.
+    pub virtual_tokens: i64,
+    /// How many of a text's own tokens stand in front of those.
+    pub virtual_tokens_after: i64,
+    /// The method's name, and whether a plain model can compute the same.
+    method: (&'static str, bool),
     base: Vec<String>,
     maps: Vec<(Place, Rc<dyn LinearMap>)>,
     heads: Vec<Place>,
@@ -216,7 +222,8 @@ impl Model {
                 task.families(),
             ));
         };
-        let Parts { stores, base, maps, left_out, heads, fresh } = builder.finish()?;
+        let Parts { stores, base, maps, left_out, heads, fresh, virtual_tokens, virtual_tokens_after } =
+            builder.finish()?;
         let (trainable, frozen) = (stores.trainable, stores.frozen);
         let config = config.clone();
         Ok(Self {
@@ -229,6 +236,9 @@ impl Model {
             numerics,
             activations,
             left_out,
+            virtual_tokens,
+            virtual_tokens_after,
+            method: (method.name(), method.merges()),
             base,
             maps,
             heads,
@@ -240,6 +250,14 @@ impl Model {
     /// `config.json` that belongs to them. Without gradients; unchanged tensors are shared, not copied.
     pub fn merged_tensors(&self) -> Result<(Value, Vec<(String, Tensor)>)> {
         let _guard = tch::no_grad_guard();
+        if let (name, false) = self.method {
+            let problem = format!("what `{name}` adds to the model is no part of its weights, so it cannot be merged");
+            return Err(Error::setting(
+                "adapter",
+                problem,
+                "evaluate the stage that trained it: that needs no merging",
+            ));
+        }
         let mut config = self.config.clone();
         let mut merged: std::collections::HashMap<String, Tensor> = self
             .maps
@@ -272,6 +290,11 @@ impl Model {
     pub fn merged(&self) -> Result<Self> {
         let (config, tensors) = self.merged_tensors()?;
         Self::build_for(self.task, &config, &mut InMemory::new(tensors), &Frozen, 0, self.numerics)
+    }
+
+    /// Whether a plain model can compute the same.
+    pub fn merges(&self) -> bool {
+        self.method.1
     }
 
     /// All linear maps of the model.

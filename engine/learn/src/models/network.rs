@@ -59,7 +59,7 @@ pub enum Network {
 
 /// Reads a text and writes another.
 pub trait Seq2SeqLm: Debug {
-    /// The encoder's states `[rows, length, width]` of texts.
+    /// The encoder's states of texts, which the decoder reads, `[rows, length, width]`; virtual tokens have states too.
     fn encode(&self, texts: &Texts, mode: Mode) -> Result<Tensor>;
 
     /// The decoder's states `[rows, length, width]` that the head reads, for the first tokens `written` `[rows, length]`

@@ -13,8 +13,9 @@ use serde_json::Value;
 use tch::{Kind, Tensor};
 
 use super::{Builder, Network, Seq2SeqLm, Task, Texts, Writing};
+use crate::adapters::Reading;
 use crate::error::{Error, Result};
-use crate::layers::{Linear, LinearMap, Mode};
+use crate::layers::{Linear, LinearMap, Mode, VirtualTokens};
 use crate::targets::Role;
 use crate::weights::Init;
 
@@ -34,6 +35,8 @@ pub fn build(config: &Value, task: Task, builder: &mut Builder) -> Result<Option
 #[derive(Debug)]
 pub struct T5 {
     embedding: Tensor,
+    /// Virtual tokens at the front of every text that is read.
+    prompt: Option<VirtualTokens>,
     encoder: Encoder,
     decoder: Decoder,
     head: Rc<dyn LinearMap>,
@@ -72,26 +75,50 @@ impl T5 {
         };
         let scale = config.scaled().then(|| (width as f64).sqrt().recip());
         let (start_id, compute) = (config.start_id(), builder.compute());
-        Ok(Self { embedding, encoder, decoder, head, scale, start_id, vocabulary, compute })
+        let prompt = builder.prompt(&Reading {
+            width,
+            vocabulary,
+            positions: None,
+            after: 0,
+            embed: &|ids| embed(&embedding, &Tensor::f_from_slice(ids)?.f_to_device(embedding.device())?, compute),
+        })?;
+        Ok(Self { embedding, prompt, encoder, decoder, head, scale, start_id, vocabulary, compute })
     }
 
     fn embed(&self, tokens: &Tensor) -> Result<Tensor> {
-        Ok(Tensor::f_embedding(&self.embedding, tokens, -1, false, false)?.f_to_kind(self.compute)?)
+        embed(&self.embedding, tokens, self.compute)
     }
+
+    /// Which of the encoder's states may be seen; virtual tokens have some too.
+    fn mask(&self, texts: &Texts) -> Result<Option<Tensor>> {
+        match (texts.mask()?, &self.prompt) {
+            (Some(mask), Some(prompt)) => Ok(Some(prompt.seen(&mask)?)),
+            (mask, _) => Ok(mask),
+        }
+    }
+}
+
+fn embed(table: &Tensor, tokens: &Tensor, compute: Kind) -> Result<Tensor> {
+    Ok(Tensor::f_embedding(table, tokens, -1, false, false)?.f_to_kind(compute)?)
 }
 
 impl Seq2SeqLm for T5 {
     fn encode(&self, texts: &Texts, mode: Mode) -> Result<Tensor> {
-        self.encoder.forward(&self.embed(&texts.ids)?, texts.mask()?.as_ref(), mode)
+        let embedded = self.embed(&texts.ids)?;
+        let embedded = match &self.prompt {
+            Some(prompt) => prompt.insert(&embedded)?,
+            None => embedded,
+        };
+        self.encoder.forward(&embedded, self.mask(texts)?.as_ref(), mode)
     }
 
     fn hidden(&self, encoded: &Tensor, texts: &Texts, written: &Tensor, mode: Mode) -> Result<Tensor> {
-        self.decoder.forward(&self.embed(written)?, encoded, texts.mask()?.as_ref(), mode)
+        self.decoder.forward(&self.embed(written)?, encoded, self.mask(texts)?.as_ref(), mode)
     }
 
     fn begin<'a>(&'a self, texts: &Texts) -> Result<Box<dyn Writing + 'a>> {
         let encoded = self.encode(texts, Mode::Eval)?;
-        Ok(Box::new(Answers::new(self, &encoded, texts.mask()?)?))
+        Ok(Box::new(Answers::new(self, &encoded, self.mask(texts)?)?))
     }
 
     fn logits(&self, hidden: &Tensor, mode: Mode) -> Result<Tensor> {

@@ -3,6 +3,7 @@
 
 mod file;
 pub mod lora;
+pub mod prompt;
 pub mod targets;
 
 use std::collections::BTreeSet;
@@ -172,7 +173,7 @@ pub fn load_keys(
             continue;
         }
         let Some(name) = name.filter(|name| parameters.get(name).is_some()) else {
-            let known: Vec<_> = parameters.iter().map(|(name, _)| format!("{PREFIX}{name}")).collect();
+            let known: Vec<_> = parameters.iter().map(|(name, _)| method.key(name)).collect();
             let hint = match nearest(key, known.iter().map(String::as_str)) {
                 Some(near) => format!("the nearest one that the model has is `{near}`; check base model and targets"),
                 None => "check that the adapter belongs to this base model and these targets".to_owned(),
@@ -236,7 +237,8 @@ pub fn task(folder: &Path) -> Result<Task> {
         Some("SEQ_CLS") => {
             let file = AdapterFile::open(folder)?;
             let heads = ["classifier.weight", "classifier.out_proj.weight", "score.weight"];
-            let outputs = heads.iter().find_map(|name| file.shape(&format!("{PREFIX}{name}"))?.first().copied());
+            let keys = heads.iter().flat_map(|name| [PREFIX, prompt::PREFIX].map(|prefix| format!("{prefix}{name}")));
+            let outputs = keys.filter_map(|key| file.shape(&key)?.first().copied()).next();
             match outputs {
                 Some(labels) => Ok(Task::SequenceClassification { labels }),
                 None => Err(Error::file(

@@ -7,7 +7,7 @@ use spec::adapter::{AdapterSource, Continued, Head};
 use spec::files;
 use spec::job::Job;
 
-use super::train::method;
+use super::train::{Tokenized, data, method};
 use crate::adapters::{self, Combined, Method, saved_method};
 use crate::error::{Error, Result};
 use crate::models::Model;
@@ -18,17 +18,20 @@ const ROLE: &str = "adapter.from";
 /// The method, or the methods together, that the job trains.
 pub fn of_job(job: &Job, source: &AdapterSource) -> Result<Box<dyn Method>> {
     match source {
-        AdapterSource::New(_) => new(source),
+        AdapterSource::New(_) => new(source, &|text| super::tokenized(data(job)?, text)),
         AdapterSource::Stage(continued) => saved(&left(job, continued)?),
     }
 }
 
-/// The same by settings alone.
-pub fn new(source: &AdapterSource) -> Result<Box<dyn Method>> {
+/// The same by settings, and what gives the tokens of a text.
+pub fn new(source: &AdapterSource, tokenized: Tokenized<'_>) -> Result<Box<dyn Method>> {
     match source {
         AdapterSource::New(methods) => match methods.as_slice() {
-            [one] => method(one),
-            several => Ok(Box::new(Combined::new(several.iter().map(method).collect::<Result<_>>()?)?)),
+            [one] => method(one, tokenized),
+            several => {
+                let methods = several.iter().map(|one| method(one, tokenized)).collect::<Result<_>>()?;
+                Ok(Box::new(Combined::new(methods)?))
+            }
         },
         AdapterSource::Stage(continued) => {
             let problem = format!("the adapter of `{}` is not here", continued.from);

@@ -135,11 +135,16 @@ fn outline(question: &Question, stage: &Train, labels: &[String], ids: &SpecialI
     let folder = folder.filter(|_| weights(files::MODEL_WEIGHTS) || weights(files::MODEL_INDEX));
     let memory = if stage.gradient_checkpointing { Memory::KeepInputs } else { Memory::KeepActivations };
     let numerics = Numerics { memory, ..device::numerics(stage.precision, device) };
+    let tokenized = |text: &str| match &question.data {
+        Some(data) => super::tokenized(data, text),
+        // Some token: what it is changes no size.
+        None => Ok(vec![0]),
+    };
     let method = match &question.adapter {
-        None => adapter_source::new(&stage.adapter)?,
+        None => adapter_source::new(&stage.adapter, &tokenized)?,
         Some(Trained::Folder(folder)) => adapter_source::saved(folder)?,
         Some(Trained::Settings(settings)) => match serde_json::from_value::<AdapterSource>(settings.clone()) {
-            Ok(source) => adapter_source::new(&source)?,
+            Ok(source) => adapter_source::new(&source, &tokenized)?,
             Err(error) => {
                 let hint = "engine and worker must be of the same build";
                 return Err(Error::setting("adapter", format!("is no adapter: {error}"), hint));

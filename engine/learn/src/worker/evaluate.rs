@@ -124,7 +124,7 @@ impl Asked<'_> {
         let model = self.model(Task::LanguageModel, ids)?;
         let all = self.some(self.prompts(&model)?)?;
         let texts = read_texts(self.path)?;
-        let tokenizer = tokenizer(self.data)?;
+        let tokenizer = super::tokenizer(self.data)?;
         let mut end_ids = ids.eos.clone();
         end_ids.extend(model_source::end_ids(self.job)?);
         end_ids.sort_unstable();
@@ -300,12 +300,6 @@ impl Scored {
     fn of_row(&self, index: usize) -> Value {
         self.rows.iter().map(|(name, rows)| (name.clone(), json!(rows.get(index)))).collect::<Map<_, _>>().into()
     }
-}
-
-fn tokenizer(data: &JobInput) -> Result<tokenizers::Tokenizer> {
-    let path = data.file(files::TOKENIZER);
-    tokenizers::Tokenizer::from_file(&path)
-        .map_err(|error| Error::file(&path, format!("is no readable tokenizer: {error}"), "tokenize the rows again"))
 }
 
 fn decode(tokenizer: &tokenizers::Tokenizer, ids: impl Iterator<Item = i64>) -> Result<String> {

@@ -18,8 +18,10 @@ mod trial;
 
 use std::path::Path;
 
-use spec::job::{Event, Failure, Job};
+use spec::files;
+use spec::job::{Event, Failure, Job, JobInput};
 use spec::stage::Stage;
+use tokenizers::Tokenizer;
 
 use events::Events;
 
@@ -61,6 +63,25 @@ fn work(job: &Job, stage: &Stage, events: &mut Events) -> crate::Result<()> {
             "this job belongs to `engine` itself",
         )),
     }
+}
+
+/// The tokenizer of a data input.
+fn tokenizer(data: &JobInput) -> crate::Result<Tokenizer> {
+    let path = data.file(files::TOKENIZER);
+    Tokenizer::from_file(&path).map_err(|error| {
+        crate::Error::file(&path, format!("is no readable tokenizer: {error}"), "tokenize the rows again")
+    })
+}
+
+/// The tokens of a text by the tokenizer of a data input, with the special ones that it puts around every text.
+fn tokenized(data: &JobInput, text: &str) -> crate::Result<Vec<i64>> {
+    let mut tokenizer = tokenizer(data)?;
+    let plain = tokenizer.with_padding(None).with_truncation(None).map(|tokenizer| tokenizer.encode(text, true));
+    let encoded = plain.and_then(|encoded| encoded).map_err(|error| {
+        let problem = format!("cannot make tokens of \"{text}\": {error}");
+        crate::Error::file(&data.file(files::TOKENIZER), problem, "tokenize the rows again")
+    })?;
+    Ok(encoded.get_ids().iter().map(|&id| i64::from(id)).collect())
 }
 
 fn read(path: &Path) -> std::result::Result<Job, Failure> {

@@ -16,13 +16,12 @@ use crate::numerics::Numerics;
 use crate::weights::InMemory;
 
 /// The model of the job's input `model` for a task, to be evaluated. An adapter is merged into it, unless its weights are
-/// rounded so that the adapter's small part would be lost: then it stays beside them.
+/// rounded so that the adapter's small part would be lost, or it is none that weights could hold: then it stays beside them.
 pub fn plain(job: &Job, task: Task, numerics: Numerics) -> Result<Model> {
     let input = input(job)?;
-    let model = match numerics.base {
-        Kind::Float => merged(input, task, numerics)?,
-        _ => open(input, task, numerics)?,
-    };
+    let opened = open(input, task, numerics)?;
+    let adapted = !folder(input).join(spec::files::MODEL_CONFIG).exists();
+    let model = if adapted && numerics.base == Kind::Float && opened.merges() { opened.merged()? } else { opened };
     if folder(input).join(spec::files::MODEL_CONFIG).exists() && !model.fresh().is_empty() {
         return Err(Error::file(
             &folder(input),

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use serde_json::{Value, json};
-use spec::adapter::Adapter;
+use spec::adapter::{Adapter, PromptInit};
 use spec::files;
 use spec::job::{Job, JobInput};
 use spec::model::ModelSource;
@@ -18,7 +18,7 @@ use super::examples::{self, Rows};
 use super::memory::Peak;
 use super::special_ids::SpecialIds;
 use super::{adapter_source, device, labels, model_source};
-use crate::adapters::{Dora, Full, Lora, Method};
+use crate::adapters::{Dora, Full, Lora, Method, Prompt, Start};
 use crate::error::{Error, Result, some_of};
 use crate::models::Model;
 use crate::numerics::{Memory, Numerics};
@@ -109,27 +109,33 @@ pub fn run(job: &Job, stage: &Train, device: Device, observer: &mut dyn Observer
     write_json(&job.observed.join(files::MEASURED), &measured)
 }
 
-fn data(job: &Job) -> Result<&JobInput> {
+/// What gives the tokens of a text.
+pub type Tokenized<'a> = &'a dyn Fn(&str) -> Result<Vec<i64>>;
+
+/// The rows' stage.
+pub fn data(job: &Job) -> Result<&JobInput> {
     job.input("data").ok_or_else(|| Error::setting("data", "the job names no data", "run `engine run` again"))
 }
 
 fn check_length(model: &Model, examples: &dyn Examples, observer: &mut dyn Observer) {
     let rows = (0..examples.len()).filter_map(|row| examples.row(row));
-    let longest = rows.map(|row| row.inputs()).max().unwrap_or(0) as u64;
+    let added = model.virtual_tokens.unsigned_abs();
+    let longest = rows.map(|row| row.inputs()).max().unwrap_or(0) as u64 + added;
+    let with = if added == 0 { String::new() } else { format!(", {added} of them the adapter's") };
     match model.config.get("max_position_embeddings").and_then(Value::as_u64) {
         Some(limit) if longest > limit => observer.warning(format!(
-            "the longest row has {longest} tokens, the model was made for {limit}: it may not have learned such positions"
+            "the longest row has {longest} tokens{with}, the model was made for {limit}: it may not have learned such positions"
         )),
         _ => {}
     }
 }
 
-/// The method that the settings describe.
-pub fn method(adapter: &Adapter) -> Result<Box<dyn Method>> {
-    let rank = |rank: u64| {
-        i64::try_from(rank)
-            .map_err(|_| Error::setting("adapter.rank", format!("{rank} is too large"), "8 and 16 are usual"))
+/// The method that the settings describe; `tokenized` gives the tokens of a text.
+pub fn method(adapter: &Adapter, tokenized: Tokenized<'_>) -> Result<Box<dyn Method>> {
+    let count = |key: &str, count: u64| {
+        i64::try_from(count).map_err(|_| Error::setting(key, format!("{count} is too large"), "8 and 20 are usual"))
     };
+    let rank = |rank: u64| count("adapter.rank", rank);
     Ok(match adapter {
         Adapter::Full(_) => Box::new(Full),
         Adapter::Lora(lora) => {
@@ -137,6 +143,14 @@ pub fn method(adapter: &Adapter) -> Result<Box<dyn Method>> {
         }
         Adapter::Dora(dora) => {
             Box::new(Dora::new(rank(dora.rank)?, dora.alpha, dora.dropout, targets(&dora.targets)?)?)
+        }
+        Adapter::Prompt(prompt) => {
+            let start = match &prompt.init {
+                PromptInit::Random(_) => Start::Random,
+                PromptInit::Vocabulary(_) => Start::Vocabulary,
+                PromptInit::Text(text) => Start::Text { text: text.clone(), ids: tokenized(text)? },
+            };
+            Box::new(Prompt::new(count("adapter.prompt.tokens", prompt.tokens)?, start)?)
         }
     })
 }

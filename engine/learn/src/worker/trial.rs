@@ -99,10 +99,7 @@ impl Asked {
         let model = model_source::plain(&job, task, device::numerics(stage.precision, device))?;
         let place = model_source::config_place(&job);
         ids.check_model(model.network.vocabulary(), &place, &[])?;
-        let path = data.file(files::TOKENIZER);
-        let tokenizer = Tokenizer::from_file(&path).map_err(|error| {
-            Error::file(&path, format!("is no readable tokenizer: {error}"), "tokenize the rows again")
-        })?;
+        let tokenizer = super::tokenizer(data)?;
         let mut end_ids = ids.eos.clone();
         end_ids.extend(model_source::end_ids(&job)?);
         Ok(Self { model, place, protocol: stage.protocol, ids, labels, tokenizer, end_ids, device })

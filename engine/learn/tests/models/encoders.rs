@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use learn::adapters::{self, Frozen, Full, Lora, Method, saved_method};
 use learn::layers::Mode;
-use learn::models::bert::{Config, from_zero};
+use learn::models::bert::Config;
 use learn::models::{Builder, Model, Task, Texts, bert, read_config, roberta};
 use learn::numerics::Numerics;
 use learn::objectives::{
@@ -118,7 +118,7 @@ impl Golden {
         let hidden = if json["model_type"] == "bert" {
             let texts = self.texts(0);
             let encoder = bert::encoder(&config, &mut builder).unwrap();
-            encoder.hidden(&texts, &from_zero(&texts).unwrap(), Mode::Eval).unwrap()
+            encoder.hidden(&texts, &encoder.from_zero(&texts).unwrap(), Mode::Eval).unwrap()
         } else {
             roberta::Roberta::new(&config, &mut builder).unwrap().hidden(&self.texts(1), Mode::Eval).unwrap()
         };

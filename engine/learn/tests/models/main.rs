@@ -14,5 +14,6 @@ mod methods;
 mod mutations;
 mod numerics;
 mod peft_files;
+mod prompts;
 mod seq2seq;
 mod torch_files;

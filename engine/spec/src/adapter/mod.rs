@@ -3,12 +3,14 @@
 mod dora;
 mod full;
 mod lora;
+mod prompt;
 mod source;
 mod targets;
 
 pub use dora::Dora;
 pub use full::Full;
 pub use lora::Lora;
+pub use prompt::{Prompt, PromptInit};
 pub use source::{AdapterSource, Continued, Head};
 pub use targets::{ROLES, Targets};
 
@@ -23,6 +25,8 @@ crate::one_of! {
         lora => Lora(Lora),
         /// Weight-decomposed low-rank adaptation.
         dora => Dora(Dora),
+        /// Prompt tuning.
+        prompt => Prompt(Prompt),
     }
 }
 
@@ -38,6 +42,7 @@ impl Adapter {
             Self::Full(_) => Vec::new(),
             Self::Lora(lora) => low_rank_faults("lora", lora.rank, lora.alpha, lora.dropout, &lora.targets),
             Self::Dora(dora) => low_rank_faults("dora", dora.rank, dora.alpha, dora.dropout, &dora.targets),
+            Self::Prompt(prompt) => prompt.faults(),
         }
     }
 }

@@ -7,8 +7,11 @@ use std::rc::Rc;
 use tch::{Kind, Tensor};
 
 use super::Config;
+use crate::adapters::Reading;
 use crate::error::{Error, Result};
-use crate::layers::{Activation, Activations, Heads, LayerNorm, LinearMap, Mode, attend_unordered, dropped};
+use crate::layers::{
+    Activation, Activations, Heads, LayerNorm, LinearMap, Mode, VirtualTokens, attend_unordered, dropped,
+};
 use crate::models::{Builder, Texts};
 use crate::targets::Role;
 use crate::weights::Init;
@@ -17,6 +20,8 @@ use crate::weights::Init;
 #[derive(Debug)]
 pub struct Encoder {
     words: Tensor,
+    /// Virtual tokens behind the first token of every text, whose state the heads read.
+    prompt: Option<VirtualTokens>,
     positions: Tensor,
     types: Tensor,
     norm: LayerNorm,
@@ -73,21 +78,53 @@ impl Encoder {
             .collect::<Result<Vec<_>>>()?;
         let (dropout, vocabulary) = (config.hidden_dropout_prob, config.vocab_size);
         let (activations, compute) = (builder.activations(), builder.compute());
-        Ok(Self { words, positions, types, norm, layers, activations, compute, padding, dropout, vocabulary })
+        let prompt = builder.prompt(&Reading {
+            width,
+            vocabulary,
+            positions: Some(config.max_position_embeddings - padding.position - 1),
+            after: 1,
+            embed: &|ids| embed(&words, &Tensor::f_from_slice(ids)?.f_to_device(words.device())?, padding),
+        })?;
+        Ok(Self { words, prompt, positions, types, norm, layers, activations, compute, padding, dropout, vocabulary })
     }
 
-    /// The hidden states `[rows, length, width]` of texts whose tokens stand at `positions` (`[rows or 1, length]`).
+    /// One number for each token of texts, `[rows, length]`, with a one for each virtual token among them.
+    pub fn with_virtual(&self, numbers: &Tensor) -> Result<Tensor> {
+        match &self.prompt {
+            Some(prompt) => prompt.marked(numbers, 1),
+            None => Ok(numbers.shallow_clone()),
+        }
+    }
+
+    /// Positions from 0 on, the same in every row, `[1, length]`; virtual tokens have some too.
+    pub fn from_zero(&self, texts: &Texts) -> Result<Tensor> {
+        let length = texts.ids.size2()?.1 + self.virtual_tokens();
+        Ok(Tensor::f_arange(length, (Kind::Int64, texts.ids.device()))?.f_unsqueeze(0)?)
+    }
+
+    fn virtual_tokens(&self) -> i64 {
+        self.prompt.as_ref().map_or(0, VirtualTokens::count)
+    }
+
+    /// The hidden states `[rows, length, width]` of texts whose tokens, virtual ones among them, stand at `positions`
+    /// (`[rows or 1, …]`).
     pub fn hidden(&self, texts: &Texts, positions: &Tensor, mode: Mode) -> Result<Tensor> {
         self.check(texts, positions)?;
-        let words = Tensor::f_embedding(&self.words, &texts.ids, self.padding.token, false, false)?;
-        let types = match &texts.types {
+        let mut words = embed(&self.words, &texts.ids, self.padding)?;
+        let (mut types, mut mask) = (texts.types.as_ref().map(Tensor::shallow_clone), texts.mask()?);
+        if let Some(prompt) = &self.prompt {
+            words = prompt.insert(&words)?;
+            types = types.map(|types| prompt.marked(&types, 0)).transpose()?;
+            mask = mask.map(|mask| prompt.seen(&mask)).transpose()?;
+        }
+        let types = match &types {
             Some(types) => Tensor::f_embedding(&self.types, types, -1, false, false)?,
             None => self.types.f_narrow(0, 0, 1)?,
         };
         let places = Tensor::f_embedding(&self.positions, positions, self.padding.position, false, false)?;
         let mut x = self.norm.forward(&words.f_add(&types)?.f_add(&places)?.f_to_kind(self.compute)?)?;
         x = dropped(x, mode.dropout(self.dropout))?;
-        let mask = texts.mask()?.map(Rc::new);
+        let mask = mask.map(Rc::new);
         for layer in &self.layers {
             x = match mode {
                 Mode::Eval => layer.forward(&x, mask.as_deref(), mode)?,
@@ -97,18 +134,25 @@ impl Encoder {
                 }
             };
         }
-        Ok(x)
+        match &self.prompt {
+            Some(prompt) => prompt.remove(&x),
+            None => Ok(x),
+        }
     }
 
     fn check(&self, texts: &Texts, positions: &Tensor) -> Result<()> {
         let (known, length) = (self.positions.size2()?.0, positions.size2()?.1);
         let first = self.padding.position + 1;
         if length + first > known {
-            return Err(Error::setting(
-                "max_length",
-                format!("a row has {length} tokens, the model has positions for {}", known - first),
-                "tokenize with this `max_length`",
-            ));
+            let (of, places) = (length - self.virtual_tokens(), known - first);
+            let (besides, hint) = match self.virtual_tokens() {
+                0 => (String::new(), "tokenize with this `max_length`".to_owned()),
+                count => {
+                    (format!(" and the prompt {count}"), format!("tokenize with `max_length: {}`", places - count))
+                }
+            };
+            let problem = format!("a row has {of} tokens{besides}, the model has positions for {places}");
+            return Err(Error::setting("max_length", problem, hint));
         }
         if let Some(types) = &texts.types
             && types.f_max()?.f_int64_value(&[])? >= self.types.size2()?.0
@@ -172,8 +216,6 @@ fn norm(name: &str, config: &Config, builder: &mut Builder) -> Result<LayerNorm>
     Ok(LayerNorm::new(weight, bias, config.layer_norm_eps))
 }
 
-/// Positions from 0 on, the same in every row, `[1, length]`.
-pub fn from_zero(texts: &Texts) -> Result<Tensor> {
-    let length = texts.ids.size2()?.1;
-    Ok(Tensor::f_arange(length, (Kind::Int64, texts.ids.device()))?.f_unsqueeze(0)?)
+fn embed(table: &Tensor, tokens: &Tensor, padding: Padding) -> Result<Tensor> {
+    Ok(Tensor::f_embedding(table, tokens, padding.token, false, false)?)
 }
