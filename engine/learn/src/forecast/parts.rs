@@ -82,7 +82,8 @@ impl<'t> Pass<'t> {
         let weight = || tape.cast(&self.parameter(map.weight), x.size);
         let Some(beside) = map.beside else { return Ok(tape.linear(x, &weight(), bias.as_ref(), sizes)) };
         let rank = beside.rank.unsigned_abs();
-        let [a, b] = [rank * map.inputs, rank * map.outputs].map(|count| tape.parameter(count, EXACT, true));
+        let a = tape.parameter(rank * map.inputs, EXACT, beside.a_trains);
+        let b = tape.parameter(rank * map.outputs, EXACT, true);
         let down = |x: &Value| {
             let low = tape.linear(x, &tape.cast(&a, x.size), None, [rank, map.inputs]);
             tape.scaled(&low)

@@ -12,6 +12,7 @@ use spec::stage::{Objective, Train};
 use tch::Device;
 
 use super::examples::{self, Rows};
+use super::method::method;
 use super::special_ids::SpecialIds;
 use super::{device, labels, model_source, train};
 use crate::batches;
@@ -134,7 +135,7 @@ fn outline(question: &Question, stage: &Train, labels: &[String], ids: &SpecialI
     let folder = folder.filter(|_| weights(files::MODEL_WEIGHTS) || weights(files::MODEL_INDEX));
     let memory = if stage.gradient_checkpointing { Memory::KeepInputs } else { Memory::KeepActivations };
     let numerics = Numerics { memory, ..device::numerics(stage.precision, device) };
-    let method = train::method(&stage.adapter)?;
+    let method = method(&stage.adapter)?;
     Outline::new(examples::task(&stage.objective, labels), &config, folder, method.as_ref(), numerics)
 }
 

@@ -5,7 +5,6 @@ use std::path::Path;
 use std::time::Instant;
 
 use serde_json::{Value, json};
-use spec::adapter::Adapter;
 use spec::files;
 use spec::job::{Job, JobInput};
 use spec::model::ModelSource;
@@ -16,9 +15,9 @@ use tch::Device;
 
 use super::examples::{self, Rows};
 use super::memory::Peak;
+use super::method::method;
 use super::special_ids::SpecialIds;
 use super::{device, labels, model_source};
-use crate::adapters::{Dora, Full, Lora, Method};
 use crate::error::{Error, Result, some_of};
 use crate::models::Model;
 use crate::numerics::{Memory, Numerics};
@@ -27,7 +26,6 @@ use crate::observer::Observer;
 use crate::optim::AdamW;
 use crate::peft::Saved;
 use crate::schedule::Shape;
-use crate::targets::{Pattern, Role, Targets};
 use crate::train::{self, Length, Outcome, Settings, Training, Validate, Warmup};
 use crate::weights::write_json;
 
@@ -121,34 +119,6 @@ fn check_length(model: &Model, examples: &dyn Examples, observer: &mut dyn Obser
         )),
         _ => {}
     }
-}
-
-/// The method that the settings describe.
-pub fn method(adapter: &Adapter) -> Result<Box<dyn Method>> {
-    let rank = |rank: u64| {
-        i64::try_from(rank)
-            .map_err(|_| Error::setting("adapter.rank", format!("{rank} is too large"), "8 and 16 are usual"))
-    };
-    Ok(match adapter {
-        Adapter::Full(_) => Box::new(Full),
-        Adapter::Lora(lora) => {
-            Box::new(Lora::new(rank(lora.rank)?, lora.alpha, lora.dropout, targets(&lora.targets)?)?)
-        }
-        Adapter::Dora(dora) => {
-            Box::new(Dora::new(rank(dora.rank)?, dora.alpha, dora.dropout, targets(&dora.targets)?)?)
-        }
-    })
-}
-
-fn targets(written: &spec::adapter::Targets) -> Result<Targets> {
-    Ok(match written {
-        spec::adapter::Targets::Roles(roles) => {
-            Targets::Roles(roles.iter().map(|role| role.parse::<Role>()).collect::<Result<_>>()?)
-        }
-        spec::adapter::Targets::Suffix(suffixes) => Targets::Suffixes(suffixes.clone()),
-        spec::adapter::Targets::Regex(pattern) => Targets::Pattern(Pattern::new(pattern)?),
-        spec::adapter::Targets::AllLinear => Targets::AllLinear,
-    })
 }
 
 /// The settings of the training itself.

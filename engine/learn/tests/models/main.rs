@@ -8,6 +8,8 @@ mod encoders;
 mod fixtures;
 mod generation;
 mod golden;
+mod lora_family;
+mod low_rank;
 mod merging;
 mod methods;
 mod mutations;
