@@ -276,7 +276,7 @@ fn a_prompt_of_float32_goes_with_a_model_of_bf16() {
     assert_close(&(found * &seen), &(&golden.tensors["scores"] * &seen), 0.1, "bf16");
     let examples = golden.examples(&model);
     let weighed = Normalize::Tokens.weigh(examples.as_ref(), &[0, 1, 2], 3);
-    examples.backward(&model, &weighed).unwrap();
+    let _ = examples.backward(&model, &weighed).unwrap();
     let gradient = model.trainable.get("prompt_embeddings").unwrap().grad();
     assert_eq!(gradient.kind(), Kind::Float);
     assert_close(&gradient, &golden.tensors["gradient.prompt_embeddings"], 0.1, "bf16");
