@@ -56,7 +56,7 @@ fn work(job: &Job, stage: &Stage, events: &mut Events) -> crate::Result<()> {
             events.catch_signals();
             train::run(job, settings, device, events)
         }
-        Stage::Merge(_) => merge::run(job, device, events),
+        Stage::Merge(settings) => merge::run(job, settings, device),
         Stage::Evaluate(settings) => evaluate::run(job, settings, device, events),
         other => Err(crate::Error::setting(
             "kind",
