@@ -2,14 +2,14 @@
 //! PEFT saved.
 //!
 //! `peft_interop save DIR TASK` reads `DIR/model` and writes, for each method, `DIR/<method>/adapter`,
-//! `DIR/<method>/merged` and `DIR/<method>/outputs.safetensors`. `peft_interop check DIR TASK` reads `DIR/model` and
-//! `DIR/<method>/adapter`, and compares with `DIR/<method>/outputs.safetensors`. A task is `language_model`, `classes`
+//! `DIR/<method>/merged` where it can be merged, and `DIR/<method>/outputs.safetensors`. `peft_interop check DIR TASK` reads
+//! `DIR/model` and each `DIR/<method>/adapter` there is, and compares with `DIR/<method>/outputs.safetensors`. A task is `language_model`, `classes`
 //! (three) or `answers`.
 
 use std::path::Path;
 use std::process::ExitCode;
 
-use learn::adapters::{self, Dora, Frozen, Lora, Method, saved_method};
+use learn::adapters::{self, Dora, Frozen, Lora, Method, Prefix, Prompt, Start, saved_method};
 use learn::models::{Model, Task};
 use learn::peft::Saved;
 use learn::targets::{Pattern, Role, Targets};
@@ -58,16 +58,24 @@ fn save(folder: &Path, task: Task) -> Result<()> {
     let model_folder = folder.join("model");
     let second = Targets::Pattern(Pattern::new(r".*\.1\..*(q|up|wi|wi_0|q_proj|up_proj|query|intermediate\.dense)")?);
     let roles = vec![Role::AttentionQ, Role::AttentionV, Role::MlpDown];
-    let methods: [(&str, Box<dyn Method>); 3] = [
+    let mut methods: Vec<(&str, Box<dyn Method>)> = vec![
         ("lora", Box::new(Lora::new(3, 7.5, 0.1, Targets::AllLinear)?)),
         ("dora", Box::new(Dora::new(3, 7.5, 0.1, Targets::Roles(roles))?)),
         ("lora_pattern", Box::new(Lora::new(2, 4.0, 0.0, second)?)),
+        ("prefix", Box::new(Prefix::new(4, None)?)),
+        ("prefix_projected", Box::new(Prefix::new(3, Some(5))?)),
     ];
+    // That of an encoder stands where PEFT has none.
+    if task == Task::LanguageModel {
+        methods.push(("prompt", Box::new(Prompt::new(5, Start::Vocabulary)?)));
+    }
     for (name, method) in methods {
         let mut model = Model::load_for(task, &model_folder, method.as_ref(), 2, Device::Cpu)?;
         shake(&mut model)?;
         method.save(&Saved::of(&model, model_folder.to_str()), &folder.join(name).join("adapter"))?;
-        Frozen.save(&Saved::of(&model, None), &folder.join(name).join("merged"))?;
+        if model.merges() {
+            Frozen.save(&Saved::of(&model, None), &folder.join(name).join("merged"))?;
+        }
         write_tensors(&folder.join(name).join("outputs.safetensors"), &[("outputs".to_owned(), outputs(&model)?)])?;
     }
     Ok(())
@@ -89,8 +97,11 @@ fn shake(model: &mut Model) -> Result<()> {
 }
 
 fn check(folder: &Path, task: Task) -> Result<()> {
-    for name in ["lora", "dora", "rslora"] {
+    for name in ["lora", "dora", "rslora", "prompt", "prefix"] {
         let adapter = folder.join(name).join("adapter");
+        if !adapter.exists() && name.starts_with('p') {
+            continue;
+        }
         let method = saved_method(&adapter)?;
         let mut model = Model::load_for(task, &folder.join("model"), method.as_ref(), 0, Device::Cpu)?;
         adapters::load(&adapter, &mut model.trainable)?;

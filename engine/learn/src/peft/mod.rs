@@ -2,6 +2,7 @@
 //! methods have in common, and the keys of tensors; what a method's own settings mean is in the files beside.
 
 pub mod lora;
+pub mod prefix;
 pub mod prompt;
 pub mod targets;
 

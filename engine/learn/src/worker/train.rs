@@ -18,7 +18,7 @@ use super::examples::{self, Rows};
 use super::memory::Peak;
 use super::special_ids::SpecialIds;
 use super::{adapter_source, device, labels, model_source};
-use crate::adapters::{Dora, Full, Lora, Method, Prompt, Start};
+use crate::adapters::{Dora, Full, Lora, Method, Prefix, Prompt, Start};
 use crate::error::{Error, Result, some_of};
 use crate::models::Model;
 use crate::numerics::{Memory, Numerics};
@@ -119,7 +119,7 @@ pub fn data(job: &Job) -> Result<&JobInput> {
 
 fn check_length(model: &Model, examples: &dyn Examples, observer: &mut dyn Observer) {
     let rows = (0..examples.len()).filter_map(|row| examples.row(row));
-    let added = model.virtual_tokens.unsigned_abs();
+    let added = model.added_positions().unsigned_abs();
     let longest = rows.map(|row| row.inputs()).max().unwrap_or(0) as u64 + added;
     let with = if added == 0 { String::new() } else { format!(", {added} of them the adapter's") };
     match model.config.get("max_position_embeddings").and_then(Value::as_u64) {
@@ -143,6 +143,11 @@ pub fn method(adapter: &Adapter, tokenized: Tokenized<'_>) -> Result<Box<dyn Met
         }
         Adapter::Dora(dora) => {
             Box::new(Dora::new(rank(dora.rank)?, dora.alpha, dora.dropout, targets(&dora.targets)?)?)
+        }
+        Adapter::Prefix(prefix) => {
+            let inner = prefix.projection.as_ref();
+            let inner = inner.map(|inner| count("adapter.prefix.projection.width", inner.width)).transpose()?;
+            Box::new(Prefix::new(count("adapter.prefix.tokens", prefix.tokens)?, inner)?)
         }
         Adapter::Prompt(prompt) => {
             let start = match &prompt.init {

@@ -3,6 +3,7 @@
 mod dora;
 mod full;
 mod lora;
+mod prefix;
 mod prompt;
 mod source;
 mod targets;
@@ -10,6 +11,7 @@ mod targets;
 pub use dora::Dora;
 pub use full::Full;
 pub use lora::Lora;
+pub use prefix::{Prefix, Projection};
 pub use prompt::{Prompt, PromptInit};
 pub use source::{AdapterSource, Continued, Head};
 pub use targets::{ROLES, Targets};
@@ -27,6 +29,8 @@ crate::one_of! {
         dora => Dora(Dora),
         /// Prompt tuning.
         prompt => Prompt(Prompt),
+        /// Prefix tuning.
+        prefix => Prefix(Prefix),
     }
 }
 
@@ -43,6 +47,7 @@ impl Adapter {
             Self::Lora(lora) => low_rank_faults("lora", lora.rank, lora.alpha, lora.dropout, &lora.targets),
             Self::Dora(dora) => low_rank_faults("dora", dora.rank, dora.alpha, dora.dropout, &dora.targets),
             Self::Prompt(prompt) => prompt.faults(),
+            Self::Prefix(prefix) => prefix.faults(),
         }
     }
 }
