@@ -18,10 +18,10 @@ export CARGO_TARGET_DIR := $(CURDIR)/target
 # with the same features whatever is asked for.
 BUILD := $(CARGO) build --release --workspace
 
-.PHONY: help run build test faults fuzz test-peft golden bench bench-engine shapes docs clean libtorch tools test-tools
+.PHONY: help run build test faults fuzz test-peft golden bench bench-engine bench-methods shapes docs clean libtorch tools test-tools
 
 help: ## list these commands
-	@awk -F ':[^#]*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
+	@awk -F ':[^#]*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' Makefile
 
 run: build ## install, build and run pipelines/quickstart.yaml: a LoRA / DoRA comparison
 	@$(ENGINE) run pipelines/quickstart.yaml
@@ -60,6 +60,10 @@ bench: build ## measure the quickstart, a run that changes nothing, and the star
 
 bench-engine: build ## measure the engine against ninja and DVC, in an environment of its own (.venv-bench)
 	@python3 scripts/bench_engine.py
+
+bench-methods: build ## measure a training step of each method beside PEFT's: saved activations, memory, seconds
+	@$(BUILD) --example step
+	@python3 scripts/bench_methods.py "$$(scripts/peft-venv.sh)"
 
 shapes: build ## train the studies' models with random weights for two steps: memory and time beside the forecast
 	@$(BUILD) --example forecast

@@ -8,7 +8,8 @@
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 VERSION=0.13.2
-TARGETS=(pipeline substitute lock events names torch_file pickle safetensors tokenizers rows archives)
+TARGETS=(pipeline substitute lock events names torch_file pickle safetensors tokenizers tokenizer_json rows
+    archives)
 
 minutes="${1:-5}"
 shift || true
@@ -32,6 +33,9 @@ for target in "${TARGETS[@]}"; do
     if [ "$target" = pipeline ]; then
         seeds+=(tests/pipelines/valid tests/pipelines/invalid pipelines)
         options+=(-dict=fuzz/pipeline.dict)
+    fi
+    if [ "$target" = tokenizer_json ]; then
+        seeds+=(engine/data/tests/golden/{byte_level,llama,word_piece})
     fi
     rm -rf "$new"
     mkdir -p "$kept" "$found/$target" "$new"

@@ -4,8 +4,9 @@
 
 use std::fs;
 
-use data::tokens::tokenizer;
 use libfuzzer_sys::fuzz_target;
+
+mod asked;
 
 const FILES: [(&str, &str); 6] = [
     ("tokenizer.model", "tokenizer_config.json"),
@@ -25,15 +26,5 @@ fuzz_target!(|bytes: &[u8]| {
     if let Some(end) = end {
         fs::write(folder.path().join(second), &bytes[end + 3..]).expect("a file");
     }
-    match tokenizer(folder.path()) {
-        Ok(vocabulary) => {
-            for text in ["", "a b", " Hello,\tw\u{f6}rld \u{1f600}\u{200d}!\r\n", "<s>[MASK]</s>"] {
-                if let Ok(ids) = vocabulary.ids(text) {
-                    assert!(ids.iter().all(|id| (*id as usize) < vocabulary.size()));
-                    let _ = vocabulary.decode(&ids);
-                }
-            }
-        }
-        Err(error) => assert!(!error.to_string().is_empty()),
-    }
+    asked::all(folder.path());
 });

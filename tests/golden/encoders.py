@@ -4,7 +4,8 @@ models.
     python tests/golden/encoders.py
 
 writes tests/golden/encoders/<variant>/: `model/` (a Hugging Face folder), `values.safetensors` (padded texts, hidden states,
-scores, gradients), `values.json` (losses, settings, versions) and, where a variant has one, `lora/` (saved by PEFT).
+scores, gradients), `values.json` (losses, settings, versions), where a variant has one `lora/` (saved by PEFT; its tensors
+again in `adapter_model.bin`), and `bf16.safetensors` (hidden states, scores, loss and gradients of the same model in bfloat16).
 """
 
 import shutil
@@ -46,6 +47,42 @@ def randomize(model, seed):
                 tensor.normal_(0, 0.3)
 
 
+class RoundsEachStep(torch.nn.Module):
+    """A layer norm as it must not be computed in bfloat16: the golden values have to tell it from the right one."""
+
+    def __init__(self, norm):
+        super().__init__()
+        self.norm = norm
+
+    def forward(self, x):
+        x = x - x.mean(-1, keepdim=True)
+        return x * torch.rsqrt((x * x).mean(-1, keepdim=True) + self.norm.eps) * self.norm.weight + self.norm.bias
+
+
+def in_bf16(kind, folder, inputs, scores):
+    """The model in bfloat16, with the kernels of attention that transformers takes by itself. Its `gelu_new` rounds after
+    each of its steps; here it is the function of torch, which rounds once."""
+    model = kind.from_pretrained(folder / "model", dtype=torch.bfloat16, attn_implementation="sdpa").train()
+    base = getattr(model, model.base_model_prefix)
+    if model.config.hidden_act == "gelu_new":
+        for layer in base.encoder.layer:
+            layer.intermediate.intermediate_act_fn = torch.nn.GELU(approximate="tanh")
+    with torch.no_grad():
+        tensors = {"hidden": base(**inputs).last_hidden_state, "scores": scores(model)[0]}
+    loss = scores(model)[1]
+    loss.backward()
+    tensors["loss"] = loss.detach()
+    tensors |= {f"gradient.{key}": tensor.grad for key, tensor in model.named_parameters() if tensor.grad is not None}
+    for holder in list(model.modules()):
+        for key, part in list(holder.named_children()):
+            if isinstance(part, torch.nn.LayerNorm):
+                setattr(holder, key, RoundsEachStep(part))
+    with torch.no_grad():
+        tensors["hidden_of_wrong_norms"] = base(**inputs).last_hidden_state
+    assert all(tensor.dtype == torch.bfloat16 for tensor in tensors.values())
+    save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, folder / "bf16.safetensors")
+
+
 def generate(seed, name):
     kind, config, labels = VARIANTS[name]
     config._attn_implementation = "eager"
@@ -78,7 +115,7 @@ def generate(seed, name):
                 rows.append(model(**alone, start_positions=torch.tensor([start]), end_positions=torch.tensor([end])).loss)
             out = model(**inputs)
             return torch.stack([out.start_logits, out.end_logits], -1), torch.stack(rows).mean()
-        out = model(**inputs, labels=torch.tensor(labels))
+        out = model(**inputs, labels=torch.tensor(labels, dtype=next(model.parameters()).dtype if config.num_labels == 1 else None))
         return out.logits, out.loss
 
     if labels:
@@ -104,8 +141,14 @@ def generate(seed, name):
                 key = key.removeprefix("base_model.model.").replace(".modules_to_save", "").replace(".default", "")
                 tensors[f"lora.gradient.{key}"] = tensor.grad
         save_adapter(adapted, folder / "lora")
+        # The same as PEFT wrote it in earlier years.
+        adapted.save_pretrained(folder / "older", safe_serialization=False)
+        (folder / "older" / "adapter_model.bin").rename(folder / "adapter_model.bin")
+        shutil.rmtree(folder / "older")
     save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, folder / "values.safetensors")
     write_json(folder / "values.json", values)
+    if labels:
+        in_bf16(kind, folder, inputs, scores)
 
 
 for seed, name in enumerate(VARIANTS, start=50):

@@ -3,7 +3,8 @@
     python tests/golden/t5.py
 
 writes tests/golden/t5/<variant>/: `model/` (a Hugging Face folder), `lora/` (saved by PEFT), `values.safetensors` (padded
-texts and answers, encoder states, scores, gradients) and `values.json` (losses, answers, versions).
+texts and answers, encoder states, scores, gradients), `values.json` (losses, answers, versions) and `bf16.safetensors`
+(encoder states, scores, losses and gradients of the same model in bfloat16).
 """
 
 import shutil
@@ -12,6 +13,8 @@ import torch
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import save_file
 from transformers import T5Config, T5ForConditionalGeneration
+from transformers.activations import NewGELUActivation
+from transformers.models.t5.modeling_t5 import T5LayerNorm
 
 from common import HERE, prompts, randomize_adapter, save_adapter, versions, write_json
 
@@ -57,6 +60,42 @@ def ended_answers(model, texts):
         if len(set(cut)) == 3 and min(cut) > 1 and max(cut) == 20:
             return ends, [written(model, prompt, ends, 20) for prompt in texts]
     return None
+
+
+class Norm(torch.nn.Module):
+    """T5's norm without the step in between: transformers rounds before it multiplies by the weight, and after it again.
+    Or as it must not be computed: each step in bfloat16."""
+
+    def __init__(self, norm, each_step):
+        super().__init__()
+        self.weight, self.epsilon, self.each_step = norm.weight, norm.variance_epsilon, each_step
+
+    def forward(self, x):
+        y, weight = (x, self.weight) if self.each_step else (x.float(), self.weight.float())
+        return (y * torch.rsqrt((y * y).mean(-1, keepdim=True) + self.epsilon) * weight).to(x.dtype)
+
+
+def in_bf16(folder, inputs):
+    """The model in bfloat16 with the kernels of attention that transformers takes by itself: as it is (`stock`), with norms
+    and gates that round once (`once`), and with norms that round each step (`wrong`)."""
+    tensors = {}
+    for way in ("stock", "once", "wrong"):
+        model = T5ForConditionalGeneration.from_pretrained(folder / "model", dtype=torch.bfloat16, attn_implementation="sdpa")
+        for holder in list(model.modules()) if way != "stock" else []:
+            for name, part in list(holder.named_children()):
+                if isinstance(part, T5LayerNorm):
+                    setattr(holder, name, Norm(part, way == "wrong"))
+                elif isinstance(part, NewGELUActivation):
+                    setattr(holder, name, torch.nn.GELU(approximate="tanh"))
+        with torch.no_grad():
+            out = model.train()(**inputs)
+        found = {"encoded": out.encoder_last_hidden_state, "scores": out.logits, "loss": out.loss}
+        if way == "stock":
+            model(**inputs).loss.backward()
+            found |= {f"gradient.{key}": tensor.grad for key, tensor in model.named_parameters()}
+        assert all(tensor.dtype == torch.bfloat16 for tensor in found.values())
+        tensors |= {f"{way}.{key}": tensor.contiguous() for key, tensor in found.items()}
+    save_file(tensors, folder / "bf16.safetensors")
 
 
 def generate(seed, name):
@@ -126,6 +165,7 @@ def generate(seed, name):
     save_adapter(adapted.float(), folder / "lora")
     save_file({key: (tensor.float() if tensor.is_floating_point() else tensor).contiguous() for key, tensor in tensors.items()}, folder / "values.safetensors")
     write_json(folder / "values.json", values)
+    in_bf16(folder, dict(input_ids=ids, attention_mask=mask, labels=labels))
     return True
 
 

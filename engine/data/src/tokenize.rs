@@ -51,7 +51,7 @@ pub fn run(job: &Job, events: Events<'_>) -> Result<(), Error> {
             let folder = &input(job, "tokenizer")?.result;
             let vocabulary = tokenizer(folder)?;
             let from = folder.join(files::TOKENIZER);
-            if from.is_file() {
+            if vocabulary.is_as_file() {
                 fs::copy(&from, &target).map_err(|error| Error::io("write", &target, &error))?;
             } else {
                 write(&target, vocabulary.to_json()?.as_bytes())?;
@@ -62,39 +62,78 @@ pub fn run(job: &Job, events: Events<'_>) -> Result<(), Error> {
             let trained = trained(training, &splits)?;
             let text = trained.to_string(true).map_err(|error| Error::new(error.to_string()))?;
             write(&target, text.as_bytes())?;
-            (Vocabulary::new(trained)?, job.result.clone())
+            (Vocabulary::new(trained, &target)?, job.result.clone())
         }
     };
-    let (bos, eos) = match settings.form {
-        Form::Completion(_) => (&settings.bos, &settings.eos),
-        // The tokenizer's own template begins and ends texts; generation still has to know what ends an answer.
-        Form::Text(_) => (&SpecialToken::None, &SpecialToken::None),
-        Form::Seq2Seq(_) => (&SpecialToken::None, &SpecialToken::Auto),
-    };
-    let mut special = SpecialIds::find(&folder, &vocabulary, bos, eos)?;
-    let bos_is_said = matches!(settings.bos, SpecialToken::Token(_));
-    let chat = match &settings.chat {
-        Some(chat) => Some(ChatEncoder::new(&folder, &vocabulary, chat, bos_is_said, &mut special)?),
-        None => None,
-    };
-    write_json(&job.result.join(files::SPECIAL_IDS), &special)?;
-    let encoder =
-        Encoder { vocabulary: &vocabulary, special: &special, boundary: settings.boundary, chat: chat.as_ref() };
-    let mut summary = Summary { vocabulary: special.vocabulary, ..Summary::default() };
-    if let Form::Text(form) = &settings.form
+    let tokenization = Tokenization::new(settings, &folder, vocabulary)?;
+    write_json(&job.result.join(files::SPECIAL_IDS), &tokenization.special)?;
+    if let Form::Text(form) = &tokenization.settings.form
         && let Some(labels) = Labels::of(form, &splits)?
     {
         write_json(&job.result.join(files::LABELS), &labels)?;
     }
+    let mut summary = Summary { vocabulary: tokenization.special.vocabulary, ..Summary::default() };
     for (name, path) in &splits {
-        let counts = match &settings.form {
-            Form::Completion(_) => split(job, name, path, encoder, &settings, events)?,
-            Form::Text(_) => text::split(job, name, path, &vocabulary, &settings, events)?,
-            Form::Seq2Seq(_) => seq2seq::split(job, name, path, encoder, &settings, events)?,
-        };
-        summary.splits.insert(name.clone(), counts);
+        let target = job.result.join(files::split(name));
+        summary.splits.insert(name.clone(), tokenization.split(name, path, &target, events)?);
     }
     write_json(&job.result.join(files::SUMMARY), &summary)
+}
+
+/// How rows become token ids: settings, and the tokenizer that was read for them.
+#[derive(Debug)]
+pub struct Tokenization {
+    settings: Tokenize,
+    vocabulary: Vocabulary,
+    special: SpecialIds,
+    chat: Option<ChatEncoder>,
+}
+
+impl Tokenization {
+    /// Tokenizes as `settings` say with the tokenizer of `folder`, which is `vocabulary`.
+    ///
+    /// # Errors
+    /// When a special token cannot be found, or a chat is asked for and the folder has no template that can write one.
+    pub fn new(settings: Tokenize, folder: &Path, vocabulary: Vocabulary) -> Result<Self, Error> {
+        let (bos, eos) = match settings.form {
+            Form::Completion(_) => (&settings.bos, &settings.eos),
+            // The tokenizer's own template begins and ends texts; generation still has to know what ends an answer.
+            Form::Text(_) => (&SpecialToken::None, &SpecialToken::None),
+            Form::Seq2Seq(_) => (&SpecialToken::None, &SpecialToken::Auto),
+        };
+        let mut special = SpecialIds::find(folder, &vocabulary, bos, eos)?;
+        let bos_is_said = matches!(settings.bos, SpecialToken::Token(_));
+        let chat = match &settings.chat {
+            Some(chat) => Some(ChatEncoder::new(folder, &vocabulary, chat, bos_is_said, &mut special)?),
+            None => None,
+        };
+        Ok(Self { settings, vocabulary, special, chat })
+    }
+
+    /// Makes the file `target` of the split `name` whose rendered rows are the file `rows`.
+    ///
+    /// # Errors
+    /// When a row is too long and may not be, when no token carries loss though the rows have completions, or when the
+    /// file cannot be written.
+    pub fn split(&self, name: &str, rows: &Path, target: &Path, events: Events<'_>) -> Result<Counts, Error> {
+        let Self { settings, vocabulary, special, chat } = self;
+        let encoder = Encoder { vocabulary, special, boundary: settings.boundary, chat: chat.as_ref() };
+        let split = Split { name, rows, target, events };
+        match settings.form {
+            Form::Completion(_) => split.completions(encoder, settings),
+            Form::Text(_) => text::split(split, vocabulary, settings),
+            Form::Seq2Seq(_) => seq2seq::split(split, encoder, settings),
+        }
+    }
+}
+
+/// A split that is made.
+#[derive(Clone, Copy)]
+struct Split<'a> {
+    name: &'a str,
+    rows: &'a Path,
+    target: &'a Path,
+    events: Events<'a>,
 }
 
 /// The splits of an input, by name; only the named one where the input names a part.
@@ -171,7 +210,7 @@ struct Batches<'a> {
 }
 
 impl<'a> Batches<'a> {
-    fn open(split: &'a str, path: &'a Path, events: Events<'a>) -> Result<Self, Error> {
+    fn open(Split { name: split, rows: path, events, .. }: Split<'a>) -> Result<Self, Error> {
         let reader = table::open(path, None)?;
         let columns = Columns::of(&arrow::array::RecordBatchReader::schema(&reader));
         Ok(Self { split, path, reader, columns, events, done: 0, total: table::row_count(path)? })
@@ -200,40 +239,35 @@ struct Made {
     spells_special: bool,
 }
 
-fn split(
-    job: &Job,
-    name: &str,
-    path: &Path,
-    encoder: Encoder<'_>,
-    settings: &Tokenize,
-    events: Events<'_>,
-) -> Result<Counts, Error> {
-    let mut batches = Batches::open(name, path, events)?;
-    let columns = batches.columns;
-    let target = job.result.join(files::split(name));
-    let mut writer = Writer::create(&target, Carried(columns))?;
-    let policy = settings.overflow.of(name);
-    let mut counts = Counts::default();
-    let mut fields = Fields::default();
-    while let Some(rows) = batches.next()? {
-        fields.see(&rows);
-        let made: Vec<Result<Made, Error>> =
-            rows.into_par_iter().map(|row| make(row, name, encoder, settings, &policy)).collect();
-        let mut written = Vec::with_capacity(made.len());
-        for made in made {
-            let made = made?;
-            count(&mut counts, &made);
-            written.extend(made.written);
+impl Split<'_> {
+    fn completions(self, encoder: Encoder<'_>, settings: &Tokenize) -> Result<Counts, Error> {
+        let name = self.name;
+        let mut batches = Batches::open(self)?;
+        let columns = batches.columns;
+        let mut writer = Writer::create(self.target, Carried(columns))?;
+        let policy = settings.overflow.of(name);
+        let mut counts = Counts::default();
+        let mut fields = Fields::default();
+        while let Some(rows) = batches.next()? {
+            fields.see(&rows);
+            let made: Vec<Result<Made, Error>> =
+                rows.into_par_iter().map(|row| make(row, name, encoder, settings, &policy)).collect();
+            let mut written = Vec::with_capacity(made.len());
+            for made in made {
+                let made = made?;
+                count(&mut counts, &made);
+                written.extend(made.written);
+            }
+            writer.write(&written)?;
         }
-        writer.write(&written)?;
+        writer.finish()?;
+        if let OverflowPolicy::Truncate(field) = &policy {
+            fields.check(field, name, counts.failed)?;
+        }
+        counts.check(name, columns.teach(), settings.max_length)?;
+        warn(name, &counts, self.events);
+        Ok(counts)
     }
-    writer.finish()?;
-    if let OverflowPolicy::Truncate(field) = &policy {
-        fields.check(field, name, counts.failed)?;
-    }
-    counts.check(name, columns.teach(), settings.max_length)?;
-    warn(name, &counts, events);
-    Ok(counts)
 }
 
 fn make(

@@ -6,6 +6,7 @@ pub mod batches;
 pub mod error;
 pub mod evaluate;
 pub mod forecast;
+pub mod fused;
 pub mod generate;
 pub mod layers;
 pub mod loss;

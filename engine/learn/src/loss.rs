@@ -9,7 +9,7 @@ use crate::layers::Mode;
 use crate::models::CausalLm;
 
 /// The most scores that are held at once while training; more targets are computed in parts.
-pub const SCORES: i64 = 1 << 26;
+pub const SCORES: i64 = 1 << 22;
 
 /// A micro-batch on the device.
 #[derive(Debug)]

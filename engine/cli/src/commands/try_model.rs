@@ -248,7 +248,6 @@ impl Known<'_> {
             }
             _ => tokens.left.result.clone(),
         };
-        tokenize.tokenizer = TokenizerSource::Stage(tokenize.input.clone());
         let template = input(node, "input").and_then(|(id, _)| {
             let rows = self.project.graph.node(id);
             rows.local_paths.iter().find(|path| path.role == "template").map(|path| self.project.root.join(&path.path))
@@ -258,7 +257,7 @@ impl Known<'_> {
             (_, _, Form::Text(_)) if pairs(&tokens.left.result, tokens.split.as_deref()) => Written::Pair,
             _ => Written::Prompt,
         };
-        Typed::new(written, &tokenize, &from, &tokens.left.result, work).map_err(Failure::from)
+        Typed::new(written, &tokenize, &from, work).map_err(Failure::from)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Rows of a text and its answer, each with the special tokens of the tokenizer's own template. One Parquet file a split.
 //! Knows that an answer must end; not how a model reads it.
 
-use std::{path::Path, sync::Arc};
+use std::sync::Arc;
 
 use arrow::{
     array::{ArrayRef, Int32Array, ListArray, StringArray},
@@ -9,19 +9,16 @@ use arrow::{
     datatypes::{DataType, Field, SchemaRef},
 };
 use rayon::prelude::*;
-use spec::{
-    files,
-    job::Job,
-    stage::{MaxLength, OverflowPolicy, Tokenize},
-};
-use tokenizers::{Tokenizer, TruncationParams, TruncationStrategy};
+use spec::stage::{MaxLength, OverflowPolicy, Tokenize};
+use tokenizers::{TruncationParams, TruncationStrategy};
 
-use super::{Batches, Events};
+use super::{Batches, Split};
 use crate::{
     Error,
     rows::row_name,
     table,
     tokens::{
+        Templated,
         encode::Encoder,
         fit::{Lengths, compared},
         source::{Columns, SourceRow},
@@ -30,21 +27,14 @@ use crate::{
 };
 
 /// Makes a split's file.
-pub(super) fn split(
-    job: &Job,
-    name: &str,
-    path: &Path,
-    encoder: Encoder<'_>,
-    settings: &Tokenize,
-    events: Events<'_>,
-) -> Result<Counts, Error> {
-    let mut batches = Batches::open(name, path, events)?;
+pub(super) fn split(split: Split<'_>, encoder: Encoder<'_>, settings: &Tokenize) -> Result<Counts, Error> {
+    let Split { name, target, events, .. } = split;
+    let mut batches = Batches::open(split)?;
     let columns = batches.columns;
     let policy = settings.overflow.of(name);
     let reading = Reading::new(encoder, settings.max_length, &policy, name)?;
-    let target = job.result.join(files::split(name));
     let schema = schema(columns);
-    let mut writer = table::Writer::create(&target, Arc::clone(&schema))?;
+    let mut writer = table::Writer::create(target, Arc::clone(&schema))?;
     let mut counts = Counts::default();
     while let Some(rows) = batches.next()? {
         let made: Vec<Result<Made, Error>> = rows.par_iter().map(|row| reading.read(row, name)).collect();
@@ -63,7 +53,7 @@ pub(super) fn split(
                 }
             }
         }
-        writer.write(&table::batch(&target, &schema, arrays(&written, columns))?)?;
+        writer.write(&table::batch(target, &schema, arrays(&written, columns))?)?;
     }
     writer.finish()?;
     counts.check(name, columns.teach(), settings.max_length)?;
@@ -74,8 +64,8 @@ pub(super) fn split(
 /// How rows are read.
 struct Reading<'a> {
     encoder: Encoder<'a>,
-    whole: Tokenizer,
-    cutting: Option<Tokenizer>,
+    whole: Templated,
+    cutting: Option<Templated>,
     policy: &'a OverflowPolicy,
     limit: MaxLength,
     prompt: usize,
@@ -149,16 +139,12 @@ impl<'a> Reading<'a> {
     }
 }
 
-fn ids(tokenizer: &Tokenizer, text: &str) -> Result<Vec<i32>, Error> {
-    let encoding = tokenizer.encode_fast(text, true).map_err(|error| {
-        Error::new(format!("the tokenizer cannot encode this row: {error}"))
-            .hint("give the tokenizer that belongs to the model")
-    })?;
-    Ok(encoding.get_ids().iter().map(|id| *id as i32).collect())
+fn ids(tokenizer: &Templated, text: &str) -> Result<Vec<i32>, Error> {
+    Ok(tokenizer.encode(text)?.get_ids().iter().map(|id| *id as i32).collect())
 }
 
 /// An answer must end in a token that ends texts: a model that never learns to end goes on for ever.
-fn ids_of_answer(tokenizer: &Tokenizer, text: &str, encoder: &Encoder<'_>) -> Result<Vec<i32>, Error> {
+fn ids_of_answer(tokenizer: &Templated, text: &str, encoder: &Encoder<'_>) -> Result<Vec<i32>, Error> {
     let answer = ids(tokenizer, text)?;
     let ends = answer.last().is_some_and(|last| encoder.special.eos.iter().any(|id| *id as i32 == *last));
     match ends {

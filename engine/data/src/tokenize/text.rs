@@ -1,7 +1,7 @@
 //! Rows that are read whole: the prompt, with the pair behind it, as the tokenizer's own template joins them; long pairs in
 //! windows. One Parquet file a split. Knows the tokenizer's template; not which token is which.
 
-use std::{path::Path, sync::Arc};
+use std::sync::Arc;
 
 use arrow::{
     array::{ArrayRef, Int32Array, ListArray, StringArray},
@@ -9,20 +9,16 @@ use arrow::{
     datatypes::{DataType, Field, SchemaRef},
 };
 use rayon::prelude::*;
-use spec::{
-    files,
-    job::Job,
-    stage::{MaxLength, OverflowPolicy, Tokenize},
-};
-use tokenizers::{Encoding, Tokenizer, TruncationParams, TruncationStrategy};
+use spec::stage::{MaxLength, OverflowPolicy, Tokenize};
+use tokenizers::{Encoding, TruncationParams, TruncationStrategy};
 
-use super::{Batches, Events};
+use super::{Batches, Split};
 use crate::{
     Error,
     rows::row_name,
     table,
     tokens::{
-        Vocabulary,
+        Templated, Vocabulary,
         fit::Lengths,
         source::{Columns, SourceRow},
         summary::Counts,
@@ -30,15 +26,9 @@ use crate::{
 };
 
 /// Makes a split's file.
-pub(super) fn split(
-    job: &Job,
-    name: &str,
-    path: &Path,
-    vocabulary: &Vocabulary,
-    settings: &Tokenize,
-    events: Events<'_>,
-) -> Result<Counts, Error> {
-    let mut batches = Batches::open(name, path, events)?;
+pub(super) fn split(split: Split<'_>, vocabulary: &Vocabulary, settings: &Tokenize) -> Result<Counts, Error> {
+    let Split { name, target, events, .. } = split;
+    let mut batches = Batches::open(split)?;
     let columns = batches.columns;
     let policy = settings.overflow.of(name);
     let limit = match settings.max_length {
@@ -46,9 +36,8 @@ pub(super) fn split(
         MaxLength::Parts { prompt, .. } => prompt,
     };
     let reading = Reading::new(vocabulary, limit, &policy, columns, name)?;
-    let target = job.result.join(files::split(name));
     let schema = schema(columns);
-    let mut writer = table::Writer::create(&target, Arc::clone(&schema))?;
+    let mut writer = table::Writer::create(target, Arc::clone(&schema))?;
     let mut counts = Counts::default();
     while let Some(rows) = batches.next()? {
         let made: Vec<Result<Made, Error>> = rows.par_iter().map(|row| reading.read(row, name)).collect();
@@ -74,7 +63,7 @@ pub(super) fn split(
                 }
             }
         }
-        writer.write(&table::batch(&target, &schema, arrays(&written, columns))?)?;
+        writer.write(&table::batch(target, &schema, arrays(&written, columns))?)?;
     }
     writer.finish()?;
     counts.check(name, false, settings.max_length)?;
@@ -84,8 +73,8 @@ pub(super) fn split(
 
 /// How rows are read.
 struct Reading<'a> {
-    whole: Tokenizer,
-    cutting: Option<Tokenizer>,
+    whole: Templated,
+    cutting: Option<Templated>,
     policy: &'a OverflowPolicy,
     limit: usize,
 }
@@ -152,7 +141,7 @@ impl<'a> Reading<'a> {
     fn read(&self, row: &SourceRow, split: &str) -> Result<Made, Error> {
         let name = row.number.map_or_else(|| format!("the row `{}`", row.id), |number| row_name(number, &row.id));
         let at = |error: Error| error.at(format!("split `{split}`, {name}"));
-        let whole = encoded(&self.whole, row).map_err(|error| at(unwritable(&error)))?;
+        let whole = encoded(&self.whole, row).map_err(at)?;
         let tokens = whole.get_ids().len();
         let answer = answer(row).map_err(at)?;
         if tokens <= self.limit {
@@ -180,17 +169,12 @@ impl<'a> Reading<'a> {
     }
 }
 
-fn encoded(tokenizer: &Tokenizer, row: &SourceRow) -> Result<Encoding, tokenizers::Error> {
+fn encoded(tokenizer: &Templated, row: &SourceRow) -> Result<Encoding, Error> {
     let prompt = row.prompt.as_deref().unwrap_or_default();
     match row.pair.as_deref() {
-        Some(pair) => tokenizer.encode((prompt, pair), true),
-        None => tokenizer.encode(prompt, true),
+        Some(pair) => tokenizer.encode((prompt, pair)),
+        None => tokenizer.encode(prompt),
     }
-}
-
-fn unwritable(error: &tokenizers::Error) -> Error {
-    Error::new(format!("the tokenizer cannot encode this row: {error}"))
-        .hint("give the tokenizer that belongs to the model")
 }
 
 /// Where the first answer of a row stands in its pair, in bytes; an empty range where the row says that there is none.

@@ -8,6 +8,7 @@ pub mod encode;
 pub mod fit;
 mod folder;
 pub mod labels;
+mod limits;
 pub mod source;
 pub mod special;
 pub mod summary;
@@ -18,7 +19,7 @@ use std::path::Path;
 use arrow::array::{Array, BooleanArray, Int32Array, ListArray, StringArray};
 
 use crate::{Error, table};
-pub use folder::{Vocabulary, tokenizer};
+pub use folder::{Templated, Vocabulary, tokenizer};
 pub use special::SpecialIds;
 pub use write::{Carried, Writer};
 

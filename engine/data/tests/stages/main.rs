@@ -2,12 +2,14 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod beside;
 mod chats;
 mod common;
 mod converted;
 mod download;
 mod end_to_end;
 mod golden_tokenizers;
+mod hostile_tokenizers;
 mod overflow;
 mod preprocess_errors;
 mod sources;

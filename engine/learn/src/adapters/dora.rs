@@ -2,14 +2,16 @@
 //! train, the norm gets no gradient. Liu et al., DoRA: Weight-Decomposed Low-Rank Adaptation (arXiv 2402.09353),
 //! equations 5 and 11. With dropout the adapter's part alone sees dropped inputs, as in PEFT.
 
+use std::cell::RefCell;
 use std::path::Path;
 use std::rc::Rc;
 
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 use super::lora::{Factors, LowRank};
 use super::{Beside, Method};
 use crate::error::Result;
+use crate::fused::{self, DoraMap, Dropout, Ratio, RowNorms, Version};
 use crate::layers::{Linear, LinearMap, Mode};
 use crate::parameters::Stores;
 use crate::peft::lora::LoraConfig;
@@ -48,9 +50,9 @@ impl Method for Dora {
     fn linear(&self, place: &Place, plain: Linear, stores: &mut Stores) -> Result<Rc<dyn LinearMap>> {
         let factors = self.low_rank.create(place, &plain, stores)?;
         let norms = RowNorms::new(&plain.weight)?;
-        let magnitude = norms.of_sum(&plain.weight, &factors)?;
+        let magnitude = norms.of_sum(&plain.weight, &factors.a, &factors.b, factors.scale)?;
         let magnitude = stores.trainable.add(&format!("{}.lora_magnitude_vector", place.name), &magnitude)?;
-        Ok(Rc::new(DoraLinear { plain, factors, magnitude, norms }))
+        Ok(Rc::new(DoraLinear::new(plain, factors, magnitude, norms)))
     }
 
     fn beside(&self, place: &Place) -> Option<Beside> {
@@ -67,35 +69,6 @@ impl Method for Dora {
     }
 }
 
-/// Row norms of `W + s·BA` without making that matrix.
-#[derive(Debug)]
-struct RowNorms {
-    /// ‖W‖² of each row, `[outputs]`, float32.
-    plain_squares: Tensor,
-}
-
-impl RowNorms {
-    fn new(weight: &Tensor) -> Result<Self> {
-        let weight = weight.f_detach()?.f_to_kind(Kind::Float)?;
-        Ok(Self { plain_squares: row_sums(&weight.f_mul(&weight)?)? })
-    }
-
-    /// `‖W + s·BA‖² = ‖W‖² + 2s·Σ(W Aᵀ ⊙ B) + s²·Σ(B (A Aᵀ) ⊙ B)`, sums over each row; float32, without gradient.
-    fn of_sum(&self, weight: &Tensor, factors: &Factors) -> Result<Tensor> {
-        let weight = weight.f_detach()?.f_to_kind(Kind::Float)?;
-        let a = factors.a.f_detach()?.f_to_kind(Kind::Float)?;
-        let b = factors.b.f_detach()?.f_to_kind(Kind::Float)?;
-        let mixed = weight.f_matmul(&a.f_transpose(0, 1)?)?.f_mul_scalar(2.0 * factors.scale)?;
-        let low = b.f_matmul(&a.f_matmul(&a.f_transpose(0, 1)?)?)?.f_mul_scalar(factors.scale * factors.scale)?;
-        let squares = self.plain_squares.f_add(&row_sums(&mixed.f_add(&low)?.f_mul(&b)?)?)?;
-        Ok(squares.f_clamp_min(0.0)?.f_sqrt()?)
-    }
-}
-
-fn row_sums(matrix: &Tensor) -> Result<Tensor> {
-    Ok(matrix.f_sum_dim_intlist([1i64].as_slice(), false, Kind::Float)?)
-}
-
 #[derive(Debug)]
 struct DoraLinear {
     plain: Linear,
@@ -103,47 +76,52 @@ struct DoraLinear {
     /// m, `[outputs]`
     magnitude: Tensor,
     norms: RowNorms,
+    /// Of the factors and the magnitude as they were: computed once an optimiser step.
+    ratio: RefCell<Option<([Version; 3], Rc<Ratio>)>>,
 }
 
 impl DoraLinear {
-    /// c = m / ‖W + s·BA‖; 1 for a row of zeros, whose output is zero with any c.
-    fn ratio(&self) -> Result<Tensor> {
-        let norm = self.norms.of_sum(&self.plain.weight, &self.factors)?;
-        let zero = norm.f_eq(0.0)?;
-        Ok(self.magnitude.f_div(&norm.f_masked_fill(&zero, 1.0)?)?.f_masked_fill(&zero, 1.0)?)
+    fn new(plain: Linear, factors: Factors, magnitude: Tensor, norms: RowNorms) -> Self {
+        Self { plain, factors, magnitude, norms, ratio: RefCell::default() }
     }
 
-    fn add_bias(&self, y: Tensor) -> Result<Tensor> {
-        match &self.plain.bias {
-            Some(bias) => Ok(y.f_add(&bias.f_to_kind(y.f_kind()?)?)?),
-            None => Ok(y),
+    /// c = m / ‖W + s·BA‖ of the present factors and magnitude.
+    fn ratio(&self) -> Result<Rc<Ratio>> {
+        let tensors = [&self.factors.a, &self.factors.b, &self.magnitude];
+        let mut kept = self.ratio.borrow_mut();
+        if let Some((versions, ratio)) = kept.as_ref() {
+            let mut fresh = true;
+            for (version, tensor) in versions.iter().zip(tensors) {
+                fresh &= version.is_of(tensor)?;
+            }
+            if fresh {
+                return Ok(Rc::clone(ratio));
+            }
         }
+        let Factors { a, b, scale, .. } = &self.factors;
+        let norms = self.norms.of_sum(&self.plain.weight, a, b, *scale)?;
+        let ratio = Rc::new(Ratio::new(&self.magnitude, &norms)?);
+        let [a, b, magnitude] = tensors.map(Version::of);
+        *kept = Some(([a?, b?, magnitude?], Rc::clone(&ratio)));
+        Ok(ratio)
     }
 }
 
 impl LinearMap for DoraLinear {
     fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
-        let (kind, exact) = (x.f_kind()?, self.ratio()?);
-        let ratio = exact.f_to_kind(kind)?;
-        let weight = self.plain.weight.f_to_kind(kind)?;
-        let mapped = x.f_linear(&weight, None::<&Tensor>)?;
-        let y = match mode.dropout(self.factors.dropout) {
-            // c ⊙ (x Wᵀ + s · x Aᵀ Bᵀ) + b
-            0.0 => self.factors.add_to(&mapped, x)?.f_mul(&ratio)?,
-            // x Wᵀ + (c − 1) ⊙ x̃ Wᵀ + c ⊙ s · x̃ Aᵀ Bᵀ + b
-            dropout => {
-                let dropped = x.f_dropout(dropout, true)?;
-                let dropped_mapped = dropped.f_linear(&weight, None::<&Tensor>)?;
-                let low = self.factors.down(&dropped)?.f_linear(&self.factors.b_like(x)?, None::<&Tensor>)?;
-                let less_one = exact.f_sub_scalar(1.0)?.f_to_kind(kind)?;
-                mapped.f_addcmul(&dropped_mapped, &less_one)?.f_addcmul(&low, &ratio)?
-            }
+        let map = DoraMap {
+            weight: &self.plain.weight,
+            bias: self.plain.bias.as_ref(),
+            a: &self.factors.a,
+            b: &self.factors.b,
+            magnitude: &self.magnitude,
+            scale: self.factors.scale,
         };
-        self.add_bias(y)
+        fused::dora(x, &map, self.ratio()?.as_ref(), Dropout::draw(mode.dropout(self.factors.dropout))?)
     }
 
     fn merged(&self) -> Result<Tensor> {
-        let ratio = self.ratio()?.f_detach()?.f_unsqueeze(1)?;
+        let ratio = self.ratio()?.ratio().f_unsqueeze(1)?;
         Ok(self.factors.sum(&self.plain.weight)?.f_mul(&ratio)?.f_to_kind(self.plain.weight.f_kind()?)?)
     }
 }

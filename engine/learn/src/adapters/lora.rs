@@ -8,6 +8,7 @@ use tch::{Kind, Tensor};
 
 use super::{Beside, Method};
 use crate::error::{Error, Result};
+use crate::fused::{self, Dropout};
 use crate::layers::{Linear, LinearMap, Mode};
 use crate::models::Model;
 use crate::parameters::Stores;
@@ -135,23 +136,9 @@ pub(super) struct Factors {
 }
 
 impl Factors {
-    /// `s · x Aᵀ`, `[…, rank]`: scaled where it is smallest. A is cast to the kind of `x`, not `x` to that of A.
-    pub fn down(&self, x: &Tensor) -> Result<Tensor> {
-        Ok(x.f_linear(&self.a.f_to_kind(x.f_kind()?)?, None::<&Tensor>)?.f_mul_scalar(self.scale)?)
-    }
-
-    /// B in the kind of `x`.
-    pub fn b_like(&self, x: &Tensor) -> Result<Tensor> {
-        Ok(self.b.f_to_kind(x.f_kind()?)?)
-    }
-
-    /// `y + s · x Aᵀ Bᵀ`, for y `[…, outputs]`.
-    pub fn add_to(&self, y: &Tensor, x: &Tensor) -> Result<Tensor> {
-        let (rank, outputs) = (self.a.size2()?.0, self.b.size2()?.0);
-        let low = self.down(x)?.f_reshape([-1, rank])?;
-        Ok(y.f_reshape([-1, outputs])?
-            .f_addmm(&low, &self.b_like(x)?.f_transpose(0, 1)?)?
-            .f_view(y.size().as_slice())?)
+    /// `y + s · dropout(x) Aᵀ Bᵀ`, for y `[…, outputs]`.
+    pub fn add_to(&self, y: &Tensor, x: &Tensor, mode: Mode) -> Result<Tensor> {
+        fused::low_rank(y, x, &self.a, &self.b, self.scale, Dropout::draw(mode.dropout(self.dropout))?)
     }
 
     /// `W + s · B A` in float32, without gradient.
@@ -169,11 +156,7 @@ struct LoraLinear {
 
 impl LinearMap for LoraLinear {
     fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
-        let y = self.plain.forward(x, mode)?;
-        match mode.dropout(self.factors.dropout) {
-            0.0 => self.factors.add_to(&y, x),
-            dropout => self.factors.add_to(&y, &x.f_dropout(dropout, true)?),
-        }
+        self.factors.add_to(&self.plain.forward(x, mode)?, x, mode)
     }
 
     fn merged(&self) -> Result<Tensor> {

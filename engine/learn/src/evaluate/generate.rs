@@ -1,5 +1,9 @@
 //! The protocol `generate`: each row's prompt is continued, and the new tokens become text. Knows no metric.
 
+use std::path::Path;
+
+use data::library::guarded;
+use spec::files;
 use tch::Device;
 use tokenizers::Tokenizer;
 
@@ -55,7 +59,10 @@ pub fn answers(
 /// The text of token ids, without special tokens.
 pub fn decode(tokenizer: &Tokenizer, ids: impl Iterator<Item = i64>) -> Result<String> {
     let ids: Vec<u32> = ids.filter_map(|id| u32::try_from(id).ok()).collect();
-    tokenizer.decode(&ids, true).map_err(|error| {
+    let failed = |error: String| {
         Error::stopped(format!("token ids cannot be decoded: {error}"), None, "check the tokenizer's decoder")
-    })
+    };
+    // Its rules come from others: a library that gives up ends this stage, not the program.
+    let text = guarded(Path::new(files::TOKENIZER), || tokenizer.decode(&ids, true)).map_err(|e| failed(e.message))?;
+    text.map_err(|error| failed(error.to_string()))
 }

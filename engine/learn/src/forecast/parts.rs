@@ -4,7 +4,8 @@
 use std::cell::RefCell;
 
 use super::outline::{Map, Outline, Tensors};
-use super::tape::{EXACT, Tape, Value};
+use super::tape::{Backward, EXACT, Tape, Value};
+use crate::adapters::Beside;
 use crate::error::{Error, Result};
 use crate::numerics::Memory;
 
@@ -79,47 +80,61 @@ impl<'t> Pass<'t> {
         let (tape, map) = (self.tape, self.map(name)?);
         let sizes = [map.outputs, map.inputs];
         let bias = map.bias.map(|bias| tape.cast(&self.parameter(bias), x.size));
-        let weight = || tape.cast(&self.parameter(map.weight), x.size);
-        let Some(beside) = map.beside else { return Ok(tape.linear(x, &weight(), bias.as_ref(), sizes)) };
-        let rank = beside.rank.unsigned_abs();
-        let [a, b] = [rank * map.inputs, rank * map.outputs].map(|count| tape.parameter(count, EXACT, true));
-        let down = |x: &Value| {
-            let low = tape.linear(x, &tape.cast(&a, x.size), None, [rank, map.inputs]);
-            tape.scaled(&low)
+        let weight = tape.cast(&self.parameter(map.weight), x.size);
+        Ok(match map.beside {
+            None => tape.linear(x, &weight, bias.as_ref(), sizes),
+            Some(beside) if beside.decomposed => self.dora(map, beside, x, &weight),
+            Some(beside) => self.low_rank(map, beside, x, &tape.linear(x, &weight, bias.as_ref(), sizes)),
+        })
+    }
+
+    /// [`fused::low_rank`](crate::fused::low_rank).
+    fn low_rank(&self, map: &Map, beside: Beside, x: &Value, y: &Value) -> Value {
+        let (tape, rank) = (self.tape, beside.rank.unsigned_abs());
+        let [a, b] = [map.inputs, map.outputs].map(|side| tape.parameter(rank * side, EXACT, true));
+        let rows = x.count / map.inputs.max(1);
+        let dropped = if beside.dropout { x.bytes() } else { 0 };
+        tape.scratch(dropped);
+        let down = tape.constant(rows * rank, x.size);
+        let products = 2.0 * (rows * rank * (map.inputs + map.outputs)) as f64;
+        let backward = Backward {
+            edges: vec![(y, None), (x, Some(x.bytes())), (&a, Some(a.bytes())), (&b, Some(b.bytes()))],
+            saved: vec![x, &down],
+            scratch: dropped,
+            products: 2.0 * products,
         };
-        let add_to = |y: &Value, x: &Value| {
-            let low = down(x);
-            tape.add_linear(y, &low, &tape.cast(&b, x.size), [map.outputs, rank])
-        };
-        if !beside.decomposed {
-            let y = tape.linear(x, &weight(), bias.as_ref(), sizes);
-            return Ok(match beside.dropout {
-                false => add_to(&y, x),
-                true => add_to(&y, &tape.dropout(x)),
-            });
-        }
+        tape.function(y.count, y.size, products, backward, false)
+    }
+
+    /// [`fused::dora`](crate::fused::dora).
+    fn dora(&self, map: &Map, beside: Beside, x: &Value, weight: &Value) -> Value {
+        let (tape, rank) = (self.tape, beside.rank.unsigned_abs());
+        let [a, b] = [map.inputs, map.outputs].map(|side| tape.parameter(rank * side, EXACT, true));
         let magnitude = tape.parameter(map.outputs, EXACT, true);
         if map.weight.size != EXACT {
             tape.scratch(map.weight.count * EXACT);
         }
-        let ratio = tape.scaled(&magnitude);
-        let ratio = tape.cast(&ratio, x.size);
-        let weight = weight();
-        let mapped = tape.linear(x, &weight, None, sizes);
-        let y = if beside.dropout {
-            let dropped = tape.dropout(x);
-            let dropped_mapped = tape.linear(&dropped, &weight, None, sizes);
-            let low = tape.linear(&down(&dropped), &tape.cast(&b, x.size), None, [map.outputs, rank]);
-            let sum = tape.add_mul(&mapped, &dropped_mapped, &ratio);
-            tape.add_mul(&sum, &low, &ratio)
-        } else {
-            tape.mul(&add_to(&mapped, x), &ratio)
-        };
-        drop(mapped);
-        Ok(match &bias {
-            Some(bias) => tape.add_row(&y, bias),
-            None => y,
-        })
+        let rows = x.count / map.inputs.max(1);
+        let (whole, low) =
+            (2.0 * (rows * map.inputs * map.outputs) as f64, 2.0 * (rows * rank * (map.inputs + map.outputs)) as f64);
+        let down = tape.constant(rows * rank, x.size);
+        let mut edges = vec![(x, Some(x.bytes())), (&a, Some(a.bytes())), (&b, Some(b.bytes()))];
+        edges.push((&magnitude, Some(magnitude.bytes())));
+        let cast = if weight.size == map.weight.size { 0 } else { weight.bytes() };
+        let outputs = rows * map.outputs;
+        let below = if x.learns() { whole } else { 0.0 };
+        if !beside.dropout {
+            let scratch = outputs * x.size + cast;
+            let backward = Backward { edges, saved: vec![x, &down], scratch, products: below + 2.0 * low };
+            return tape.function(outputs, x.size, whole + low, backward, true);
+        }
+        let dropped = tape.constant(x.count, x.size);
+        let h = tape.constant(outputs, x.size);
+        let scratch = outputs * x.size + 2 * x.bytes() + cast;
+        let backward = Backward { edges, saved: vec![x, &down, &h], scratch, products: 2.0 * (below + low) };
+        let y = tape.function(outputs, x.size, 2.0 * (whole + low), backward, false);
+        drop(dropped);
+        y
     }
 
     /// The root-mean-square norm `name`, made of its single operations, as libtorch has it on the CPU.

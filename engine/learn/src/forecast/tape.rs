@@ -71,7 +71,8 @@ pub struct Value {
 }
 
 impl Value {
-    fn bytes(&self) -> u64 {
+    /// Bytes of its memory.
+    pub fn bytes(&self) -> u64 {
         self.count * self.size
     }
 
@@ -120,11 +121,15 @@ struct Edge {
 
 /// What an operation does in the backward pass.
 #[derive(Default)]
-struct Backward<'a> {
-    edges: Vec<(&'a Value, Option<u64>)>,
-    saved: Vec<&'a Value>,
-    scratch: u64,
-    products: f64,
+pub struct Backward<'a> {
+    /// What gets a gradient, and the bytes of a new one; without them the operation's own is handed on.
+    pub edges: Vec<(&'a Value, Option<u64>)>,
+    /// What is kept for it.
+    pub saved: Vec<&'a Value>,
+    /// Bytes that are alive while it computes, besides its gradients.
+    pub scratch: u64,
+    /// Multiplications and additions in its matrix products.
+    pub products: f64,
 }
 
 /// Runs operations.
@@ -331,16 +336,6 @@ impl Tape {
         self.made(a.count, a.size, backward, false)
     }
 
-    /// `sum + a · b`, number by number, `b` the same in each row.
-    pub fn add_mul(&self, sum: &Value, a: &Value, b: &Value) -> Value {
-        let mut saved = Vec::new();
-        saved.extend(a.learns().then_some(b));
-        saved.extend(b.learns().then_some(a));
-        let edges = vec![(sum, None), (a, Some(a.bytes())), (b, Some(b.bytes()))];
-        let backward = Backward { edges, saved, scratch: if b.learns() { a.bytes() } else { 0 }, products: 0.0 };
-        self.made(sum.count, sum.size, backward, false)
-    }
-
     /// Dropout: the factors of all numbers are kept.
     pub fn dropout(&self, x: &Value) -> Value {
         let factors = self.constant(x.count, x.size);
@@ -370,16 +365,6 @@ impl Tape {
         self.made(rows * outputs, x.size, backward, false)
     }
 
-    /// `sum + rows · weightᵀ` for rows `[rows, inputs]` and a weight `[outputs, inputs]`.
-    pub fn add_linear(&self, sum: &Value, x: &Value, weight: &Value, [outputs, inputs]: [u64; 2]) -> Value {
-        let rows = x.count / inputs.max(1);
-        let products = 2.0 * rows as f64 * inputs as f64 * outputs as f64;
-        let edges = vec![(sum, None), (x, Some(x.bytes())), (weight, Some(weight.bytes()))];
-        let backward = Backward { edges, saved: vec![x, weight], scratch: 0, products: 2.0 * products };
-        self.works(products, 0);
-        self.made(sum.count, sum.size, backward, false)
-    }
-
     /// A batch of products of matrices, `[rows, common]` times `[common, columns]` each.
     pub fn products(&self, a: &Value, b: &Value, count: u64, common: u64) -> Value {
         let products = 2.0 * count as f64 * common as f64;
@@ -404,6 +389,12 @@ impl Tape {
         self.works(products, 0);
         let backward = Backward { edges, saved, scratch: 0, products: 2.5 * products };
         self.made(count, first, backward, true)
+    }
+
+    /// A function of its own, of `products` multiplications and additions; `keeps_own` where it keeps its result.
+    pub fn function(&self, count: u64, size: u64, products: f64, backward: Backward<'_>, keeps_own: bool) -> Value {
+        self.works(products, 0);
+        self.made(count, size, backward, keeps_own)
     }
 
     /// A norm that keeps what goes in, in float32, and whose backward pass needs `scratch` buffers of that size.

@@ -5,6 +5,7 @@
 use tch::{Device, Kind, Tensor};
 
 use crate::error::Result;
+use crate::fused::share_version;
 use crate::parameters::Parameters;
 
 /// Every tensor begins at a multiple of so many numbers, as the kernels like it. The numbers between stay zero.
@@ -34,7 +35,8 @@ impl Slice {
 }
 
 impl Flat {
-    /// Moves the parameters into one buffer. They stay the same leaves: the model sees what happens to the buffer.
+    /// Moves the parameters into one buffer. They stay the same leaves: the model sees what happens to the buffer, and
+    /// their versions tell that something did.
     pub fn new(parameters: &Parameters) -> Result<Self> {
         let _guard = tch::no_grad_guard();
         let mut slices = Vec::new();
@@ -51,6 +53,7 @@ impl Flat {
             let mut view = slice.of(&values)?;
             view.f_copy_(&slice.parameter)?;
             slice.parameter.f_set_data(&view)?;
+            share_version(&slice.parameter, &values)?;
         }
         Ok(Self { slices, values, gradients: None })
     }

@@ -1,6 +1,7 @@
-//! Adapters in PEFT's folders: `adapter_config.json` and `adapter_model.safetensors`. Knows what the configurations of all
+//! Adapters in PEFT's folders: `adapter_config.json` and the file of tensors beside it. Knows what the configurations of all
 //! methods have in common, and the keys of tensors; what a method's own settings mean is in the files beside.
 
+mod file;
 pub mod lora;
 pub mod prefix;
 pub mod prompt;
@@ -11,14 +12,15 @@ use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
-use tch::{Device, Kind, Tensor};
+use tch::Tensor;
 
 use crate::adapters::Method;
 use crate::error::{Error, Result, nearest, some_of};
 use crate::models::{Model, Network, Task};
 use crate::parameters::Parameters;
 use crate::targets::Place;
-use crate::weights::{SafetensorsFile, write_json, write_tensors};
+use crate::weights::{write_json, write_tensors};
+use file::AdapterFile;
 
 /// The file of an adapter's settings.
 pub const CONFIG: &str = "adapter_config.json";
@@ -163,14 +165,10 @@ pub fn load_keys(
     wanted: impl Fn(&str) -> bool,
     parameters: &mut Parameters,
 ) -> Result<BTreeSet<String>> {
-    let path = folder.join(WEIGHTS);
-    if !path.is_file() && folder.join("adapter_model.bin").is_file() {
-        let hint = "load it with PEFT and save it with save_pretrained, which writes safetensors";
-        return Err(Error::file(folder, "has its weights only as adapter_model.bin", hint));
-    }
-    let file = SafetensorsFile::open(&path)?;
+    let file = AdapterFile::open(folder)?;
+    let path = file.path();
     let mut found = BTreeSet::new();
-    for key in &file.names() {
+    for key in file.keys() {
         let name = method.parameter(key);
         if name.as_ref().is_some_and(|name| !wanted(name)) {
             continue;
@@ -181,18 +179,18 @@ pub fn load_keys(
                 Some(near) => format!("the nearest one that the model has is `{near}`; check base model and targets"),
                 None => "check that the adapter belongs to this base model and these targets".to_owned(),
             };
-            return Err(Error::file(&path, format!("the key `{key}` matches nothing in the model"), hint));
+            return Err(Error::file(path, format!("the key `{key}` matches nothing in the model"), hint));
         };
         let wanted = parameters.get(&name).map(|tensor| tensor.size()).unwrap_or_default();
         let stored = file.shape(key).unwrap_or_default();
         if stored != wanted {
             return Err(Error::file(
-                &path,
+                path,
                 format!("the tensor `{key}` has shape {stored:?}, the model's has {wanted:?}"),
                 "check that base model and rank are those the adapter was trained with",
             ));
         }
-        parameters.set(&name, &file.tensor(key, Device::Cpu, Kind::Float)?)?;
+        parameters.set(&name, &file.tensor(key)?)?;
         found.insert(name);
     }
     Ok(found)
@@ -211,7 +209,7 @@ pub fn check_all_found(folder: &Path, found: &BTreeSet<String>, parameters: &Par
         None => "check that the targets are those the adapter was trained with".to_owned(),
     };
     let list = some_of(names.iter().map(String::as_str));
-    Err(Error::file(&folder.join(WEIGHTS), format!("{} tensors of the adapter are missing: {list}", names.len()), hint))
+    Err(Error::file(&file::path(folder), format!("{} tensors of the adapter are missing: {list}", names.len()), hint))
 }
 
 /// The modules that heads are made of. Only these may be saved whole beside an adapter.
@@ -238,7 +236,7 @@ fn task_type(model: &Model) -> &'static str {
 pub fn task(folder: &Path) -> Result<Task> {
     match AdapterConfig::read(folder)?.text("task_type") {
         Some("SEQ_CLS") => {
-            let file = SafetensorsFile::open(&folder.join(WEIGHTS))?;
+            let file = AdapterFile::open(folder)?;
             let heads = ["classifier.weight", "classifier.out_proj.weight", "score.weight"];
             let keys = heads.iter().flat_map(|name| [PREFIX, prompt::PREFIX].map(|prefix| format!("{prefix}{name}")));
             let outputs = keys.filter_map(|key| file.shape(&key)?.first().copied()).next();

@@ -9,7 +9,7 @@ use super::checkpoint::Checkpoints;
 use super::history::{History, NotFinite, Step};
 use super::resume::{self, Position};
 use super::settings::{Every, Settings};
-use super::step::{Rule, Weights};
+use super::step::{self, Rule, Weights, not_finite};
 use super::validation::{Scored, loss_of};
 use crate::batches;
 use crate::error::{Error, Result, some_of};
@@ -241,8 +241,21 @@ impl<'a> Run<'a> {
         };
         let problem = format!("the {} is not finite: {}", fault.what, fault.value);
         let place = format!("step {}, rows {}", fault.step, some_of(ids));
-        let hint = format!("lower `learning_rate`, add a `warmup` or set `clip`; look at these rows; {saved}");
-        Error::stopped(problem, Some(place), hint)
+        let advice = format!("lower `learning_rate`, add a `warmup` or set `clip`; look at these rows; {saved}");
+        self.blamed(problem, place, advice)
+    }
+
+    /// A figure that is not finite: because of the frozen weights, where these are not, else for what `advice` is against.
+    fn blamed(&self, problem: String, place: String, advice: String) -> Error {
+        match not_finite(self.training.model.frozen.iter()) {
+            Ok(faulty) if !faulty.is_empty() => {
+                let list = some_of(faulty.iter().copied());
+                let problem = format!("{problem}, and the base model's own weights hold such numbers: {list}");
+                Error::stopped(problem, Some(place), step::OTHER_WEIGHTS)
+            }
+            Ok(_) => Error::stopped(problem, Some(place), advice),
+            Err(error) => error,
+        }
     }
 
     fn validation_due(&self) -> bool {
@@ -264,8 +277,8 @@ impl<'a> Run<'a> {
         };
         let step = self.position.step;
         if !loss.is_finite() {
-            let hint = "lower `learning_rate`, add a `warmup` or set `clip`";
-            return Err(Error::stopped(format!("the validation loss is {loss}"), Some(format!("step {step}")), hint));
+            let advice = "lower `learning_rate`, add a `warmup` or set `clip`".to_owned();
+            return Err(self.blamed(format!("the validation loss is {loss}"), format!("step {step}"), advice));
         }
         self.history.validation(step, self.epochs(), loss)?;
         if self.position.validations.add(Scored { step, loss }) && settings.validate.keep_best {

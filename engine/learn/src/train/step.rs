@@ -100,13 +100,20 @@ impl Weights {
         Ok(Done { loss, norm, tokens, loss_tokens, skipped: false })
     }
 
-    /// After the first backward pass: every tensor must have a gradient, and a finite one. In fp16 the first often is not.
+    /// After the first backward pass, before anything is changed: every tensor must be finite and have a gradient, and a
+    /// finite one. In fp16 the first often is not.
     fn check(&mut self, loss: &Tensor) -> Result<()> {
         let without = self.flat.without_gradient();
         if !without.is_empty() {
             let problem = format!("no gradient reaches {}", some_of(without.iter().copied()));
             let hint = "nothing these tensors do changes the loss: check what is adapted, and that the model uses it";
             return Err(Error::stopped(problem, Some("the first step".into()), hint));
+        }
+        let faulty = self.flat.not_finite(self.flat.values())?;
+        if !faulty.is_empty() {
+            let problem =
+                format!("the weights that are to train hold numbers that are not finite: {}", some_of(faulty));
+            return Err(Error::stopped(problem, Some("before the first step".into()), OTHER_WEIGHTS));
         }
         self.checked = true;
         if self.loss_scale.is_some() {
@@ -122,6 +129,21 @@ impl Weights {
         }
         Ok(())
     }
+}
+
+/// What to do where a model's own weights are not finite.
+pub const OTHER_WEIGHTS: &str =
+    "the checkpoint is damaged, or was saved by a training that had diverged: fetch it again, or take another";
+
+/// The names of the tensors that hold a number that is not finite.
+pub fn not_finite<'a>(tensors: impl Iterator<Item = (&'a str, &'a Tensor)>) -> Result<Vec<&'a str>> {
+    let mut names = Vec::new();
+    for (name, tensor) in tensors {
+        if tensor.f_isfinite()?.f_all()?.f_int64_value(&[])? == 0 {
+            names.push(name);
+        }
+    }
+    Ok(names)
 }
 
 /// The seed of one micro-batch's dropout: a resumed training draws what an uninterrupted one draws.

@@ -16,6 +16,7 @@ use tch::{Kind, Tensor};
 use crate::error::Result;
 
 pub use checkpoint::Checkpoint;
+pub(crate) use copied::{copied, shape};
 pub use memory::InMemory;
 pub use prefix::WithoutPrefix;
 pub use random::Random;

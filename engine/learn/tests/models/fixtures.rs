@@ -126,6 +126,13 @@ pub fn difference(found: &Tensor, expected: &Tensor) -> f64 {
     if largest == 0.0 { off } else { off / largest }
 }
 
+/// The root mean square of the difference relative to that of `expected`.
+pub fn distance(found: &Tensor, expected: &Tensor) -> f64 {
+    assert_eq!(found.size(), expected.size());
+    let norm = |tensor: &Tensor| tensor.to_kind(Kind::Double).norm().double_value(&[]);
+    norm(&(found.to_kind(Kind::Double) - expected.to_kind(Kind::Double))) / norm(expected)
+}
+
 #[track_caller]
 pub fn assert_close(found: &Tensor, expected: &Tensor, tolerance: f64, what: &str) {
     let off = difference(found, expected);

@@ -6,6 +6,7 @@ mod checkpoints;
 mod decoders;
 mod encoders;
 mod fixtures;
+mod fused;
 mod generation;
 mod golden;
 mod merging;

@@ -2,8 +2,10 @@
 
 use crate::fixtures::{TOLERANCE, Variant, assert_close, difference, forward, generator, low_rank};
 use learn::adapters::{Dora, Frozen, Full, Lora, Method};
+use learn::fused::Dropout;
 use learn::layers::{Linear, Mode};
 use learn::models::{Model, read_config};
+use learn::optim::Flat;
 use learn::parameters::{Parameters, Stores};
 use learn::targets::{Place, Role, Targets};
 use learn::weights::Random;
@@ -24,6 +26,41 @@ fn a_fresh_adapter_is_exactly_the_base_model() {
     let base = variant.forward(&variant.model(&Frozen)).0;
     let model = variant.model(low_rank(&variant, "dora", variant.alpha(), 0.0).as_ref());
     assert_close(&variant.forward(&model).0, &base, 1e-6, "DoRA with biases");
+}
+
+/// What a map has computed ahead is computed again when its tensors change, however they do.
+#[test]
+fn the_ratio_of_dora_follows_its_tensors() {
+    let _alone = generator();
+    let float = (Kind::Float, Device::Cpu);
+    tch::manual_seed(13);
+    let (w, x) = (Tensor::randn([7, 5], float), Tensor::randn([3, 5], float));
+    let (map, mut trainable) = map(&Dora::new(2, 5.0, 0.0, Targets::AllLinear).unwrap(), w.copy(), None);
+    let holds = |trainable: &Parameters, what: &str| {
+        let [a, b, m] = ["lora_A.weight", "lora_B.weight", "lora_magnitude_vector"]
+            .map(|name| trainable.get(&format!("map.{name}")).unwrap().detach());
+        let sum = &w + b.matmul(&a) * 2.5;
+        let c = m / sum.square().sum_dim_intlist([1i64].as_slice(), false, Kind::Float).sqrt();
+        let y = map.forward(&x, Mode::Train).unwrap();
+        assert_close(&y, &(x.matmul(&sum.tr()) * &c), TOLERANCE, what);
+        assert_close(&map.merged().unwrap(), &(sum * c.unsqueeze(1)), TOLERANCE, what);
+    };
+    holds(&trainable, "at first");
+    for name in ["lora_A.weight", "lora_B.weight", "lora_magnitude_vector"] {
+        let name = format!("map.{name}");
+        let values = trainable.get(&name).unwrap().detach().copy() + 0.3;
+        trainable.set(&name, &values).unwrap();
+        holds(&trainable, &name);
+    }
+    let flat = Flat::new(&trainable).unwrap();
+    holds(&trainable, "in one buffer");
+    let slices = flat.named(flat.values()).unwrap();
+    let _ = tch::no_grad(|| flat.values().shallow_clone().g_mul_scalar_(1.1));
+    holds(&trainable, "the buffer has changed");
+    for (name, slice) in slices {
+        let _ = tch::no_grad(|| slice.shallow_clone().g_mul_scalar_(0.7));
+        holds(&trainable, &name);
+    }
 }
 
 /// One linear map under `method`, its adapter far from its first values.
@@ -59,7 +96,7 @@ fn dropout_follows_the_formulas_and_acts_in_training_alone() {
         let product = b.matmul(&a) * scale;
         let sum = &w + &product;
         tch::manual_seed(9);
-        let dropped = x.dropout(dropout, true);
+        let dropped = Dropout::draw(dropout).unwrap().of(&x).unwrap();
         let (train, eval) = if method == "lora" {
             let train = x.matmul(&w.tr()) + dropped.matmul(&product.tr()) + &bias;
             (train, x.matmul(&sum.tr()) + &bias)

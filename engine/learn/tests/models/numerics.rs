@@ -2,7 +2,7 @@
 //! own beside their golden values.
 
 use learn::adapters::{Full, Lora, Method};
-use learn::layers::Mode;
+use learn::layers::{LayerNorm, Mode, Norm, OffsetRmsNorm, RmsNorm};
 use learn::models::{Model, Network, Task, Texts, read_config};
 use learn::numerics::{Memory, Numerics};
 use learn::targets::Targets;
@@ -62,6 +62,42 @@ fn bfloat16_is_float32_within_its_rounding() {
             let off = (found - &exact).norm().double_value(&[]) / exact.norm().double_value(&[]);
             assert!(off > 1e-5 && off < 0.15, "{name}, {}: off by {off:.1e}", method.name());
         }
+    }
+}
+
+/// What a norm gives in bfloat16 is what it gives of the same numbers in float32, rounded once: half a unit in the last
+/// place. Numbers far from zero on purpose: a mean that was rounded would move all of them.
+#[test]
+fn norms_of_bfloat16_round_once() {
+    let _alone = generator();
+    tch::manual_seed(5);
+    let (bf16, float) = ((Kind::BFloat16, Device::Cpu), (Kind::Float, Device::Cpu));
+    let x = (Tensor::randn([40, 96], float) * 0.7 + 3.0).to_kind(bf16.0);
+    let weight = Tensor::empty([96], float).uniform_(0.5, 1.5).to_kind(bf16.0);
+    let bias = (Tensor::randn([96], float) * 0.3).to_kind(bf16.0);
+    let exact = |tensor: &Tensor| tensor.to_kind(Kind::Double);
+    let squares = exact(&x).square().mean_dim([-1i64].as_slice(), true, Kind::Double);
+    let root = |epsilon: f64| exact(&x) / (&squares + epsilon).sqrt();
+    let centred = exact(&x) - exact(&x).mean_dim([-1i64].as_slice(), true, Kind::Double);
+    let variance = centred.square().mean_dim([-1i64].as_slice(), true, Kind::Double);
+    let cases = [
+        (
+            "layer norm",
+            LayerNorm::new(weight.copy(), bias.copy(), 1e-5).forward(&x).unwrap(),
+            centred / (variance + 1e-5).sqrt() * exact(&weight) + exact(&bias),
+        ),
+        ("norm", RmsNorm::new(weight.copy(), 1e-6).forward(&x).unwrap(), root(1e-6) * exact(&weight)),
+        (
+            "offset norm",
+            OffsetRmsNorm::new(weight.copy(), 1e-6).forward(&x).unwrap(),
+            root(1e-6) * (exact(&weight) + 1.0),
+        ),
+    ];
+    for (what, found, expected) in cases {
+        assert_eq!(found.kind(), bf16.0, "{what}");
+        let same =
+            found.eq_tensor(&expected.to_kind(bf16.0)).to_kind(Kind::Double).mean(Kind::Double).double_value(&[]);
+        assert!(same > 0.998, "{what}: {same} of the numbers are rounded once");
     }
 }
 

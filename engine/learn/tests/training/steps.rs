@@ -2,6 +2,7 @@
 
 use learn::adapters::{Full, Lora};
 use learn::batches::LossRow;
+use learn::numerics::Numerics;
 use learn::objectives::{LanguageModel, Normalize};
 use learn::observer::Unobserved;
 use learn::optim::AdamW;
@@ -11,7 +12,7 @@ use learn::train::{Every, Length, Rule, Settings, Training, Validate, Warmup, We
 use learn::weights::SafetensorsFile;
 use tch::{Device, Kind, Tensor};
 
-use crate::support::{model, rows};
+use crate::support::{VOCABULARY, model, model_in, rows};
 
 const ADAMW: AdamW = AdamW { weight_decay: 0.0, beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
 
@@ -102,6 +103,39 @@ fn a_loss_that_is_not_finite_stops_with_its_step_and_rows_before_a_checkpoint_ho
         }
     }
     assert_eq!(hint.contains("the last good checkpoint is that of step"), checkpoints > 0, "{hint}");
+}
+
+/// What a training says whose model holds this number in one row of a weight.
+fn damaged(method: &dyn learn::adapters::Method, weight: &str, row: i64, number: f64, compute: Kind) -> learn::Error {
+    let state = tempfile::tempdir().unwrap();
+    let rows = LanguageModel::new(with_loss(), 0);
+    let model = model_in(method, 4, Numerics { compute, ..Device::Cpu.into() });
+    let tensor = model.frozen.get(weight).or_else(|| model.trainable.get(weight)).unwrap();
+    let _ = tch::no_grad(|| tensor.get(row).fill_(number));
+    let settings = settings();
+    let training =
+        Training { model: &model, examples: &rows, validation: None, settings: &settings, state: state.path() };
+    training.run(&state.path().join("out.jsonl"), &mut Unobserved).unwrap_err()
+}
+
+#[test]
+fn weights_that_are_not_finite_are_named() {
+    let lora = Lora::new(2, 4.0, 0.0, Targets::AllLinear).unwrap();
+    let up = "model.layers.1.mlp.up_proj.weight";
+    for (number, compute) in [(f64::NAN, Kind::Float), (f64::INFINITY, Kind::Float), (f64::NAN, Kind::Half)] {
+        let error = damaged(&lora, up, 3, number, compute);
+        let text = error.to_string();
+        assert!(text.starts_with("the loss is not finite: NaN, and the base model's own weights hold such"), "{text}");
+        assert!(text.ends_with(&format!("such numbers: `{up}`")), "{text}");
+        let hint = error.hint().unwrap();
+        assert!(hint.contains("fetch it again") && !hint.contains("learning_rate"), "{hint}");
+    }
+    // Where they train they are looked at before they change, even those that no row of the first batch reads.
+    let table = "model.embed_tokens.weight";
+    let error = damaged(&Full, table, VOCABULARY - 1, f64::NEG_INFINITY, Kind::Float);
+    let text = error.to_string();
+    assert_eq!(text, format!("the weights that are to train hold numbers that are not finite: `{table}`"));
+    assert!(error.hint().unwrap().contains("fetch it again"));
 }
 
 #[test]

@@ -12,6 +12,7 @@ use arrow::array::{
 use learn::adapters::Method;
 use learn::batches::LossRow;
 use learn::models::Model;
+use learn::numerics::Numerics;
 use parquet::arrow::ArrowWriter;
 use serde_json::{Value, json};
 use spec::job::{Device, Event, Failure, Job, JobInput};
@@ -64,12 +65,17 @@ pub fn rows() -> Vec<Row> {
 
 /// A small Llama of random weights.
 pub fn model(method: &dyn Method, seed: u64) -> Model {
+    model_in(method, seed, tch::Device::Cpu)
+}
+
+/// The same in kinds of numbers of its own.
+pub fn model_in(method: &dyn Method, seed: u64, numerics: impl Into<Numerics>) -> Model {
     let config = json!({
         "model_type": "llama", "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2,
         "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": VOCABULARY, "tie_word_embeddings": true,
         "initializer_range": 0.2, "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "max_position_embeddings": 64,
     });
-    Model::random(&config, seed, method, seed, tch::Device::Cpu).unwrap()
+    Model::random(&config, seed, method, seed, numerics).unwrap()
 }
 
 /// A folder of jobs.

@@ -401,7 +401,7 @@ pub struct Windows {
 }
 
 impl Kind for Tokenize {
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const PROGRAM: Program = Program::Engine;
 
     fn inputs(&self) -> Vec<Input<'_>> {

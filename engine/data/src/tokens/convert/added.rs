@@ -63,17 +63,18 @@ impl Token {
 }
 
 /// The roles of special tokens.
-const ROLES: [&str; 7] = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
+pub(super) const ROLES: [&str; 7] =
+    ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
 
 /// The tokens that a folder names.
 #[derive(Debug, Default)]
 pub(super) struct Additions {
     /// Those with ids.
-    numbered: Vec<Token>,
+    pub numbered: Vec<Token>,
     /// Special tokens by role.
-    named: Vec<(String, Token)>,
+    pub named: Vec<(String, Token)>,
     /// Special tokens without a role.
-    others: Vec<Token>,
+    pub others: Vec<Token>,
 }
 
 impl Additions {

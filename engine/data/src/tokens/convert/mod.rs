@@ -3,6 +3,7 @@
 //! of the tokenizer is decided elsewhere.
 
 mod added;
+mod beside;
 mod byte_level;
 mod charsmap;
 mod sentencepiece;
@@ -15,8 +16,10 @@ use serde_json::{Value, json};
 use spec::files;
 use tokenizers::Tokenizer;
 
+use super::limits;
 use crate::{Error, library::guarded};
 use added::{Additions, Token};
+pub(super) use beside::join;
 
 /// Names of SentencePiece models, in the order in which they are looked for.
 const MODELS: [&str; 3] = [files::TOKENIZER_MODEL, files::SPIECE_MODEL, files::SENTENCEPIECE_MODEL];
@@ -133,6 +136,7 @@ fn build(config: &Config<'_>, parts: Parts) -> Result<Tokenizer, Error> {
             .in_file(config.folder)
             .hint("do they belong together, and did they come whole?")
     };
+    limits::check_pieces(parts.vocabulary.keys()).map_err(|error| error.in_file(config.folder))?;
     let added = Additions::read(config)?.join(parts.added, &parts.vocabulary).map_err(broken)?;
     let id = |text: &str| {
         let known = added.iter().find(|token| token.content == text).and_then(|token| token.id);

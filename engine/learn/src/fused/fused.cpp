@@ -1,0 +1,346 @@
+// Linear maps with a low-rank part and their derivatives, as custom functions of autograd: what they keep for the backward
+// pass is chosen here. Behind C functions that take and return tensors. Knows no model and no method's settings.
+//
+// Below, g is the gradient of y, s the scale, and dropout of probability p multiplies with a mask over (1 − p). A, B and
+// the magnitudes are kept in float32 and cast to the kind of x.
+
+#include "kernels.h"
+
+#include <ATen/Context.h>
+#include <ATen/ops/_unsafe_view.h>
+#include <ATen/ops/addmm.h>
+#include <ATen/ops/index_select.h>
+#include <ATen/ops/mm.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <cstdlib>
+
+namespace {
+
+using at::Tensor;
+using std::optional;
+using torch::autograd::AutogradContext;
+using torch::autograd::Function;
+using torch::autograd::variable_list;
+
+// `[…, width]` as rows.
+Tensor rows(const Tensor& x) { return x.reshape({-1, x.size(-1)}).contiguous(); }
+
+// `rows`, which nothing else holds, in the shape of `x` but for its last dimension: no view to autograd.
+Tensor shaped(const Tensor& rows, const Tensor& x) {
+    auto shape = x.sizes().vec();
+    shape.back() = rows.size(1);
+    return at::_unsafe_view(rows, shape);
+}
+
+// Dropout that can be drawn again: a probability and the seed of its mask.
+struct Dropout {
+    double probability;
+    std::int64_t seed;
+
+    bool acts() const { return probability > 0.0; }
+
+    // The mask over (1 − p), of the shape and the kind of `x`.
+    Tensor mask(const Tensor& x) const {
+        at::Generator shared = at::globalContext().defaultGenerator(x.device());
+        at::Generator own = [&] {
+            std::lock_guard<std::mutex> lock(shared.mutex());
+            return shared.clone();
+        }();
+        own.set_current_seed(static_cast<std::uint64_t>(seed));
+        const double kept = 1.0 - probability;
+        return at::empty_like(x).bernoulli_(kept, own).div_(kept);
+    }
+
+    // `x` with dropout.
+    Tensor of(const Tensor& x) const { return acts() ? mask(x).mul_(x) : x; }
+
+    void save(AutogradContext* ctx) const {
+        ctx->saved_data["probability"] = probability;
+        ctx->saved_data["seed"] = seed;
+    }
+
+    static Dropout saved(AutogradContext* ctx) {
+        return {ctx->saved_data["probability"].toDouble(), ctx->saved_data["seed"].toInt()};
+    }
+};
+
+// `y + s · x̃ Aᵀ Bᵀ`. Keeps s · x̃ Aᵀ where B trains, and x where A trains.
+struct LowRank : Function<LowRank> {
+    static Tensor forward(AutogradContext* ctx, const Tensor& y, const Tensor& x, const Tensor& a, const Tensor& b,
+                          double scale, double probability, std::int64_t seed) {
+        const Dropout dropout{probability, seed};
+        const auto kind = x.scalar_type();
+        const Tensor down = dropout.of(rows(x)).mm(a.to(kind).t()).mul_(scale);
+        dropout.save(ctx);
+        ctx->saved_data["scale"] = scale;
+        ctx->saved_data["shape"] = x.sizes().vec();
+        ctx->save_for_backward({a.requires_grad() ? x : Tensor(), b.requires_grad() ? down : Tensor(), a, b});
+        return shaped(at::addmm(rows(y), down, b.to(kind).t()), y);
+    }
+
+    static variable_list backward(AutogradContext* ctx, const variable_list& gradients) {
+        const auto saved = ctx->get_saved_variables();
+        const Tensor &x = saved[0], &down = saved[1], &a = saved[2], &b = saved[3];
+        const Dropout dropout = Dropout::saved(ctx);
+        const Tensor g = rows(gradients[0]);
+        const auto kind = g.scalar_type();
+        Tensor gx, ga, gb;
+        if (ctx->needs_input_grad(3)) gb = g.t().mm(down);
+        if (ctx->needs_input_grad(1) || ctx->needs_input_grad(2)) {
+            const Tensor through = g.mm(b.to(kind)).mul_(ctx->saved_data["scale"].toDouble());
+            if (ctx->needs_input_grad(1)) {
+                gx = through.mm(a.to(kind));
+                if (dropout.acts()) gx.mul_(dropout.mask(gx));
+                gx = gx.view(ctx->saved_data["shape"].toIntVector());
+            }
+            if (ctx->needs_input_grad(2)) ga = through.t().mm(dropout.of(rows(x)));
+        }
+        return {gradients[0], gx, ga, gb, Tensor(), Tensor(), Tensor()};
+    }
+};
+
+// Rows of a matrix that are cast at once.
+constexpr std::int64_t BLOCK = 1 << 15;
+
+// `W Aᵀ` in float32, without a copy of W in float32.
+Tensor mixed(const Tensor& weight, const Tensor& a) {
+    const Tensor turned = a.to(at::kFloat).t();
+    if (weight.scalar_type() == at::kFloat) return weight.mm(turned);
+    Tensor product = at::empty({weight.size(0), a.size(0)}, turned.options());
+    const std::int64_t rows = std::max<std::int64_t>(1, BLOCK / std::max<std::int64_t>(1, weight.size(1)));
+    const auto part = [&](std::int64_t begin, std::int64_t end) {
+        at::NoGradGuard guard;
+        for (; begin < end; begin += rows) {
+            const std::int64_t length = std::min(rows, end - begin);
+            Tensor into = product.narrow(0, begin, length);
+            at::mm_out(into, weight.narrow(0, begin, length).to(at::kFloat), turned);
+        }
+    };
+    if (weight.device().is_cpu()) {
+        at::parallel_for(0, weight.size(0), rows, part);
+    } else {
+        part(0, weight.size(0));
+    }
+    return product;
+}
+
+// The square roots of `squares + Σ (2s · mixed + s² · B (A Aᵀ)) ⊙ B`, sums over each row.
+Tensor norms(const Tensor& squares, const Tensor& mixed, const Tensor& a, const Tensor& b, double scale) {
+    const Tensor exact_a = a.to(at::kFloat), exact_b = b.to(at::kFloat);
+    Tensor inner = exact_b.mm(exact_a.mm(exact_a.t()));
+    inner.mul_(scale * scale).add_(mixed, 2.0 * scale);
+    return inner.mul_(exact_b).sum(1).add_(squares).clamp_min_(0.0).sqrt_();
+}
+
+// `m / n` and `1 / n`, as two rows; one and zero where n is zero. Tells whether some `m / n` is below `thin`.
+Tensor ratio(const Tensor& magnitude, const Tensor& norms, double thin, bool* is_thin) {
+    const Tensor zero = norms.eq(0.0), filled = norms.masked_fill(zero, 1.0);
+    Tensor both = at::empty({2, norms.size(0)}, norms.options());
+    both[0].copy_(magnitude).div_(filled).masked_fill_(zero, 1.0);
+    both[1].fill_(1.0).div_(filled).masked_fill_(zero, 0.0);
+    *is_thin = both[0].abs().min().item<double>() < thin;
+    return both;
+}
+
+// What the gradient of a magnitude is made of beside `Σ g ⊙ h`: where m / ‖W + s·BA‖ is c and 1 / ‖W + s·BA‖ is `inverse`.
+// For a row of zeros c is one and the inverse zero.
+
+// DoRA without dropout: `y = c ⊙ h + b` with `h = x Wᵀ + s · x Aᵀ Bᵀ`. Keeps x, s · x Aᵀ and y. Where c is next to nothing y
+// does not tell h, and h is computed again: in the columns `thin`.
+struct Dora : Function<Dora> {
+    static Tensor forward(AutogradContext* ctx, const Tensor& x, const Tensor& a, const Tensor& b, const Tensor& magnitude,
+                          const Tensor& weight, const Tensor& c, const Tensor& inverse, const optional<Tensor>& bias,
+                          const optional<Tensor>& thin, double scale) {
+        const auto kind = x.scalar_type();
+        const Tensor flat = rows(x);
+        const Tensor down = flat.mm(a.to(kind).t()).mul_(scale);
+        Tensor y = flat.mm(weight.to(kind).t()).addmm_(down, b.to(kind).t());
+        const Tensor exact_bias = bias ? bias->to(fused::exact(kind)) : Tensor();
+        y = shaped(fused::scale_rows(y, c, exact_bias), x);
+        ctx->saved_data["scale"] = scale;
+        ctx->save_for_backward({x, down, y, a, b, weight, c, inverse, bias.value_or(Tensor()), thin.value_or(Tensor())});
+        return y;
+    }
+
+    static variable_list backward(AutogradContext* ctx, const variable_list& gradients) {
+        const auto saved = ctx->get_saved_variables();
+        const Tensor &x = saved[0], &down = saved[1], &y = saved[2], &a = saved[3], &b = saved[4], &weight = saved[5];
+        const Tensor &c = saved[6], &inverse = saved[7], &bias = saved[8], &thin = saved[9];
+        const double scale = ctx->saved_data["scale"].toDouble();
+        const Tensor g = rows(gradients[0]), flat = rows(x);
+        const auto kind = g.scalar_type();
+        const Tensor exact_bias = bias.defined() ? bias.to(c.scalar_type()) : Tensor();
+        const auto [scaled, sums] = fused::scaled_and_summed(g, rows(y), c, exact_bias);
+        Tensor gx, ga, gb, gm, gbias;
+        if (ctx->needs_input_grad(0) || ctx->needs_input_grad(1)) {
+            const Tensor through = scaled.mm(b.to(kind)).mul_(scale);
+            if (ctx->needs_input_grad(0))
+                gx = shaped(scaled.mm(weight.to(kind)).addmm_(through, a.to(kind)), x);
+            if (ctx->needs_input_grad(1)) ga = through.t().mm(flat);
+        }
+        if (ctx->needs_input_grad(2)) gb = scaled.t().mm(down);
+        if (ctx->needs_input_grad(3)) {
+            gm = sums.div(c);
+            if (thin.defined()) {
+                const Tensor h = flat.mm(weight.index_select(0, thin).to(kind).t())
+                                     .addmm_(down, b.index_select(0, thin).to(kind).t());
+                gm.index_copy_(0, thin, g.index_select(1, thin).to(c.scalar_type()).mul_(h).sum(0));
+            }
+            gm.mul_(inverse);
+        }
+        if (bias.defined() && ctx->needs_input_grad(7)) gbias = g.sum(0, false, c.scalar_type());
+        return {gx, ga, gb, gm, Tensor(), Tensor(), Tensor(), gbias, Tensor(), Tensor()};
+    }
+};
+
+// DoRA with dropout: `y = x Wᵀ + (c − 1) ⊙ x̃ Wᵀ + c ⊙ s · x̃ Aᵀ Bᵀ + b`. Keeps x, s · x̃ Aᵀ and `h = x̃ Wᵀ + s · x̃ Aᵀ Bᵀ`.
+struct DroppedDora : Function<DroppedDora> {
+    static Tensor forward(AutogradContext* ctx, const Tensor& x, const Tensor& a, const Tensor& b, const Tensor& magnitude,
+                          const Tensor& weight, const Tensor& c, const Tensor& inverse, const optional<Tensor>& bias,
+                          double scale, double probability, std::int64_t seed) {
+        const Dropout dropout{probability, seed};
+        const auto kind = x.scalar_type();
+        const Tensor flat = rows(x), dropped = dropout.of(flat), turned = weight.to(kind).t();
+        const Tensor down = dropped.mm(a.to(kind).t()).mul_(scale);
+        Tensor h = dropped.mm(turned);
+        Tensor y = flat.mm(turned).addmm_(down, at::mul(b, c.unsqueeze(1)).to(kind).t());
+        const Tensor exact_bias = bias ? bias->to(fused::exact(kind)) : Tensor();
+        y = shaped(fused::add_rows(y, h, c.sub(1.0), exact_bias), x);
+        h.addmm_(down, b.to(kind).t());
+        dropout.save(ctx);
+        ctx->saved_data["scale"] = scale;
+        ctx->save_for_backward({x, down, h, a, b, weight, c, inverse, bias.value_or(Tensor())});
+        return y;
+    }
+
+    static variable_list backward(AutogradContext* ctx, const variable_list& gradients) {
+        const auto saved = ctx->get_saved_variables();
+        const Tensor &x = saved[0], &down = saved[1], &h = saved[2], &a = saved[3], &b = saved[4], &weight = saved[5];
+        const Tensor &c = saved[6], &inverse = saved[7], &bias = saved[8];
+        const Dropout dropout = Dropout::saved(ctx);
+        const Tensor g = rows(gradients[0]);
+        const auto kind = g.scalar_type();
+        // g ⊙ (c − 1) for x; the factors are small, and take c themselves.
+        const auto [scaled, sums] = fused::scaled_and_summed(g, h, c.sub(1.0), Tensor());
+        Tensor gx, ga, gb, gbias;
+        if (ctx->needs_input_grad(0) || ctx->needs_input_grad(1)) {
+            const Tensor through =
+                g.mm(at::mul(b, c.unsqueeze(1)).to(kind)).mul_(ctx->saved_data["scale"].toDouble());
+            const Tensor mask = dropout.mask(rows(x));
+            if (ctx->needs_input_grad(0)) {
+                const Tensor turned = weight.to(kind);
+                const Tensor below = scaled.mm(turned).addmm_(through, a.to(kind));
+                gx = shaped(g.mm(turned).addcmul_(below, mask), x);
+            }
+            if (ctx->needs_input_grad(1)) ga = through.t().mm(mask.mul(rows(x)));
+        }
+        if (ctx->needs_input_grad(2)) gb = g.t().mm(down).to(c.scalar_type()).mul_(c.unsqueeze(1));
+        const Tensor gm = ctx->needs_input_grad(3) ? sums.mul(inverse) : Tensor();
+        if (bias.defined() && ctx->needs_input_grad(7)) gbias = g.sum(0, false, c.scalar_type());
+        return {gx, ga, gb, gm, Tensor(), Tensor(), Tensor(), gbias, Tensor(), Tensor(), Tensor()};
+    }
+};
+
+optional<Tensor> maybe(const Tensor* tensor) { return tensor ? optional<Tensor>(*tensor) : std::nullopt; }
+
+void frozen(const Tensor& weight) {
+    TORCH_CHECK(!weight.requires_grad(), "the weight beside a low-rank part must not train");
+}
+
+char* copied(const char* text) {
+    char* copy = static_cast<char*>(std::malloc(std::strlen(text) + 1));
+    return copy ? std::strcpy(copy, text) : nullptr;
+}
+
+// What `compute` makes, or nothing and the text of what went wrong: no exception leaves this file.
+template <class Compute>
+Tensor* guarded(char** error, Compute compute) {
+    try {
+        return new Tensor(compute());
+    } catch (const c10::Error& thrown) {
+        *error = copied(thrown.what_without_backtrace());
+    } catch (const std::exception& thrown) {
+        *error = copied(thrown.what());
+    } catch (...) {
+        *error = copied("an exception of an unknown kind");
+    }
+    return nullptr;
+}
+
+}  // namespace
+
+extern "C" {
+
+// Each returns a new tensor, which the caller owns; or null, and a text in `error` that the caller gives back to
+// `fused_free`. Tensors that may be absent are null.
+
+Tensor* fused_low_rank(const Tensor* y, const Tensor* x, const Tensor* a, const Tensor* b, double scale,
+                       double probability, std::int64_t seed, char** error) {
+    return guarded(error, [&] { return LowRank::apply(*y, *x, *a, *b, scale, probability, seed); });
+}
+
+Tensor* fused_dora(const Tensor* x, const Tensor* a, const Tensor* b, const Tensor* magnitude, const Tensor* weight,
+                   const Tensor* c, const Tensor* inverse, const Tensor* bias, const Tensor* thin, double scale,
+                   char** error) {
+    return guarded(error, [&] {
+        frozen(*weight);
+        const auto kind = fused::exact(x->scalar_type());
+        return Dora::apply(*x, *a, *b, *magnitude, *weight, c->to(kind), inverse->to(kind), maybe(bias), maybe(thin), scale);
+    });
+}
+
+Tensor* fused_dropped_dora(const Tensor* x, const Tensor* a, const Tensor* b, const Tensor* magnitude,
+                           const Tensor* weight, const Tensor* c, const Tensor* inverse, const Tensor* bias, double scale,
+                           double probability, std::int64_t seed, char** error) {
+    return guarded(error, [&] {
+        frozen(*weight);
+        const auto kind = fused::exact(x->scalar_type());
+        return DroppedDora::apply(*x, *a, *b, *magnitude, *weight, c->to(kind), inverse->to(kind), maybe(bias), scale,
+                                  probability, seed);
+    });
+}
+
+// Of DoRA's norms, without gradient.
+
+Tensor* fused_mixed(const Tensor* weight, const Tensor* a, char** error) {
+    return guarded(error, [&] {
+        at::NoGradGuard guard;
+        return mixed(*weight, *a);
+    });
+}
+
+Tensor* fused_norms(const Tensor* squares, const Tensor* mixed, const Tensor* a, const Tensor* b, double scale,
+                    char** error) {
+    return guarded(error, [&] {
+        at::NoGradGuard guard;
+        return norms(*squares, *mixed, *a, *b, scale);
+    });
+}
+
+Tensor* fused_ratio(const Tensor* magnitude, const Tensor* norms, double thin, bool* is_thin, char** error) {
+    return guarded(error, [&] {
+        at::NoGradGuard guard;
+        return ratio(*magnitude, *norms, thin, is_thin);
+    });
+}
+
+// `x` with dropout, without a gradient of its own.
+Tensor* fused_dropped(const Tensor* x, double probability, std::int64_t seed, char** error) {
+    return guarded(error, [&] {
+        at::NoGradGuard guard;
+        return Dropout{probability, seed}.of(rows(*x)).view(x->sizes());
+    });
+}
+
+// From now on a change of `buffer` in place is seen in the version of `tensor`, which is a part of it. Returns `tensor`.
+Tensor* fused_share_version(const Tensor* tensor, const Tensor* buffer, char** error) {
+    return guarded(error, [&] {
+        tensor->unsafeGetTensorImpl()->set_version_counter(buffer->unsafeGetTensorImpl()->version_counter());
+        return *tensor;
+    });
+}
+
+void fused_free(char* text) { std::free(text); }
+
+}  // extern "C"

@@ -1,0 +1,173 @@
+// Passes over the rows of a matrix on the CPU, each number read and written once, with float32 in between: what DoRA does
+// to the outputs of a linear map beside its matrix products. Other devices and kinds take libtorch's operations, which
+// compute the same.
+#pragma once
+
+#include <ATen/Parallel.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/add.h>
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/mul.h>
+#include <ATen/ops/sub.h>
+#include <ATen/ops/sum.h>
+#include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+#include <utility>
+
+// Compiled for several instruction sets, of which the loader takes the best one that the processor has.
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && defined(__gnu_linux__)
+#define FUSED_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
+#else
+#define FUSED_CLONES
+#endif
+
+namespace fused {
+
+// The kind of numbers in between.
+inline at::ScalarType exact(at::ScalarType kind) { return kind == at::kDouble ? at::kDouble : at::kFloat; }
+
+// bfloat16 by its bits: loops over them become vector instructions.
+struct Bits {
+    std::uint16_t bits;
+};
+
+inline float read(Bits number) {
+    const std::uint32_t bits = std::uint32_t(number.bits) << 16;
+    float value;
+    std::memcpy(&value, &bits, sizeof value);
+    return value;
+}
+inline float read(float number) { return number; }
+inline double read(double number) { return number; }
+
+inline void write(Bits& to, float value) {
+    std::uint32_t bits;
+    std::memcpy(&bits, &value, sizeof bits);
+    const std::uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+    to.bits = std::uint16_t((bits & 0x7fffffffu) > 0x7f800000u ? 0x7fc0u : rounded);
+}
+inline void write(float& to, float value) { to = value; }
+inline void write(double& to, double value) { to = value; }
+
+// Each loop stands in a function of its own for each kind: only a plain function can be compiled several times.
+#define FUSED_LOOPS(Number, Exact)                                                                                        \
+    FUSED_CLONES inline void scale_row(Number* __restrict y, const Exact* __restrict c, const Exact* __restrict b,       \
+                                       std::int64_t columns) {                                                           \
+        for (std::int64_t at = 0; at < columns; ++at) write(y[at], read(y[at]) * c[at] + b[at]);                         \
+    }                                                                                                                    \
+    FUSED_CLONES inline void add_row(Number* __restrict y, const Number* __restrict z, const Exact* __restrict c,        \
+                                     const Exact* __restrict b, std::int64_t columns) {                                  \
+        for (std::int64_t at = 0; at < columns; ++at) write(y[at], read(y[at]) + read(z[at]) * c[at] + b[at]);           \
+    }                                                                                                                    \
+    FUSED_CLONES inline void gradient_row(Number* __restrict scaled, Exact* __restrict sum,                              \
+                                          const Number* __restrict g, const Number* __restrict y,                        \
+                                          const Exact* __restrict c, const Exact* __restrict b, std::int64_t columns) {  \
+        for (std::int64_t at = 0; at < columns; ++at) {                                                                  \
+            const Exact number = read(g[at]);                                                                            \
+            sum[at] += number * (read(y[at]) - b[at]);                                                                   \
+            write(scaled[at], number * c[at]);                                                                           \
+        }                                                                                                                \
+    }
+FUSED_LOOPS(float, float)
+FUSED_LOOPS(double, double)
+FUSED_LOOPS(Bits, float)
+#undef FUSED_LOOPS
+
+// Whether a loop of this file knows the numbers of `x`.
+inline bool known(const at::Tensor& x) {
+    const auto kind = x.scalar_type();
+    return x.device().is_cpu() && (kind == at::kFloat || kind == at::kDouble || kind == at::kBFloat16);
+}
+
+// Calls `act` with null pointers that tell the kinds of the numbers and of those in between.
+template <class Act>
+void by_kind(at::ScalarType kind, Act act) {
+    switch (kind) {
+        case at::kDouble: return act(static_cast<double*>(nullptr), static_cast<double*>(nullptr));
+        case at::kBFloat16: return act(static_cast<Bits*>(nullptr), static_cast<float*>(nullptr));
+        default: return act(static_cast<float*>(nullptr), static_cast<float*>(nullptr));
+    }
+}
+
+// Rows that a thread takes at least.
+inline std::int64_t grain(std::int64_t columns) { return std::max<std::int64_t>(1, 16384 / std::max<std::int64_t>(1, columns)); }
+
+// `y ← y ⊙ c + b`, in place, for y `[rows, columns]` and c, b `[columns]` in the exact kind. b may be absent.
+inline at::Tensor scale_rows(at::Tensor y, const at::Tensor& c, const at::Tensor& bias) {
+    if (!known(y)) {
+        const at::Tensor scaled = at::mul(y, c);
+        return (bias.defined() ? at::add(scaled, bias) : scaled).to(y.scalar_type());
+    }
+    const std::int64_t columns = y.size(1);
+    const at::Tensor b = bias.defined() ? bias : at::zeros_like(c);
+    by_kind(y.scalar_type(), [&](auto* number, auto* between) {
+        using Number = std::remove_pointer_t<decltype(number)>;
+        using Exact = std::remove_pointer_t<decltype(between)>;
+        auto* to = static_cast<Number*>(y.data_ptr());
+        at::parallel_for(0, y.size(0), grain(columns), [&](std::int64_t begin, std::int64_t end) {
+            for (std::int64_t row = begin; row < end; ++row)
+                scale_row(to + row * columns, c.const_data_ptr<Exact>(), b.const_data_ptr<Exact>(), columns);
+        });
+    });
+    return y;
+}
+
+// `y ← y + z ⊙ c + b`, in place, for y and z `[rows, columns]` and c, b `[columns]` in the exact kind. b may be absent.
+inline at::Tensor add_rows(at::Tensor y, const at::Tensor& z, const at::Tensor& c, const at::Tensor& bias) {
+    if (!known(y)) {
+        const at::Tensor sum = at::add(y, at::mul(z, c));
+        return (bias.defined() ? at::add(sum, bias) : sum).to(y.scalar_type());
+    }
+    const std::int64_t columns = y.size(1);
+    const at::Tensor b = bias.defined() ? bias : at::zeros_like(c);
+    by_kind(y.scalar_type(), [&](auto* number, auto* between) {
+        using Number = std::remove_pointer_t<decltype(number)>;
+        using Exact = std::remove_pointer_t<decltype(between)>;
+        auto* to = static_cast<Number*>(y.data_ptr());
+        auto* from = static_cast<const Number*>(z.const_data_ptr());
+        at::parallel_for(0, y.size(0), grain(columns), [&](std::int64_t begin, std::int64_t end) {
+            for (std::int64_t row = begin; row < end; ++row)
+                add_row(to + row * columns, from + row * columns, c.const_data_ptr<Exact>(), b.const_data_ptr<Exact>(),
+                        columns);
+        });
+    });
+    return y;
+}
+
+// `g ⊙ c`, and for each column `Σ g ⊙ (y − b)` in the exact kind, for g and y `[rows, columns]` and c, b `[columns]`. b may
+// be absent.
+inline std::pair<at::Tensor, at::Tensor> scaled_and_summed(const at::Tensor& g, const at::Tensor& y, const at::Tensor& c,
+                                                           const at::Tensor& bias) {
+    const auto between_kind = c.scalar_type();
+    if (!known(g)) {
+        const at::Tensor scaled = at::mul(g, c).to(g.scalar_type());
+        const at::Tensor less = bias.defined() ? at::sub(y, bias) : y;
+        return {scaled, at::sum(at::mul(g.to(between_kind), less), {0})};
+    }
+    const std::int64_t columns = g.size(1);
+    const at::Tensor b = bias.defined() ? bias : at::zeros_like(c);
+    const at::Tensor scaled = at::empty_like(g);
+    // One row of sums for each thread, added up in their order.
+    const at::Tensor sums = at::zeros({at::get_num_threads(), columns}, c.options());
+    by_kind(g.scalar_type(), [&](auto* number, auto* between) {
+        using Number = std::remove_pointer_t<decltype(number)>;
+        using Exact = std::remove_pointer_t<decltype(between)>;
+        auto* to = static_cast<Number*>(scaled.data_ptr());
+        auto* sum = sums.data_ptr<Exact>();
+        auto* gradient = static_cast<const Number*>(g.const_data_ptr());
+        auto* output = static_cast<const Number*>(y.const_data_ptr());
+        at::parallel_for(0, g.size(0), grain(columns), [&](std::int64_t begin, std::int64_t end) {
+            for (std::int64_t row = begin; row < end; ++row)
+                gradient_row(to + row * columns, sum + at::get_thread_num() * columns, gradient + row * columns,
+                             output + row * columns, c.const_data_ptr<Exact>(), b.const_data_ptr<Exact>(), columns);
+        });
+    });
+    return {scaled, at::sum(sums, {0})};
+}
+
+}  // namespace fused
