@@ -29,6 +29,10 @@ ENCODER = dict(vocab_size=60, hidden_size=16, intermediate_size=24, num_hidden_l
                max_position_embeddings=80, pad_token_id=55, initializer_range=0.2)
 T5 = dict(vocab_size=60, d_model=16, d_kv=4, d_ff=24, num_layers=2, num_heads=4, decoder_start_token_id=0)
 ATTENTION = {"decoder": "q_proj", "encoder": "query", "t5": "q"}
+DOWN = {"decoder": "down_proj", "encoder": "output.dense", "t5": "wo"}
+LAYERS = {"decoder": "layers", "encoder": ["layer"], "t5": "block"}
+
+HEADS = ["classifier", "qa_outputs", "score"]
 
 # Name: kind, task of the engine, task of PEFT, class of the model, its configuration.
 FAMILIES = {
@@ -127,10 +131,11 @@ def load_here(folder, family, kind):
         if distance(outputs(base), expected) < 0.01:
             sys.exit(f"{folder.name}, {name}: the adapter changes nothing")
         adapted = PeftModel.from_pretrained(base, folder / name / "adapter")
-        # A head stands there twice: as it was, and as it was saved beside the adapter.
+        # A head stands there twice: as it was, and as it was saved beside the adapter. Biases of the model are its own.
         ours = ("lora_", "modules_to_save", "prompt_encoder")
         made = {key for key, _ in adapted.named_parameters() if any(part in key for part in ours)}
         stored = load_file(folder / name / "adapter" / "adapter_model.safetensors")
+        stored = {key for key in stored if "lora_" in key or key == "prompt_embeddings" or any(head in key for head in HEADS)}
         what = f"{folder.name}, {name}"
         if len(made) != len(stored):
             sys.exit(f"{what}: PEFT made {len(made)} tensors, the file holds {len(stored)}")
@@ -151,8 +156,15 @@ def save_there(folder, model_name, family, task, kind):
         "lora": dict(target_modules=every),
         "dora": dict(target_modules=rf".*\.{q}", use_dora=True),
         "rslora": dict(target_modules=[q], use_rslora=True, init_lora_weights="gaussian"),
+        "patterns": dict(target_modules=every, rank_pattern={rf"1\..*{q}": 5, q: 2}, alpha_pattern={q: 11}),
+        "layers": dict(target_modules=[q], layers_to_transform=[1], layers_pattern=LAYERS[family], bias="all"),
+        "excluded": dict(target_modules=[q, DOWN[family]], exclude_modules=rf".*\.0\..*{q}"),
+        "pissa": dict(target_modules=[q], init_lora_weights="pissa"),
+        "olora": dict(target_modules=[q], init_lora_weights="olora"),
+        "orthogonal": dict(target_modules=[q], init_lora_weights="orthogonal", r=4),
     }
-    configs = {name: LoraConfig(r=3, lora_alpha=7, task_type=task, **setting) for name, setting in settings.items()}
+    plain = dict(r=3, lora_alpha=7, task_type=task)
+    configs = {name: LoraConfig(**{**plain, **setting}) for name, setting in settings.items()}
     configs["prompt"] = PromptTuningConfig(num_virtual_tokens=6, task_type=task)
     configs["prefix"] = PrefixTuningConfig(num_virtual_tokens=6, task_type=task)
     for name, config in configs.items():

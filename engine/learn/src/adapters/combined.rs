@@ -114,6 +114,10 @@ impl Method for Combined {
         self.parts.iter().try_for_each(|part| part.check(places))
     }
 
+    fn check_tensors(&self, names: &[&str]) -> Result<()> {
+        self.parts.iter().try_for_each(|part| part.check_tensors(names))
+    }
+
     fn parameter(&self, key: &str) -> Option<String> {
         self.parts.iter().find_map(|part| part.parameter(key))
     }

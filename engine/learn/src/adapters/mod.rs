@@ -1,11 +1,15 @@
 //! Fine-tuning methods: what each does to the base model's tensors and linear maps, what trains, how it merges, and how
 //! it is saved. Knows no model family, no optimiser and no pipeline file.
 
+mod bitfit;
 mod combined;
 mod dora;
+pub mod first_values;
 mod frozen;
 mod full;
 mod lora;
+mod lora_fa;
+mod low_rank;
 mod prefix;
 mod prompt;
 
@@ -23,11 +27,14 @@ use crate::parameters::{Parameters, Stores};
 use crate::peft::{self, AdapterConfig, Saved};
 use crate::targets::Place;
 
+pub use bitfit::BitFit;
 pub use combined::Combined;
 pub use dora::Dora;
 pub use frozen::Frozen;
 pub use full::Full;
 pub use lora::Lora;
+pub use lora_fa::{Gradient, LoraFa};
+pub use low_rank::{Biases, LowRank, Scale};
 pub use prefix::Prefix;
 pub use prompt::{Prompt, Start};
 
@@ -100,6 +107,12 @@ pub trait Method: Debug {
         Ok(())
     }
 
+    /// Checks, when the base model's tensors are known by their names, that the method has something to train.
+    fn check_tensors(&self, names: &[&str]) -> Result<()> {
+        let _ = names;
+        Ok(())
+    }
+
     /// The parameter that has this key in the method's files.
     fn parameter(&self, key: &str) -> Option<String> {
         peft::name_of(key).map(str::to_owned)
@@ -152,17 +165,26 @@ pub struct Beside {
     pub dropout: bool,
     /// Whether there is a magnitude for each output.
     pub decomposed: bool,
+    /// Whether the first factor trains.
+    pub a_trains: bool,
+    /// Whether what both began with is kept beside them.
+    pub first_kept: bool,
 }
 
 impl Beside {
-    /// The names and shapes of its tensors beside the map `name` with a weight `[outputs, inputs]`.
-    pub fn tensors(&self, name: &str, [outputs, inputs]: [i64; 2]) -> Vec<(String, Vec<i64>)> {
+    /// The names and shapes of its tensors beside the map `name` with a weight `[outputs, inputs]`, and whether each trains.
+    pub fn tensors(&self, name: &str, [outputs, inputs]: [i64; 2]) -> Vec<(String, Vec<i64>, bool)> {
+        let (a, b) = (vec![self.rank, inputs], vec![outputs, self.rank]);
         let mut tensors = vec![
-            (format!("{name}.lora_A.weight"), vec![self.rank, inputs]),
-            (format!("{name}.lora_B.weight"), vec![outputs, self.rank]),
+            (format!("{name}.lora_A.weight"), a.clone(), self.a_trains),
+            (format!("{name}.lora_B.weight"), b.clone(), true),
         ];
         if self.decomposed {
-            tensors.push((format!("{name}.lora_magnitude_vector"), vec![outputs]));
+            tensors.push((format!("{name}.lora_magnitude_vector"), vec![outputs], true));
+        }
+        if self.first_kept {
+            tensors.push((format!("{name}.lora_A.first"), a, false));
+            tensors.push((format!("{name}.lora_B.first"), b, false));
         }
         tensors
     }
@@ -172,7 +194,8 @@ impl Beside {
 type FromPeft = fn(&AdapterConfig) -> Result<Option<Box<dyn Method>>>;
 
 /// The methods that PEFT's files can hold.
-const FROM_PEFT: &[FromPeft] = &[Lora::from_peft, Dora::from_peft, Prefix::from_peft, Prompt::from_peft];
+const FROM_PEFT: &[FromPeft] =
+    &[Lora::from_peft, Dora::from_peft, BitFit::from_peft, Prefix::from_peft, Prompt::from_peft];
 
 /// The method that the adapter in `folder` was trained with. Make a model with it and then [`load`] the adapter's values.
 pub fn saved_method(folder: &Path) -> Result<Box<dyn Method>> {
@@ -193,7 +216,7 @@ fn method_of(folder: &Path) -> Result<Box<dyn Method>> {
         }
     }
     let problem = format!("its adapter is of the type `{}`", config.peft_type());
-    Err(Error::file(folder, problem, "adapters of LoRA and DoRA, prompts and prefixes can be read"))
+    Err(Error::file(folder, problem, "adapters of LoRA, DoRA, BitFit, prompt and prefix tuning can be read"))
 }
 
 /// Whether `folder` holds an adapter, or several that were trained together.

@@ -247,8 +247,9 @@ impl Method for Drafted<'_> {
         let (outputs, inputs) = plain.weight.size2()?;
         let beside = self.method.beside(place);
         if let Some(beside) = beside {
-            for (name, shape) in beside.tensors(&place.name, [outputs, inputs]) {
-                let _ = stores.trainable.add(&name, &sketch(&shape, Kind::Float)?)?;
+            for (name, shape, trains) in beside.tensors(&place.name, [outputs, inputs]) {
+                let tensor = sketch(&shape, Kind::Float)?;
+                let _ = if trains { stores.trainable.add(&name, &tensor)? } else { stores.freeze(&name, tensor)? };
             }
         }
         let map = Map {
@@ -277,6 +278,10 @@ impl Method for Drafted<'_> {
 
     fn check(&self, places: &[&Place]) -> Result<()> {
         self.method.check(places)
+    }
+
+    fn check_tensors(&self, names: &[&str]) -> Result<()> {
+        self.method.check_tensors(names)
     }
 
     fn save(&self, _saved: &Saved, folder: &Path) -> Result<()> {

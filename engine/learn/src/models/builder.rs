@@ -225,6 +225,7 @@ impl<'a> Builder<'a> {
         self.source.finish()?;
         let places: Vec<&Place> = self.parts.maps.iter().map(|(place, _)| place).collect();
         self.method.check(&places)?;
+        self.method.check_tensors(&self.parts.base.iter().map(String::as_str).collect::<Vec<_>>())?;
         Ok(self.parts)
     }
 

@@ -11,6 +11,7 @@ mod failure;
 mod labels;
 pub mod memory;
 mod merge;
+mod method;
 mod model_source;
 mod special_ids;
 mod train;
