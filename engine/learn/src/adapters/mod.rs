@@ -10,6 +10,7 @@ mod full;
 mod lora;
 mod lora_fa;
 mod low_rank;
+mod prefix;
 mod prompt;
 
 use std::collections::BTreeSet;
@@ -20,7 +21,7 @@ use std::rc::Rc;
 use tch::Tensor;
 
 use crate::error::{Error, Result};
-use crate::layers::{Linear, LinearMap, VirtualTokens};
+use crate::layers::{Linear, LinearMap, PrefixSizes, Values, VirtualTokens};
 use crate::models::{Model, Task};
 use crate::parameters::{Parameters, Stores};
 use crate::peft::{self, AdapterConfig, Saved};
@@ -34,6 +35,7 @@ pub use full::Full;
 pub use lora::Lora;
 pub use lora_fa::{Gradient, LoraFa};
 pub use low_rank::{Biases, LowRank, Scale};
+pub use prefix::Prefix;
 pub use prompt::{Prompt, Start};
 
 /// A fine-tuning method.
@@ -87,6 +89,13 @@ pub trait Method: Debug {
         Ok(None)
     }
 
+    /// The keys and values that it puts before those of every text in each layer, if it does. What trains of them goes into
+    /// `stores.trainable`.
+    fn prefix(&self, attentions: &Attentions, stores: &mut Stores) -> Result<Option<(PrefixSizes, Values)>> {
+        let _ = (attentions, stores);
+        Ok(None)
+    }
+
     /// Whether a plain model can compute the same, with other weights alone.
     fn merges(&self) -> bool {
         true
@@ -132,6 +141,21 @@ pub struct Reading<'a> {
     pub embed: &'a dyn Fn(&[i64]) -> Result<Tensor>,
 }
 
+/// The attentions of a model that keys and values may be put into.
+#[derive(Debug, Clone, Copy)]
+pub struct Attentions {
+    /// Layers.
+    pub layers: usize,
+    /// Heads of the keys and values.
+    pub heads: i64,
+    /// Width of a head.
+    pub width: i64,
+    /// The most tokens that a text may have, where the model was made for so many.
+    pub positions: Option<i64>,
+    /// How far the slot of a layer in PEFT's files is behind that of the layer before.
+    pub stride: usize,
+}
+
 /// What a method puts beside a linear map: two factors, `[rank, inputs]` and `[outputs, rank]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Beside {
@@ -170,7 +194,8 @@ impl Beside {
 type FromPeft = fn(&AdapterConfig) -> Result<Option<Box<dyn Method>>>;
 
 /// The methods that PEFT's files can hold.
-const FROM_PEFT: &[FromPeft] = &[Lora::from_peft, Dora::from_peft, BitFit::from_peft, Prompt::from_peft];
+const FROM_PEFT: &[FromPeft] =
+    &[Lora::from_peft, Dora::from_peft, BitFit::from_peft, Prefix::from_peft, Prompt::from_peft];
 
 /// The method that the adapter in `folder` was trained with. Make a model with it and then [`load`] the adapter's values.
 pub fn saved_method(folder: &Path) -> Result<Box<dyn Method>> {
@@ -191,7 +216,7 @@ fn method_of(folder: &Path) -> Result<Box<dyn Method>> {
         }
     }
     let problem = format!("its adapter is of the type `{}`", config.peft_type());
-    Err(Error::file(folder, problem, "adapters of LoRA, DoRA, BitFit and prompt tuning can be read"))
+    Err(Error::file(folder, problem, "adapters of LoRA, DoRA, BitFit, prompt and prefix tuning can be read"))
 }
 
 /// Whether `folder` holds an adapter, or several that were trained together.

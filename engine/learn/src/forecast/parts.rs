@@ -183,6 +183,17 @@ impl<'t> Pass<'t> {
         }
     }
 
+    /// Keys or values of `rows` texts with those of the method in front, `of_position` numbers at each position:
+    /// `layers::in_front`.
+    pub fn in_front(&self, own: &Value, rows: u64, of_position: u64) -> Value {
+        let (tape, count) = (self.tape, self.outline.keys_before);
+        if count == 0 {
+            return own.clone();
+        }
+        let before = tape.cast(&tape.parameter(count * of_position, EXACT, true), own.size);
+        tape.joined(&before, own, own.count + rows * count * of_position)
+    }
+
     /// Dropout, where there is some.
     pub fn dropped(&self, x: Value, dropout: f64) -> Value {
         if dropout == 0.0 { x } else { self.tape.dropout(&x) }

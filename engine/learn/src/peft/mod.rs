@@ -3,6 +3,7 @@
 
 mod file;
 pub mod lora;
+pub mod prefix;
 pub mod prompt;
 pub mod targets;
 

@@ -5,7 +5,9 @@ use spec::adapter::{self as written, Adapter};
 use crate::adapters::first_values::{
     Base, FirstValues, Gaussian, Kaiming, Olora, Orthogonal, Pissa, ScaledRandom, SingularValues, Svd,
 };
-use crate::adapters::{Biases, BitFit, Dora, Full, Gradient, Lora, LoraFa, LowRank, Method, Prompt, Scale, Start};
+use crate::adapters::{
+    Biases, BitFit, Dora, Full, Gradient, Lora, LoraFa, LowRank, Method, Prefix, Prompt, Scale, Start,
+};
 use crate::by_name::{ByName, Several};
 use crate::error::{Error, Result};
 use crate::optim::{Orthogonality, Side};
@@ -23,6 +25,7 @@ pub fn method(adapter: &Adapter, tokenized: Tokenized<'_>) -> Result<Box<dyn Met
         Adapter::LoraFa(settings) => Box::new(lora_fa(settings)?),
         Adapter::BitFit(_) => Box::new(BitFit),
         Adapter::Prompt(settings) => Box::new(prompt(settings, tokenized)?),
+        Adapter::Prefix(settings) => Box::new(prefix(settings)?),
     })
 }
 
@@ -107,6 +110,11 @@ fn prompt(settings: &written::Prompt, tokenized: Tokenized<'_>) -> Result<Prompt
         written::PromptInit::Text(text) => Start::Text { text: text.clone(), ids: tokenized(text)? },
     };
     Prompt::new(count("adapter.prompt.tokens", settings.tokens)?, start)
+}
+
+fn prefix(settings: &written::Prefix) -> Result<Prefix> {
+    let inner = settings.projection.as_ref().map(|inner| count("adapter.prefix.projection.width", inner.width));
+    Prefix::new(count("adapter.prefix.tokens", settings.tokens)?, inner.transpose()?)
 }
 
 fn rank(rank: u64) -> Result<i64> {

@@ -113,7 +113,7 @@ pub fn data(job: &Job) -> Result<&JobInput> {
 
 fn check_length(model: &Model, examples: &dyn Examples, observer: &mut dyn Observer) {
     let rows = (0..examples.len()).filter_map(|row| examples.row(row));
-    let added = model.virtual_tokens.unsigned_abs();
+    let added = model.added_positions().unsigned_abs();
     let longest = rows.map(|row| row.inputs()).max().unwrap_or(0) as u64 + added;
     let with = if added == 0 { String::new() } else { format!(", {added} of them the adapter's") };
     match model.config.get("max_position_embeddings").and_then(Value::as_u64) {

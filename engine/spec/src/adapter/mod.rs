@@ -6,6 +6,7 @@ mod full;
 mod lora;
 mod lora_fa;
 mod low_rank;
+mod prefix;
 mod prompt;
 mod source;
 mod targets;
@@ -16,6 +17,7 @@ pub use full::Full;
 pub use lora::Lora;
 pub use lora_fa::{Base, Gradient, LoraFa, LoraFaInit, ScaledRandom, SingularValues, Svd};
 pub use low_rank::{Bias, Factor, Init, Orthogonality, Penalty, PlainInit, Scale};
+pub use prefix::{Prefix, Projection};
 pub use prompt::{Prompt, PromptInit};
 pub use source::{AdapterSource, Continued, Head};
 pub use targets::{ROLES, Targets};
@@ -37,6 +39,8 @@ crate::one_of! {
         bitfit => BitFit(BitFit),
         /// Prompt tuning.
         prompt => Prompt(Prompt),
+        /// Prefix tuning.
+        prefix => Prefix(Prefix),
     }
 }
 
@@ -54,6 +58,7 @@ impl Adapter {
             Self::Dora(dora) => dora.faults(),
             Self::LoraFa(lora_fa) => lora_fa.faults(),
             Self::Prompt(prompt) => prompt.faults(),
+            Self::Prefix(prefix) => prefix.faults(),
         }
     }
 }
