@@ -104,7 +104,7 @@ impl LowRank {
 
     /// What it puts beside a map.
     pub fn beside(&self, decomposed: bool) -> Beside {
-        Beside { rank: self.rank, dropout: self.dropout > 0.0, decomposed }
+        Beside::Factors { rank: self.rank, dropout: self.dropout > 0.0, decomposed }
     }
 
     /// New factors for the map at `place`: A uniform between ±1/√inputs (Kaiming's with a = √5), B zero.

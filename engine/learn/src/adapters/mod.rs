@@ -1,11 +1,15 @@
 //! Fine-tuning methods: what each does to the base model's tensors and linear maps, what trains, how it merges, and how
 //! it is saved. Knows no model family, no optimiser and no pipeline file.
 
+mod beside;
+mod bottleneck;
 mod combined;
 mod dora;
 mod frozen;
 mod full;
+mod ia3;
 mod lora;
+mod vera;
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
@@ -15,16 +19,21 @@ use std::rc::Rc;
 use tch::Tensor;
 
 use crate::error::{Error, Result};
-use crate::layers::{Linear, LinearMap};
+use crate::layers::{Join, Linear, LinearMap, Sum};
 use crate::parameters::{Parameters, Stores};
 use crate::peft::{self, AdapterConfig, Saved};
+use crate::sublayers::Sublayer;
 use crate::targets::Place;
 
+pub use beside::Beside;
+pub use bottleneck::{Bottleneck, First, Form, LinearBottleneck, Neck, Norms, Size, Style};
 pub use combined::Combined;
 pub use dora::Dora;
 pub use frozen::Frozen;
 pub use full::Full;
+pub use ia3::Ia3;
 pub use lora::Lora;
+pub use vera::Vera;
 
 /// A fine-tuning method.
 pub trait Method: Debug {
@@ -70,9 +79,45 @@ pub trait Method: Debug {
         None
     }
 
+    /// Whether it changes how what `sublayer` gives joins the hidden states.
+    fn joins(&self, sublayer: &Sublayer) -> bool {
+        let _ = sublayer;
+        false
+    }
+
+    /// What becomes of the end of `sublayer`, one that it [joins](Self::joins); `plain` is how it was. What the method adds
+    /// goes into `stores.trainable`, named `<sublayer>.<what>`.
+    fn join(&self, sublayer: &Sublayer, plain: Sum, stores: &mut Stores) -> Result<Rc<dyn Join>> {
+        let _ = (sublayer, stores);
+        Ok(Rc::new(plain))
+    }
+
+    /// What it puts at the end of `sublayer`, where it changes that: the sizes of what `join` makes.
+    fn neck(&self, sublayer: &Sublayer) -> Option<(Style, Neck)> {
+        let _ = sublayer;
+        None
+    }
+
+    /// Whether what it computes can be put into tensors of the base model.
+    fn merges(&self) -> bool {
+        true
+    }
+
+    /// Makes what several maps share, when all are known.
+    fn finish(&self, stores: &mut Stores) -> Result<()> {
+        let _ = stores;
+        Ok(())
+    }
+
     /// Checks, when all linear maps are known, that the method found what it is to change.
     fn check(&self, places: &[&Place]) -> Result<()> {
         let _ = places;
+        Ok(())
+    }
+
+    /// The same for sublayers.
+    fn check_sublayers(&self, sublayers: &[Sublayer]) -> Result<()> {
+        let _ = sublayers;
         Ok(())
     }
 
@@ -81,40 +126,34 @@ pub trait Method: Debug {
         peft::name_of(key).map(str::to_owned)
     }
 
+    /// Whether the method's files hold this key although it is no parameter.
+    fn knows(&self, key: &str) -> bool {
+        let _ = key;
+        false
+    }
+
+    /// Loads the files of `folder` into the parameters of a model that was made with this method, as strictly as
+    /// [`load`]. Returns the names of those that were there.
+    fn load(&self, folder: &Path, parameters: &mut Parameters) -> Result<BTreeSet<String>> {
+        peft::load_keys(folder, self, parameters)
+    }
+
     /// Saves what was trained into `folder`, in the form that other tools read.
     fn save(&self, saved: &Saved, folder: &Path) -> Result<()>;
-}
-
-/// What a method puts beside a linear map: two factors, `[rank, inputs]` and `[outputs, rank]`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Beside {
-    /// The smaller size of both factors.
-    pub rank: i64,
-    /// Whether their input has dropout.
-    pub dropout: bool,
-    /// Whether there is a magnitude for each output.
-    pub decomposed: bool,
-}
-
-impl Beside {
-    /// The names and shapes of its tensors beside the map `name` with a weight `[outputs, inputs]`.
-    pub fn tensors(&self, name: &str, [outputs, inputs]: [i64; 2]) -> Vec<(String, Vec<i64>)> {
-        let mut tensors = vec![
-            (format!("{name}.lora_A.weight"), vec![self.rank, inputs]),
-            (format!("{name}.lora_B.weight"), vec![outputs, self.rank]),
-        ];
-        if self.decomposed {
-            tensors.push((format!("{name}.lora_magnitude_vector"), vec![outputs]));
-        }
-        tensors
-    }
 }
 
 /// Makes a method from PEFT's configuration, if it is the one that the configuration describes.
 type FromPeft = fn(&AdapterConfig) -> Result<Option<Box<dyn Method>>>;
 
-/// The methods that PEFT's files can hold.
-const FROM_PEFT: &[FromPeft] = &[Lora::from_peft, Dora::from_peft];
+/// The methods that the files of an adapter can hold.
+const FROM_PEFT: &[FromPeft] = &[
+    Lora::from_peft,
+    Dora::from_peft,
+    Ia3::from_peft,
+    Vera::from_peft,
+    LinearBottleneck::from_peft,
+    Bottleneck::from_saved,
+];
 
 /// The method that the adapter in `folder` was trained with. Make a model with it and then [`load`] the adapter's values.
 pub fn saved_method(folder: &Path) -> Result<Box<dyn Method>> {
@@ -135,7 +174,7 @@ fn method_of(folder: &Path) -> Result<Box<dyn Method>> {
         }
     }
     let problem = format!("its adapter is of the type `{}`", config.peft_type());
-    Err(Error::file(folder, problem, "adapters of LoRA and DoRA can be read"))
+    Err(Error::file(folder, problem, "adapters of LoRA, DoRA, IA3, VeRA and bottlenecks can be read"))
 }
 
 /// Loads the adapter in `folder` into the parameters of a model that was made with its [`saved_method`]. Every key must
@@ -147,7 +186,7 @@ pub fn load(folder: &Path, parameters: &mut Parameters) -> Result<()> {
     };
     let mut found = BTreeSet::new();
     for folder in folders {
-        found.extend(peft::load_keys(&folder, method_of(&folder)?.as_ref(), parameters)?);
+        found.extend(method_of(&folder)?.load(&folder, parameters)?);
     }
     peft::check_all_found(folder, &found, parameters)
 }

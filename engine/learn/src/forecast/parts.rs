@@ -3,9 +3,11 @@
 
 use std::cell::RefCell;
 
-use super::outline::{Map, Outline, Tensors};
+use super::outline::{Map, Necked, Outline, Tensors};
 use super::tape::{EXACT, Tape, Value};
+use crate::adapters::{Beside, Form, Neck, Style};
 use crate::error::{Error, Result};
+use crate::layers::Activation;
 use crate::numerics::Memory;
 
 /// The most scores that are held at once while training.
@@ -80,8 +82,58 @@ impl<'t> Pass<'t> {
         let sizes = [map.outputs, map.inputs];
         let bias = map.bias.map(|bias| tape.cast(&self.parameter(bias), x.size));
         let weight = || tape.cast(&self.parameter(map.weight), x.size);
-        let Some(beside) = map.beside else { return Ok(tape.linear(x, &weight(), bias.as_ref(), sizes)) };
-        let rank = beside.rank.unsigned_abs();
+        let plain = |x: &Value| tape.linear(x, &weight(), bias.as_ref(), sizes);
+        match map.beside {
+            None => Ok(plain(x)),
+            Some(Beside::Factors { rank, dropout, decomposed }) => Ok(self.factors(
+                map,
+                x,
+                [rank.unsigned_abs(), u64::from(dropout), u64::from(decomposed)],
+                bias.as_ref(),
+            )),
+            Some(Beside::Scales { inputs: true }) => {
+                let scales = tape.cast(&tape.parameter(map.inputs, EXACT, true), x.size);
+                Ok(plain(&tape.mul(x, &scales)))
+            }
+            Some(Beside::Scales { inputs: false }) => {
+                let scales = tape.cast(&tape.parameter(map.outputs, EXACT, true), x.size);
+                Ok(tape.mul(&plain(x), &scales))
+            }
+            Some(Beside::Shared { rank, dropout }) => {
+                let rank = rank.unsigned_abs();
+                let y = plain(x);
+                let a = tape.cast(&tape.parameter(rank * map.inputs, EXACT, false), x.size);
+                let b = tape.parameter(rank * map.outputs, EXACT, false);
+                let dropped = if dropout { tape.dropout(x) } else { x.clone() };
+                let low = tape.linear(&dropped, &a, None, [rank, map.inputs]);
+                drop(dropped);
+                let [lambda_b, lambda_d] = [map.outputs, rank].map(|count| tape.parameter(count, EXACT, true));
+                let between = tape.mul(&tape.mul(&b, &lambda_b), &lambda_d);
+                Ok(tape.add_linear(&y, &low, &tape.cast(&between, x.size), [map.outputs, rank]))
+            }
+            Some(Beside::Neck { form, neck }) => {
+                let [outputs, inputs] = form.sizes([map.outputs.cast_signed(), map.inputs.cast_signed()]);
+                let block = |x: &Value| self.neck(&neck, x, [outputs.unsigned_abs(), inputs.unsigned_abs()]);
+                Ok(match form {
+                    Form::Before => plain(&tape.add(x, &block(x))),
+                    Form::Behind => {
+                        let y = plain(x);
+                        tape.add(&y, &block(&y))
+                    }
+                    Form::Parallel => {
+                        let y = plain(x);
+                        tape.add(&y, &block(x))
+                    }
+                })
+            }
+        }
+    }
+
+    /// A linear map with two factors beside it, and a magnitude where there is one.
+    fn factors(&self, map: &Map, x: &Value, [rank, dropout, decomposed]: [u64; 3], bias: Option<&Value>) -> Value {
+        let tape = self.tape;
+        let sizes = [map.outputs, map.inputs];
+        let weight = || tape.cast(&self.parameter(map.weight), x.size);
         let [a, b] = [rank * map.inputs, rank * map.outputs].map(|count| tape.parameter(count, EXACT, true));
         let down = |x: &Value| {
             let low = tape.linear(x, &tape.cast(&a, x.size), None, [rank, map.inputs]);
@@ -91,12 +143,12 @@ impl<'t> Pass<'t> {
             let low = down(x);
             tape.add_linear(y, &low, &tape.cast(&b, x.size), [map.outputs, rank])
         };
-        if !beside.decomposed {
-            let y = tape.linear(x, &weight(), bias.as_ref(), sizes);
-            return Ok(match beside.dropout {
-                false => add_to(&y, x),
-                true => add_to(&y, &tape.dropout(x)),
-            });
+        if decomposed == 0 {
+            let y = tape.linear(x, &weight(), bias, sizes);
+            return match dropout {
+                0 => add_to(&y, x),
+                _ => add_to(&y, &tape.dropout(x)),
+            };
         }
         let magnitude = tape.parameter(map.outputs, EXACT, true);
         if map.weight.size != EXACT {
@@ -106,7 +158,7 @@ impl<'t> Pass<'t> {
         let ratio = tape.cast(&ratio, x.size);
         let weight = weight();
         let mapped = tape.linear(x, &weight, None, sizes);
-        let y = if beside.dropout {
+        let y = if dropout == 1 {
             let dropped = tape.dropout(x);
             let dropped_mapped = tape.linear(&dropped, &weight, None, sizes);
             let low = tape.linear(&down(&dropped), &tape.cast(&b, x.size), None, [map.outputs, rank]);
@@ -116,10 +168,55 @@ impl<'t> Pass<'t> {
             tape.mul(&add_to(&mapped, x), &ratio)
         };
         drop(mapped);
-        Ok(match &bias {
+        match bias {
             Some(bias) => tape.add_row(&y, bias),
             None => y,
-        })
+        }
+    }
+
+    /// A bottleneck, from `inputs` to `outputs` numbers.
+    fn neck(&self, neck: &Neck, x: &Value, [outputs, inputs]: [u64; 2]) -> Value {
+        let tape = self.tape;
+        let size = neck.size.unsigned_abs();
+        let new = |count: u64| tape.parameter(count, EXACT, true);
+        let bias = |count: u64, like: &Value| neck.bias.then(|| tape.cast(&new(count), like.size));
+        let normed = |x: &Value, width: u64| {
+            let y = tape.norm(&tape.cast(x, EXACT), &[&new(width), &new(width)], 0);
+            tape.cast(&y, x.size)
+        };
+        let x = if neck.norms.before { normed(x, inputs) } else { x.clone() };
+        let x = if !neck.bias && neck.dropout > 0.0 { tape.dropout(&x) } else { x };
+        let down = tape.linear(&x, &tape.cast(&new(size * inputs), x.size), bias(size, &x).as_ref(), [size, inputs]);
+        let inner = match neck.activation {
+            Activation::Relu | Activation::Tanh => tape.of_output(&down),
+            Activation::Gelu | Activation::GeluTanh | Activation::Silu => tape.of_input(&down),
+        };
+        drop(down);
+        let inner = if neck.scale == 1.0 { inner } else { tape.scaled(&inner) };
+        let up = tape.cast(&new(size * outputs), x.size);
+        let made = tape.linear(&inner, &up, bias(outputs, &x).as_ref(), [outputs, size]);
+        let made = if neck.bias { self.dropped(made, neck.dropout) } else { made };
+        if neck.norms.after { normed(&made, outputs) } else { made }
+    }
+
+    /// The end of the sublayer `name`: [`Join::forward`](crate::layers::Join::forward). `plain` is what the family does.
+    pub fn join(
+        &self,
+        name: &str,
+        made: &Value,
+        x: &Value,
+        plain: &dyn Fn(&Value, &Value) -> Result<Value>,
+    ) -> Result<Value> {
+        let Some(Necked { style, neck, width }) = self.outline.neck(name) else { return plain(made, x) };
+        let of = |x: &Value| self.neck(&neck, x, [width, width]);
+        match style {
+            Style::Houlsby => plain(&self.tape.add(made, &of(made)), x),
+            Style::Pfeiffer => {
+                let joined = plain(made, x)?;
+                plain(&self.tape.add(made, &of(&joined)), x)
+            }
+            Style::Parallel => plain(&self.tape.add(made, &of(x)), x),
+        }
     }
 
     /// The root-mean-square norm `name`, made of its single operations, as libtorch has it on the CPU.

@@ -116,6 +116,8 @@ pub struct Model {
     maps: Vec<(Place, Rc<dyn LinearMap>)>,
     heads: Vec<Place>,
     fresh: Vec<String>,
+    /// The method whose work cannot be merged, where it is one of these.
+    beside: Option<&'static str>,
 }
 
 impl Model {
@@ -216,7 +218,7 @@ impl Model {
                 task.families(),
             ));
         };
-        let Parts { stores, base, maps, left_out, heads, fresh } = builder.finish()?;
+        let Parts { stores, base, maps, left_out, heads, fresh, .. } = builder.finish()?;
         let (trainable, frozen) = (stores.trainable, stores.frozen);
         let config = config.clone();
         Ok(Self {
@@ -233,19 +235,27 @@ impl Model {
             maps,
             heads,
             fresh,
+            beside: (!method.merges()).then(|| method.name()),
         })
     }
 
     /// The base model's tensors under their checkpoint names, each changed linear map merged into its weight, and the
     /// `config.json` that belongs to them. Without gradients; unchanged tensors are shared, not copied.
     pub fn merged_tensors(&self) -> Result<(Value, Vec<(String, Tensor)>)> {
+        if let Some(method) = self.beside {
+            return Err(Error::setting(
+                "model",
+                format!("`{method}` computes what no weights of its base model can: it cannot be merged"),
+                "use the adapter beside its model, as `evaluate` and `engine try` do; lora, dora, vera and ia3 merge",
+            ));
+        }
         let _guard = tch::no_grad_guard();
         let mut config = self.config.clone();
-        let mut merged: std::collections::HashMap<String, Tensor> = self
-            .maps
-            .iter()
-            .map(|(place, map)| Ok((format!("{}.weight", place.name), map.merged()?)))
-            .collect::<Result<_>>()?;
+        let mut merged: std::collections::HashMap<String, Tensor> = std::collections::HashMap::new();
+        for (place, map) in &self.maps {
+            merged.insert(format!("{}.weight", place.name), map.merged()?);
+            merged.extend(map.merged_bias()?.map(|bias| (format!("{}.bias", place.name), bias)));
+        }
         let mut tensors = Vec::new();
         for name in &self.base {
             let tensor = match merged.remove(name) {
@@ -272,6 +282,11 @@ impl Model {
     pub fn merged(&self) -> Result<Self> {
         let (config, tensors) = self.merged_tensors()?;
         Self::build_for(self.task, &config, &mut InMemory::new(tensors), &Frozen, 0, self.numerics)
+    }
+
+    /// Whether there is a plain model that computes the same; else the method stays beside it.
+    pub fn merges(&self) -> bool {
+        self.beside.is_none()
     }
 
     /// All linear maps of the model.

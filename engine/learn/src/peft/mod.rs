@@ -1,8 +1,12 @@
 //! Adapters in PEFT's folders: `adapter_config.json` and `adapter_model.safetensors`. Knows what the configurations of all
 //! methods have in common, and the keys of tensors; what a method's own settings mean is in the files beside.
 
+pub mod adapter_hub;
+pub mod bottleneck;
+pub mod ia3;
 pub mod lora;
 pub mod targets;
+pub mod vera;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -45,7 +49,7 @@ impl AdapterConfig {
         let all = serde_json::from_slice(&text)
             .map_err(|error| Error::file(&path, format!("is no valid JSON object: {error}"), COMPARE))?;
         let config = Self { path, all };
-        if config.text("peft_type").is_none() {
+        if config.text("peft_type").is_none() && config.within("config").is_none() {
             return Err(config.error("peft_type: is not there, so the method is unknown", COMPARE));
         }
         let saved = config.all.get("modules_to_save").and_then(Value::as_array).into_iter().flatten();
@@ -56,7 +60,18 @@ impl AdapterConfig {
         Ok(config)
     }
 
-    /// PEFT's name of the method, such as `LORA`.
+    /// The folder that it is in.
+    pub fn folder(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new(""))
+    }
+
+    /// The settings under a key, where these are some.
+    pub fn within(&self, key: &str) -> Option<Self> {
+        let all = self.all.get(key)?.as_object()?.clone();
+        Some(Self { path: self.path.clone(), all })
+    }
+
+    /// PEFT's name of the method, such as `LORA`; nothing where another tool wrote the file.
     pub fn peft_type(&self) -> &str {
         self.text("peft_type").unwrap_or_default()
     }
@@ -154,7 +169,11 @@ pub fn name_of(key: &str) -> Option<&str> {
 
 /// Loads the adapter in `folder` into the parameters of a model that was made with `method`. Every key must match a
 /// parameter. Returns the names of those that were there.
-pub fn load_keys(folder: &Path, method: &dyn Method, parameters: &mut Parameters) -> Result<BTreeSet<String>> {
+pub fn load_keys(
+    folder: &Path,
+    method: &(impl Method + ?Sized),
+    parameters: &mut Parameters,
+) -> Result<BTreeSet<String>> {
     let path = folder.join(WEIGHTS);
     if !path.is_file() && folder.join("adapter_model.bin").is_file() {
         let hint = "load it with PEFT and save it with save_pretrained, which writes safetensors";
@@ -162,7 +181,7 @@ pub fn load_keys(folder: &Path, method: &dyn Method, parameters: &mut Parameters
     }
     let file = SafetensorsFile::open(&path)?;
     let mut found = BTreeSet::new();
-    for key in &file.names() {
+    for key in file.names().iter().filter(|key| !method.knows(key)) {
         let Some(name) = method.parameter(key).filter(|name| parameters.get(name).is_some()) else {
             let wanted: Vec<_> = parameters.iter().map(|(name, _)| format!("{PREFIX}{name}")).collect();
             let hint = match nearest(key, wanted.iter().map(String::as_str)) {
@@ -217,7 +236,11 @@ fn task_type(model: &Model) -> &'static str {
 
 /// What the adapter in `folder` was trained for.
 pub fn task(folder: &Path) -> Result<Task> {
-    match AdapterConfig::read(folder)?.text("task_type") {
+    let config = AdapterConfig::read(folder)?;
+    if config.peft_type().is_empty() {
+        return adapter_hub::task(&config);
+    }
+    match config.text("task_type") {
         Some("SEQ_CLS") => {
             let file = SafetensorsFile::open(&folder.join(WEIGHTS))?;
             let heads = ["classifier.weight", "classifier.out_proj.weight", "score.weight"];

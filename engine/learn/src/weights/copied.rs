@@ -14,12 +14,12 @@ const PART: usize = 1 << 16;
 const PARTS: usize = 16;
 
 /// The shape as libtorch counts.
-pub(super) fn shape(stored: &Stored) -> Option<Vec<i64>> {
+pub(crate) fn shape(stored: &Stored) -> Option<Vec<i64>> {
     stored.shape.iter().map(|&size| i64::try_from(size).ok()).collect()
 }
 
 /// The tensor `name` of `file` on `device` as `kind`. Files may hold float32, float16 or bfloat16.
-pub(super) fn copied(file: &TensorFile, name: &str, device: Device, kind: Kind) -> Result<Tensor> {
+pub(crate) fn copied(file: &TensorFile, name: &str, device: Device, kind: Kind) -> Result<Tensor> {
     let parts = file.parts(name, PART)?;
     let (Some(stored), Some(shape)) = (file.tensors().get(name), file.tensors().get(name).and_then(shape)) else {
         return Err(Error::file(file.path(), format!("the tensor `{name}` is too large"), "check the file's source"));

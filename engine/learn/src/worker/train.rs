@@ -17,8 +17,8 @@ use tch::Device;
 use super::examples::{self, Rows};
 use super::memory::Peak;
 use super::special_ids::SpecialIds;
-use super::{device, labels, model_source};
-use crate::adapters::{Dora, Full, Lora, Method};
+use super::{bottleneck, device, labels, model_source};
+use crate::adapters::{Dora, Full, Ia3, Lora, Method, Vera};
 use crate::error::{Error, Result, some_of};
 use crate::models::Model;
 use crate::numerics::{Memory, Numerics};
@@ -137,10 +137,21 @@ pub fn method(adapter: &Adapter) -> Result<Box<dyn Method>> {
         Adapter::Dora(dora) => {
             Box::new(Dora::new(rank(dora.rank)?, dora.alpha, dora.dropout, targets(&dora.targets)?)?)
         }
+        Adapter::Bottleneck(style) => bottleneck::method(style)?,
+        Adapter::Ia3(ia3) => {
+            Box::new(Ia3::new(targets(&ia3.targets)?, ia3.feedforward.as_ref().map(targets).transpose()?))
+        }
+        Adapter::Vera(vera) => Box::new(Vera::new(
+            rank(vera.rank)?,
+            vera.d_initial,
+            vera.dropout,
+            vera.projection_seed,
+            targets(&vera.targets)?,
+        )?),
     })
 }
 
-fn targets(written: &spec::adapter::Targets) -> Result<Targets> {
+pub(super) fn targets(written: &spec::adapter::Targets) -> Result<Targets> {
     Ok(match written {
         spec::adapter::Targets::Roles(roles) => {
             Targets::Roles(roles.iter().map(|role| role.parse::<Role>()).collect::<Result<_>>()?)

@@ -86,7 +86,7 @@ fn settings_that_are_not_known_are_refused() {
         ("layers_to_transform", json!([0]), "`layers_to_transform` is set"),
         ("bias", json!("all"), "`bias` is \"all\""),
         ("init_lora_weights", json!("pissa"), "`init_lora_weights` is `pissa`"),
-        ("peft_type", json!("VERA"), "its adapter is of the type `VERA`"),
+        ("peft_type", json!("LOHA"), "its adapter is of the type `LOHA`"),
         ("r", json!("3"), "r: invalid type"),
         ("target_modules", json!(null), "target_modules: names no module"),
         ("target_modules", json!(["query"]), "no linear map is called `query`"),

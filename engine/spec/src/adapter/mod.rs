@@ -1,14 +1,20 @@
 //! The fine-tuning methods: one file each, and the registry that lists them. Knows their settings, not their mathematics.
 
+pub mod bottleneck;
 mod dora;
 mod full;
+mod ia3;
 mod lora;
 mod targets;
+mod vera;
 
+pub use bottleneck::Bottleneck;
 pub use dora::Dora;
 pub use full::Full;
+pub use ia3::Ia3;
 pub use lora::Lora;
 pub use targets::{ROLES, Targets};
+pub use vera::Vera;
 
 use crate::stage::Fault;
 
@@ -21,6 +27,12 @@ crate::one_of! {
         lora => Lora(Lora),
         /// Weight-decomposed low-rank adaptation.
         dora => Dora(Dora),
+        /// Bottlenecks behind or beside sublayers.
+        bottleneck => Bottleneck(Bottleneck),
+        /// Learned scales of inner activations.
+        ia3 => Ia3(Ia3),
+        /// Vectors around shared random matrices.
+        vera => Vera(Vera),
     }
 }
 
@@ -36,6 +48,9 @@ impl Adapter {
             Self::Full(_) => Vec::new(),
             Self::Lora(lora) => low_rank_faults("lora", lora.rank, lora.alpha, lora.dropout, &lora.targets),
             Self::Dora(dora) => low_rank_faults("dora", dora.rank, dora.alpha, dora.dropout, &dora.targets),
+            Self::Bottleneck(bottleneck) => bottleneck.faults(),
+            Self::Ia3(ia3) => ia3.faults(),
+            Self::Vera(vera) => vera.faults(),
         }
     }
 }

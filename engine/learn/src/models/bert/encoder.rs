@@ -8,8 +8,9 @@ use tch::{Kind, Tensor};
 
 use super::Config;
 use crate::error::{Error, Result};
-use crate::layers::{Activation, Activations, Heads, LayerNorm, LinearMap, Mode, attend_unordered, dropped};
+use crate::layers::{Activation, Activations, Heads, Join, LayerNorm, LinearMap, Mode, Sum, attend_unordered, dropped};
 use crate::models::{Builder, Texts};
+use crate::sublayers::{Role as SublayerRole, Sublayer};
 use crate::targets::Role;
 use crate::weights::Init;
 
@@ -44,10 +45,10 @@ struct Layer {
     k: Rc<dyn LinearMap>,
     v: Rc<dyn LinearMap>,
     o: Rc<dyn LinearMap>,
-    attention_norm: LayerNorm,
+    attention_join: Rc<dyn Join>,
     up: Rc<dyn LinearMap>,
     down: Rc<dyn LinearMap>,
-    mlp_norm: LayerNorm,
+    mlp_join: Rc<dyn Join>,
     heads: Heads,
     activation: Activation,
     attention_dropout: f64,
@@ -69,7 +70,7 @@ impl Encoder {
         let types = table("token_type", config.type_vocab_size)?;
         let norm = norm(&format!("{name}.embeddings.LayerNorm"), config, builder)?;
         let layers = (0..config.num_hidden_layers)
-            .map(|index| Layer::new(&format!("{name}.encoder.layer.{index}"), config, builder).map(Rc::new))
+            .map(|index| Layer::new(&format!("{name}.encoder.layer.{index}"), index, config, builder).map(Rc::new))
             .collect::<Result<Vec<_>>>()?;
         let (dropout, vocabulary) = (config.hidden_dropout_prob, config.vocab_size);
         let (activations, compute) = (builder.activations(), builder.compute());
@@ -121,7 +122,7 @@ impl Encoder {
 }
 
 impl Layer {
-    fn new(name: &str, config: &Config, builder: &mut Builder) -> Result<Self> {
+    fn new(name: &str, index: usize, config: &Config, builder: &mut Builder) -> Result<Self> {
         let (width, inner, init) =
             (config.hidden_size, config.intermediate_size, Init::Normal(config.initializer_range));
         let mut linear = |part: &str, role, inputs, outputs| {
@@ -133,15 +134,20 @@ impl Layer {
         let o = linear("attention.output.dense", Role::AttentionO, width, width)?;
         let up = linear("intermediate.dense", Role::MlpUp, width, inner)?;
         let down = linear("output.dense", Role::MlpDown, inner, width)?;
+        let mut join = |module: &str, role| {
+            let module = format!("{name}.{module}");
+            let plain = Sum::normed(norm(&format!("{module}.LayerNorm"), config, builder)?);
+            builder.join(Sublayer { name: module, role, layer: index, width }, plain)
+        };
         Ok(Self {
             q,
             k,
             v,
             o,
-            attention_norm: norm(&format!("{name}.attention.output.LayerNorm"), config, builder)?,
+            attention_join: join("attention.output", SublayerRole::Attention)?,
             up,
             down,
-            mlp_norm: norm(&format!("{name}.output.LayerNorm"), config, builder)?,
+            mlp_join: join("output", SublayerRole::Mlp)?,
             heads: config.heads(),
             activation: config.hidden_act,
             attention_dropout: config.attention_probs_dropout_prob,
@@ -154,10 +160,10 @@ impl Layer {
         let (q, k, v) = (heads(&self.q)?, heads(&self.k)?, heads(&self.v)?);
         let seen = attend_unordered(&q, &k, &v, mask, None, mode.dropout(self.attention_dropout))?;
         let attended = dropped(self.o.forward(&self.heads.join(&seen)?, mode)?, mode.dropout(self.dropout))?;
-        let x = self.attention_norm.forward(&attended.f_add(x)?)?;
+        let x = self.attention_join.forward(&attended, x, mode)?;
         let inner = self.activation.apply(&self.up.forward(&x, mode)?)?;
         let made = dropped(self.down.forward(&inner, mode)?, mode.dropout(self.dropout))?;
-        self.mlp_norm.forward(&made.f_add(&x)?)
+        self.mlp_join.forward(&made, &x, mode)
     }
 }
 
