@@ -49,20 +49,20 @@ fn text(which: &str, kind: u32) -> Value {
     json!({ "Sequence": { "id": which, "type_id": kind } })
 }
 
-fn bert_tokenizer() -> String {
+pub fn bert_tokenizer() -> String {
     let single = json!([part("[CLS]", 0), text("A", 0), part("[SEP]", 0)]);
     let pair = json!([part("[CLS]", 0), text("A", 0), part("[SEP]", 0), text("B", 1), part("[SEP]", 1)]);
     tokenizer(&["[PAD]", "[UNK]", "[CLS]", "[SEP]"], single, pair, &[("[CLS]", 2), ("[SEP]", 3)])
 }
 
-fn t5_tokenizer() -> String {
+pub fn t5_tokenizer() -> String {
     let single = json!([text("A", 0), part("</s>", 0)]);
     let pair = json!([text("A", 0), part("</s>", 0), text("B", 0), part("</s>", 0)]);
     tokenizer(&["<pad>", "<unk>", "</s>"], single, pair, &[("</s>", 2)])
 }
 
 /// The tiny model of the golden values, with this tokenizer.
-fn model(project: &Project, name: &str, golden: &str, tokenizer: &str) {
+pub fn model(project: &Project, name: &str, golden: &str, tokenizer: &str) {
     let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden").join(golden).join("model");
     let to = project.path(name);
     fs::create_dir_all(&to).unwrap();
@@ -74,16 +74,16 @@ fn model(project: &Project, name: &str, golden: &str, tokenizer: &str) {
     project.file(&format!("{name}/tokenizer_config.json"), &special.to_string());
 }
 
-fn json_of(project: &Project, path: &str) -> Value {
+pub fn json_of(project: &Project, path: &str) -> Value {
     serde_json::from_str(&project.text(path)).unwrap()
 }
 
-fn lines_of(project: &Project, path: &str) -> Vec<Value> {
+pub fn lines_of(project: &Project, path: &str) -> Vec<Value> {
     project.text(path).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 /// Rows about things that are warm or cold, and how much: two sentences each.
-fn rows(count: usize) -> String {
+pub fn rows(count: usize) -> String {
     let row = |n: usize| {
         let warm = n.is_multiple_of(2);
         let colour = WORDS[n % 3];

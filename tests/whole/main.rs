@@ -2,7 +2,9 @@
 //! `engine-worker`. One file a subject.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+mod adapters;
 mod arguments;
+mod beside;
 mod cache;
 mod clones;
 mod commands;

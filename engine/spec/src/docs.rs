@@ -143,7 +143,11 @@ impl<'a> Reference<'a> {
                 return;
             }
             if has_section(definition) {
-                self.sections.push(Section { kind, definition: name.to_owned(), path: path.to_owned() });
+                // A second one at a place is told by its first key.
+                let taken = self.sections.iter().any(|section| section.path == path);
+                let first = definition.pointer("/required/0").and_then(Value::as_str).filter(|_| taken);
+                let path = first.map_or_else(|| path.to_owned(), |key| format!("{path}.{key}"));
+                self.sections.push(Section { kind, definition: name.to_owned(), path });
             }
             self.find_sections(path, definition);
             return;

@@ -27,6 +27,8 @@ pub struct Question {
     pub settings: serde_json::Value,
     /// The model's shape.
     pub model: Shape,
+    /// What trains, where that is not in its own settings.
+    pub adapter: Option<Trained>,
     /// What its `tokenize` stage left, where it is made.
     pub data: Option<JobInput>,
     /// What is taken to be so where it is not.
@@ -43,6 +45,16 @@ pub enum Shape {
     Folder(PathBuf),
     /// In these settings of a train stage, under `model`.
     Random(serde_json::Value),
+}
+
+/// Where the adapter is described that another stage left, or will leave.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trained {
+    /// In this folder.
+    Folder(PathBuf),
+    /// In these settings of a train stage, those under `adapter`.
+    Settings(serde_json::Value),
 }
 
 /// What rows are taken to be like that are not made yet.

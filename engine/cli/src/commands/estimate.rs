@@ -14,7 +14,8 @@ use plan::{
 };
 use serde_json::json;
 use spec::{
-    forecast::{Answer, Assumed, Figures, Question, Questions, Shape},
+    adapter::AdapterSource,
+    forecast::{Answer, Assumed, Figures, Question, Questions, Shape, Trained},
     job::{Device, Failure, JobInput},
     model::ModelSource,
     stage::{Form, MaxLength, Source, Stage, Tokenize, TokenizerSource},
@@ -173,6 +174,7 @@ impl Surveyed<'_> {
             name: node.name(),
             settings,
             model: self.model(node, "model")?,
+            adapter: self.adapter(node)?,
             data,
             assumed,
             threads: cpu.unwrap_or(cores).clamp(1, cores),
@@ -249,6 +251,36 @@ impl Surveyed<'_> {
             }
             _ => Err(self.unknown(producer)),
         }
+    }
+
+    /// What a member trains, where another stage left or will leave it.
+    fn adapter(&self, node: &Node) -> Result<Option<Trained>, Failure> {
+        let continues = |node: &Node| match node.settings.as_ref() {
+            Stage::Train(train) => matches!(train.adapter, AdapterSource::Stage(_)),
+            _ => false,
+        };
+        if !continues(node) {
+            return Ok(None);
+        }
+        let mut node = node;
+        while let Some((id, part)) = self.input(node, "adapter.from") {
+            let producer = self.project.graph.node(id);
+            if let Freshness::Fresh(record) = &self.survey[id.0] {
+                let folder = self.session.store.tree_folder(record);
+                return Ok(Some(Trained::Folder(match &part {
+                    Some(part) => folder.join(producer.settings.part_path(part)),
+                    None => folder,
+                })));
+            }
+            match producer.settings.as_ref() {
+                Stage::Train(train) if !continues(producer) => {
+                    return Ok(Some(Trained::Settings(serde_json::to_value(&train.adapter).unwrap_or_default())));
+                }
+                Stage::Train(_) => node = producer,
+                _ => return Err(self.unknown(producer)),
+            }
+        }
+        Ok(None)
     }
 
     /// The model's shape is in what a stage will leave.

@@ -16,7 +16,7 @@ use crate::targets::Place;
 use crate::weights::write_json;
 
 /// The list of a combined adapter's folders.
-const PARTS: &str = "adapters.json";
+pub const PARTS: &str = "adapters.json";
 
 /// Several methods that train together.
 #[derive(Debug)]

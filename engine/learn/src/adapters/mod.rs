@@ -20,6 +20,7 @@ use tch::Tensor;
 
 use crate::error::{Error, Result};
 use crate::layers::{Join, Linear, LinearMap, Sum};
+use crate::models::{Model, Task};
 use crate::parameters::{Parameters, Stores};
 use crate::peft::{self, AdapterConfig, Saved};
 use crate::sublayers::Sublayer;
@@ -132,10 +133,15 @@ pub trait Method: Debug {
         false
     }
 
-    /// Loads the files of `folder` into the parameters of a model that was made with this method, as strictly as
-    /// [`load`]. Returns the names of those that were there.
-    fn load(&self, folder: &Path, parameters: &mut Parameters) -> Result<BTreeSet<String>> {
-        peft::load_keys(folder, self, parameters)
+    /// Loads the files of `folder` into those parameters of a model made with this method whose names are `wanted`. Each key
+    /// of these must match one. Returns the names of those that were there.
+    fn load(
+        &self,
+        folder: &Path,
+        wanted: &dyn Fn(&str) -> bool,
+        parameters: &mut Parameters,
+    ) -> Result<BTreeSet<String>> {
+        peft::load_keys(folder, self, wanted, parameters)
     }
 
     /// Saves what was trained into `folder`, in the form that other tools read.
@@ -177,16 +183,43 @@ fn method_of(folder: &Path) -> Result<Box<dyn Method>> {
     Err(Error::file(folder, problem, "adapters of LoRA, DoRA, IA3, VeRA and bottlenecks can be read"))
 }
 
+/// Whether `folder` holds an adapter, or several that were trained together.
+pub fn is_adapter(folder: &Path) -> bool {
+    [peft::CONFIG, combined::PARTS].iter().any(|name| folder.join(name).exists())
+}
+
+/// What the adapter in `folder` was trained for.
+pub fn task(folder: &Path) -> Result<Task> {
+    match combined::parts(folder)?.as_deref() {
+        Some([first, ..]) => peft::task(&folder.join(first)),
+        _ => peft::task(folder),
+    }
+}
+
 /// Loads the adapter in `folder` into the parameters of a model that was made with its [`saved_method`]. Every key must
 /// match a parameter, and every parameter must be there.
 pub fn load(folder: &Path, parameters: &mut Parameters) -> Result<()> {
+    let found = load_keys(folder, parameters, |_| true)?;
+    peft::check_all_found(folder, &found, parameters)
+}
+
+/// The same but for the head, which stays as `model` has it: newly made, perhaps for another task.
+pub fn load_without_head(folder: &Path, model: &mut Model) -> Result<()> {
+    let mut found = load_keys(folder, &mut model.trainable, |name| !peft::is_of_head(name))?;
+    let of_head = |place: &Place| ["weight", "bias"].map(|part| format!("{}.{part}", place.name));
+    found.extend(model.heads().flat_map(of_head));
+    peft::check_all_found(folder, &found, &model.trainable)
+}
+
+/// Loads the parameters that are `wanted`, and returns their names.
+fn load_keys(folder: &Path, parameters: &mut Parameters, wanted: fn(&str) -> bool) -> Result<BTreeSet<String>> {
     let folders = match combined::parts(folder)? {
         None => vec![folder.to_owned()],
         Some(parts) => parts.iter().map(|part| folder.join(part)).collect(),
     };
     let mut found = BTreeSet::new();
     for folder in folders {
-        found.extend(method_of(&folder)?.load(&folder, parameters)?);
+        found.extend(method_of(&folder)?.load(&folder, &wanted, parameters)?);
     }
-    peft::check_all_found(folder, &found, parameters)
+    Ok(found)
 }

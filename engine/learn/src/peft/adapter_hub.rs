@@ -32,6 +32,9 @@ const NAME: &str = "default";
 /// The version of the library whose files are written.
 const VERSION: &str = "adapters.1.3.0";
 
+/// First values by their names.
+const INITS: [(&str, First); 3] = [("bert", First::Bert), ("houlsby", First::Houlsby), ("mam_adapter", First::Zero)];
+
 /// What to do with a setting that is not understood.
 const TRAIN: &str = "train a bottleneck adapter without it: seq_bn, double_seq_bn and par_bn are known";
 
@@ -62,6 +65,8 @@ struct Settings {
     leave_out: Vec<usize>,
     #[serde(default)]
     dropout: f64,
+    #[serde(default)]
+    init_weights: Option<String>,
     #[serde(default)]
     stochastic_depth: f64,
     #[serde(default)]
@@ -109,6 +114,7 @@ pub fn read(config: &AdapterConfig) -> Result<Option<Bottleneck>> {
         (settings.cross_adapter, Role::CrossAttention),
         (settings.output_adapter, Role::Mlp),
     ];
+    let first = INITS.iter().find(|(word, _)| Some(*word) == settings.init_weights.as_deref());
     Ok(Some(Bottleneck {
         style,
         size: Size::Reduction(settings.reduction_factor),
@@ -116,7 +122,7 @@ pub fn read(config: &AdapterConfig) -> Result<Option<Bottleneck>> {
         scale: settings.scaling,
         dropout: settings.dropout,
         norms: Norms { before: settings.ln_before, after: settings.ln_after },
-        first: First::Bert,
+        first: first.map_or(First::Bert, |(_, first)| *first),
         sublayers: roles.into_iter().filter_map(|(there, role)| there.then_some(role)).collect(),
         leave_out: settings.leave_out,
         output_head: open(config.folder(), HEAD_WEIGHTS)?.is_some_and(|head| head.tensors().contains_key(LM_HEAD)),
@@ -144,11 +150,7 @@ fn settings(method: &Bottleneck, width: i64) -> Value {
         "factorized_phm_W": true,
         "factorized_phm_rule": false,
         "hypercomplex_nonlinearity": "glorot-uniform",
-        "init_weights": match method.first {
-            First::Bert => "bert",
-            First::Houlsby => "houlsby",
-            First::Zero => "mam_adapter",
-        },
+        "init_weights": INITS.iter().find(|(_, first)| *first == method.first).map(|(word, _)| word),
         "init_weights_seed": null,
         "inv_adapter": null,
         "inv_adapter_reduction_factor": null,
@@ -297,54 +299,61 @@ fn open(folder: &Path, names: [&str; 2]) -> Result<Option<TensorFile>> {
     }
 }
 
-/// Loads the adapter in `folder`, and its head where there is one, into the parameters of a model that was made with
-/// `method`. Every key must match a parameter. Returns the names of those that were there.
-pub fn load(folder: &Path, method: &Bottleneck, parameters: &mut Parameters) -> Result<BTreeSet<String>> {
+/// Loads the adapter in `folder`, and its head where there is one, into those parameters of a model made with `method`
+/// whose names are `wanted`. Each key of these must match one. Returns the names of those that were there.
+pub fn load(
+    folder: &Path,
+    method: &Bottleneck,
+    wanted: &dyn Fn(&str) -> bool,
+    parameters: &mut Parameters,
+) -> Result<BTreeSet<String>> {
     let Some(file) = open(folder, WEIGHTS)? else {
         let problem = format!("holds neither {} nor {}", WEIGHTS[0], WEIGHTS[1]);
         return Err(Error::file(folder, problem, "save the adapter again"));
     };
-    let mut found = BTreeSet::new();
     let normed = method.norms.before;
-    set(&file, parameters, &mut found, normed, |_| false, |key| parameter(key, normed))?;
+    let all: Vec<&String> = file.tensors().keys().collect();
+    let mut found = set(&file, &all, normed, |key| parameter(key, normed), parameters)?;
     if let Some(head) = open(folder, HEAD_WEIGHTS)? {
         let tied = parameters.get(LM_HEAD).is_none();
-        let passed_over = |key: &str| tied && key == LM_HEAD;
-        set(&head, parameters, &mut found, normed, passed_over, |key| Some(key.to_owned()))?;
+        let chosen = |key: &&String| wanted(key) && !(tied && *key == LM_HEAD);
+        let chosen: Vec<&String> = head.tensors().keys().filter(chosen).collect();
+        found.extend(set(&head, &chosen, normed, |key| Some(key.to_owned()), parameters)?);
     }
     Ok(found)
 }
 
+/// Sets parameters to these tensors of `file`.
 fn set(
     file: &TensorFile,
-    parameters: &mut Parameters,
-    found: &mut BTreeSet<String>,
+    chosen: &[&String],
     normed: bool,
-    passed_over: impl Fn(&str) -> bool,
     name_of: impl Fn(&str) -> Option<String>,
-) -> Result<()> {
-    for (key, stored) in file.tensors().iter().filter(|(key, _)| !passed_over(key)) {
+    parameters: &mut Parameters,
+) -> Result<BTreeSet<String>> {
+    let mut found = BTreeSet::new();
+    for key in chosen {
         let Some(name) = name_of(key).filter(|name| parameters.get(name).is_some()) else {
-            let wanted: Vec<String> = parameters.iter().flat_map(|(name, _)| keys(name, normed)).collect();
-            let hint = match nearest(key, wanted.iter().map(String::as_str)) {
+            let known: Vec<String> = parameters.iter().flat_map(|(name, _)| keys(name, normed)).collect();
+            let hint = match nearest(key, known.iter().map(String::as_str)) {
                 Some(near) => format!("the nearest one that the model has is `{near}`; check base model and settings"),
                 None => "check that the adapter belongs to this base model".to_owned(),
             };
             return Err(Error::file(file.path(), format!("the key `{key}` matches nothing in the model"), hint));
         };
-        let wanted = parameters.get(&name).map(Tensor::size).unwrap_or_default();
-        let shape = shape_of(stored).unwrap_or_default();
-        if shape != wanted {
+        let size = parameters.get(&name).map(Tensor::size).unwrap_or_default();
+        let shape = file.tensors().get(*key).and_then(shape_of).unwrap_or_default();
+        if shape != size {
             return Err(Error::file(
                 file.path(),
-                format!("the tensor `{key}` has shape {shape:?}, the model's has {wanted:?}"),
+                format!("the tensor `{key}` has shape {shape:?}, the model's has {size:?}"),
                 "check that base model and reduction factor are those the adapter was trained with",
             ));
         }
         parameters.set(&name, &read_tensor(file, key, Device::Cpu, Kind::Float)?)?;
         found.insert(name);
     }
-    Ok(())
+    Ok(found)
 }
 
 /// What the adapter in `folder` was trained for, where its files say it.

@@ -130,7 +130,7 @@ impl<'a> Saved<'a> {
         self.model.trainable.of_part(self.part)
     }
 
-    /// The settings that PEFT writes whatever the method, with those of `method` among them.
+    /// The settings that PEFT writes whatever the method, with those of `method` among them, by name.
     pub fn config(&self, peft_type: &str, method: Value) -> Value {
         let heads: Vec<_> = if self.part == 0 { self.model.heads().collect() } else { Vec::new() };
         let mut config = json!({
@@ -144,6 +144,7 @@ impl<'a> Saved<'a> {
         });
         if let (Some(all), Value::Object(method)) = (config.as_object_mut(), method) {
             all.extend(method);
+            all.sort_keys();
         }
         config
     }
@@ -167,11 +168,12 @@ pub fn name_of(key: &str) -> Option<&str> {
     key.strip_prefix(PREFIX)
 }
 
-/// Loads the adapter in `folder` into the parameters of a model that was made with `method`. Every key must match a
-/// parameter. Returns the names of those that were there.
+/// Loads the adapter in `folder` into the parameters of a model that was made with `method`, those whose names are `wanted`.
+/// Each of these must match a parameter. Returns the names of those that were loaded.
 pub fn load_keys(
     folder: &Path,
     method: &(impl Method + ?Sized),
+    wanted: &dyn Fn(&str) -> bool,
     parameters: &mut Parameters,
 ) -> Result<BTreeSet<String>> {
     let path = folder.join(WEIGHTS);
@@ -182,9 +184,13 @@ pub fn load_keys(
     let file = SafetensorsFile::open(&path)?;
     let mut found = BTreeSet::new();
     for key in file.names().iter().filter(|key| !method.knows(key)) {
-        let Some(name) = method.parameter(key).filter(|name| parameters.get(name).is_some()) else {
-            let wanted: Vec<_> = parameters.iter().map(|(name, _)| format!("{PREFIX}{name}")).collect();
-            let hint = match nearest(key, wanted.iter().map(String::as_str)) {
+        let name = method.parameter(key);
+        if name.as_ref().is_some_and(|name| !wanted(name)) {
+            continue;
+        }
+        let Some(name) = name.filter(|name| parameters.get(name).is_some()) else {
+            let known: Vec<_> = parameters.iter().map(|(name, _)| format!("{PREFIX}{name}")).collect();
+            let hint = match nearest(key, known.iter().map(String::as_str)) {
                 Some(near) => format!("the nearest one that the model has is `{near}`; check base model and targets"),
                 None => "check that the adapter belongs to this base model and these targets".to_owned(),
             };
@@ -223,6 +229,13 @@ pub fn check_all_found(folder: &Path, found: &BTreeSet<String>, parameters: &Par
 
 /// The modules that heads are made of. Only these may be saved whole beside an adapter.
 const HEADS: &[&str] = &["classifier", "pooler", "qa_outputs", "score"];
+
+/// Whether a tensor is the weight or the bias of a head, of any task.
+pub fn is_of_head(name: &str) -> bool {
+    let mut parts = name.split('.').skip_while(|part| !HEADS.contains(part)).skip(1).peekable();
+    let within = |part: &str| ["dense", "out_proj", "weight", "bias"].contains(&part);
+    parts.peek().is_some() && parts.all(within)
+}
 
 /// What PEFT calls the task of a model.
 fn task_type(model: &Model) -> &'static str {

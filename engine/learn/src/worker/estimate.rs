@@ -4,8 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 
+use spec::adapter::AdapterSource;
 use spec::files;
-use spec::forecast::{Answer, Assumed, Figures, Question, Questions, Shape};
+use spec::forecast::{Answer, Assumed, Figures, Question, Questions, Shape, Trained};
 use spec::job::Failure;
 use spec::model::ModelSource;
 use spec::stage::{Objective, Train};
@@ -13,7 +14,7 @@ use tch::Device;
 
 use super::examples::{self, Rows};
 use super::special_ids::SpecialIds;
-use super::{device, labels, model_source, train};
+use super::{adapter_source, device, labels, model_source, train};
 use crate::batches;
 use crate::error::{Error, Result};
 use crate::forecast::{self, Keeping, Micro, Outline, Speed, Work};
@@ -134,7 +135,17 @@ fn outline(question: &Question, stage: &Train, labels: &[String], ids: &SpecialI
     let folder = folder.filter(|_| weights(files::MODEL_WEIGHTS) || weights(files::MODEL_INDEX));
     let memory = if stage.gradient_checkpointing { Memory::KeepInputs } else { Memory::KeepActivations };
     let numerics = Numerics { memory, ..device::numerics(stage.precision, device) };
-    let method = train::method(&stage.adapter)?;
+    let method = match &question.adapter {
+        None => adapter_source::new(&stage.adapter)?,
+        Some(Trained::Folder(folder)) => adapter_source::saved(folder)?,
+        Some(Trained::Settings(settings)) => match serde_json::from_value::<AdapterSource>(settings.clone()) {
+            Ok(source) => adapter_source::new(&source)?,
+            Err(error) => {
+                let hint = "engine and worker must be of the same build";
+                return Err(Error::setting("adapter", format!("is no adapter: {error}"), hint));
+            }
+        },
+    };
     Outline::new(examples::task(&stage.objective, labels), &config, folder, method.as_ref(), numerics)
 }
 

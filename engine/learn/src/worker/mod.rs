@@ -1,6 +1,7 @@
 //! A job, done: its settings unpacked, its inputs opened, its results written, and what happens on the way told as
 //! events. Knows the words of pipeline files and the files between stages; the mathematics is elsewhere.
 
+mod adapter_source;
 mod bottleneck;
 mod device;
 mod estimate;

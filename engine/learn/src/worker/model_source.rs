@@ -13,7 +13,6 @@ use crate::adapters::{self, Frozen, Method, saved_method};
 use crate::error::{Error, Result};
 use crate::models::{Model, Task, read_config};
 use crate::numerics::Numerics;
-use crate::peft;
 use crate::weights::InMemory;
 
 /// The model of the job's input `model` for a task, to be evaluated. An adapter is merged into it, unless its weights are
@@ -38,8 +37,7 @@ pub fn plain(job: &Job, task: Task, numerics: Numerics) -> Result<Model> {
 pub fn adapted(job: &Job, device: Device) -> Result<Model> {
     let input = input(job)?;
     let folder = folder(input);
-    let task =
-        if folder.join(spec::files::ADAPTER_CONFIG).exists() { peft::task(&folder)? } else { Task::LanguageModel };
+    let task = if adapters::is_adapter(&folder) { adapters::task(&folder)? } else { Task::LanguageModel };
     open(input, task, device.into())
 }
 
@@ -147,7 +145,7 @@ fn open(input: &JobInput, task: Task, numerics: Numerics) -> Result<Model> {
         read_config(&folder)?;
         return Model::load_for(task, &folder, &Frozen, 0, numerics);
     }
-    if !folder.join(spec::files::ADAPTER_CONFIG).exists() {
+    if !adapters::is_adapter(&folder) {
         let problem = format!("`{}` left no model here: neither config.json nor adapter_config.json", input.name());
         return Err(Error::file(&folder, problem, "name a stage that downloads or trains a model"));
     }

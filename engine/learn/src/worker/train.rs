@@ -17,7 +17,7 @@ use tch::Device;
 use super::examples::{self, Rows};
 use super::memory::Peak;
 use super::special_ids::SpecialIds;
-use super::{bottleneck, device, labels, model_source};
+use super::{adapter_source, bottleneck, device, labels, model_source};
 use crate::adapters::{Dora, Full, Ia3, Lora, Method, Vera};
 use crate::error::{Error, Result, some_of};
 use crate::models::Model;
@@ -46,7 +46,7 @@ pub fn run(job: &Job, stage: &Train, device: Device, observer: &mut dyn Observer
         Some(validate) => Some(rows.read(&validate.on, observer)?),
         None => None,
     };
-    let method = method(&stage.adapter)?;
+    let method = adapter_source::of_job(job, &stage.adapter)?;
     let task = examples::task(&stage.objective, &labels);
     let whole = Peak::begin(device);
     let memory = if stage.gradient_checkpointing { Memory::KeepInputs } else { Memory::KeepActivations };
@@ -58,7 +58,8 @@ pub fn run(job: &Job, stage: &Train, device: Device, observer: &mut dyn Observer
             Model::random_for(task, &config, stage.seed.init, method.as_ref(), stage.seed.init, numerics)?
         }
     };
-    if !model.fresh().is_empty() {
+    adapter_source::load(job, &stage.adapter, &mut model)?;
+    if !model.fresh().is_empty() && !stage.adapter.has_head() {
         let fresh = some_of(model.fresh().iter().map(String::as_str));
         observer.warning(format!("the model has no head for {}: {fresh} are newly made", task.work()));
     }

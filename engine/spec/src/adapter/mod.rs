@@ -5,6 +5,7 @@ mod dora;
 mod full;
 mod ia3;
 mod lora;
+mod source;
 mod targets;
 mod vera;
 
@@ -13,6 +14,7 @@ pub use dora::Dora;
 pub use full::Full;
 pub use ia3::Ia3;
 pub use lora::Lora;
+pub use source::{AdapterSource, Continued, Head};
 pub use targets::{ROLES, Targets};
 pub use vera::Vera;
 

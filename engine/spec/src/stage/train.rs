@@ -7,8 +7,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::{Fault, Input, Kind, Program, WantedSplit};
 use crate::{
-    adapter::Adapter, files, model::ModelSource, optimizer::Optimizer, precision::Precision, reference::Reference,
-    schedule::Schedule,
+    adapter::AdapterSource, files, model::ModelSource, optimizer::Optimizer, precision::Precision,
+    reference::Reference, schedule::Schedule,
 };
 
 /// Trains a model, or an adapter of it.
@@ -24,7 +24,7 @@ use crate::{
             "required": ["model", "adapter"],
             "properties": {
                 "model": {"type": "object", "required": ["random"]},
-                "adapter": {"type": "object", "not": {"required": ["full"]}},
+                "adapter": {"type": ["object", "array"], "not": {"required": ["full"]}},
             },
         },
     ]},
@@ -39,8 +39,9 @@ pub struct Train {
     /// What is learned.
     #[serde(default)]
     pub objective: Objective,
-    /// What trains: `full`, or an adapter.
-    pub adapter: Adapter,
+    /// What trains: `full`, an adapter, or a list of adapters that train together; or `{from: STAGE}`, to train an adapter
+    /// on that another stage left.
+    pub adapter: AdapterSource,
     /// The seed of everything random, or one each: `{init: 0, data: 0, dropout: 0}`.
     #[serde(default)]
     pub seed: Seed,
@@ -355,6 +356,9 @@ impl Kind for Train {
         read.extend(self.validate.iter().map(|validate| files::split(&validate.on)));
         let mut splits = vec![WantedSplit::by_value("data", self.train_split())];
         splits.extend(self.validate.iter().map(|validate| WantedSplit::by_value("validate.on", &validate.on)));
+        if let AdapterSource::Stage(continued) = &self.adapter {
+            inputs.push(Input::follow("adapter.from", &continued.from).of_kind(&["download", "train"]));
+        }
         inputs.push(Input::follow("data", &self.data).of_kind(&["tokenize"]).only(read).with_splits(splits));
         inputs
     }
@@ -415,7 +419,7 @@ impl Kind for Train {
         let below = |path: &str, faults: Vec<Fault>| {
             faults.into_iter().map(move |f| Fault { path: format!("{path}.{}", f.path), ..f }).collect::<Vec<_>>()
         };
-        faults.extend(below("adapter", self.adapter.faults()));
+        faults.extend(self.adapter.faults("adapter"));
         faults.extend(below("optimizer", self.optimizer.faults()));
         faults.extend(below("schedule", self.schedule.faults()));
         if let ModelSource::Random(random) = &self.model {

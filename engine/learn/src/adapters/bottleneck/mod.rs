@@ -137,8 +137,13 @@ impl Method for Bottleneck {
         adapter_hub::parameter(key, self.norms.before)
     }
 
-    fn load(&self, folder: &Path, parameters: &mut Parameters) -> Result<BTreeSet<String>> {
-        adapter_hub::load(folder, self, parameters)
+    fn load(
+        &self,
+        folder: &Path,
+        wanted: &dyn Fn(&str) -> bool,
+        parameters: &mut Parameters,
+    ) -> Result<BTreeSet<String>> {
+        adapter_hub::load(folder, self, wanted, parameters)
     }
 
     fn save(&self, saved: &Saved, folder: &Path) -> Result<()> {
