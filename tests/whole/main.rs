@@ -4,6 +4,7 @@
 
 mod adapters;
 mod arguments;
+mod beside;
 mod cache;
 mod clones;
 mod commands;

@@ -2,6 +2,7 @@
 //! events. Knows the words of pipeline files and the files between stages; the mathematics is elsewhere.
 
 mod adapter_source;
+mod bottleneck;
 mod device;
 mod estimate;
 mod evaluate;

@@ -17,7 +17,7 @@ use crate::numerics::Numerics;
 use crate::weights::InMemory;
 
 /// The model of the job's input `model` for a task, to be evaluated. An adapter is merged into it, unless its weights are
-/// rounded so that the adapter's small part would be lost, or it is none that weights could hold: then it stays beside them.
+/// rounded so that the adapter's small part would be lost, or its method is none that merges: then it stays beside them.
 pub fn plain(job: &Job, task: Task, numerics: Numerics) -> Result<Model> {
     let input = input(job)?;
     let opened = open(input, task, numerics)?;
@@ -156,7 +156,8 @@ fn input(job: &Job) -> Result<&JobInput> {
 
 fn merged(input: &JobInput, task: Task, numerics: Numerics) -> Result<Model> {
     let model = open(input, task, numerics)?;
-    if folder(input).join(spec::files::MODEL_CONFIG).exists() { Ok(model) } else { model.merged() }
+    let whole = folder(input).join(spec::files::MODEL_CONFIG).exists();
+    if whole || !model.merges() { Ok(model) } else { model.merged() }
 }
 
 fn open(input: &JobInput, task: Task, numerics: Numerics) -> Result<Model> {
