@@ -1,8 +1,8 @@
-"""Golden values of prompt tuning on every kind of family, by transformers and PEFT on tiny random models.
+"""Golden values of prompt tuning and prefix tuning on every kind of family, by transformers and PEFT on tiny random models.
 
     python tests/golden/prompts.py
 
-writes tests/golden/prompts/<case>/: `adapter/` (saved by PEFT with values far from its first ones), `values.safetensors`
+writes tests/golden/prompts/<case>/ and tests/golden/prefixes/<case>/: `adapter/` (saved by PEFT with values far from its first ones), `values.safetensors`
 (padded texts, scores, gradients, and every trained tensor after 20 steps) and `values.json` (losses, continuations,
 versions). The models are those of the other golden files; the T5 is of this one. BERT and RoBERTa have their virtual tokens
 behind the first token, which PEFT cannot do: their values are computed here from transformers' `inputs_embeds`.
@@ -15,9 +15,9 @@ import json
 import shutil
 
 import torch
-from peft import LoraConfig, PromptTuningConfig, get_peft_model
+from peft import LoraConfig, PrefixTuningConfig, PromptTuningConfig, get_peft_model
 from safetensors.torch import save_file
-from transformers import (BertForQuestionAnswering, BertForSequenceClassification, Gemma3ForCausalLM, LlamaForCausalLM,
+from transformers import (BertForQuestionAnswering, BertForSequenceClassification, DynamicCache, Gemma3ForCausalLM, LlamaForCausalLM,
                           RobertaForSequenceClassification, T5Config, T5ForConditionalGeneration)
 
 from common import HERE, masked_loss, prompts, save_adapter, versions, write_json
@@ -79,9 +79,9 @@ def own_name(name):
     return name.removeprefix("base_model.").replace(".modules_to_save", "").replace(".default", "")
 
 
-def learned(model, forward, tensors, values, rate=RATE):
+def learned(model, forward, tensors, values, rate=RATE, name_of=own_name):
     """Scores, loss and gradients of an adapted model, then steps of it."""
-    trained = [(own_name(name), tensor) for name, tensor in model.named_parameters() if tensor.requires_grad]
+    trained = [(name_of(name), tensor) for name, tensor in model.named_parameters() if tensor.requires_grad]
     scores, loss = forward()
     loss.backward()
     tensors["scores"], values["loss"] = scores.detach().clone(), loss.item()
@@ -314,8 +314,124 @@ def encoder(case, seed):
     save(folder, tensors, values)
 
 
-for seed, case in enumerate(DECODERS, start=400):
-    decoder(case, seed)
-t5(410)
-for seed, case in enumerate(ENCODERS, start=420):
-    encoder(case, seed)
+def saved_prefix(adapted, case, folder=None):
+    folder = folder or HERE / "prefixes" / case
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    save_prompt(adapted, folder / "adapter")
+    return folder
+
+
+def prefix_name(name):
+    if name.startswith("prompt_encoder."):
+        part = name.removeprefix("prompt_encoder.default.")
+        return "prefix_embeddings" if part == "embedding.weight" else part.replace("transform", "prefix_projection")
+    return own_name(name)
+
+
+def prefix_decoder(case, seed, projection=None):
+    """PEFT's for a Llama. For a Gemma 3 of more than two layers PEFT 0.19 asks for layers that are not there: its cache is
+    filled here, layer by layer, as PEFT fills that of other families."""
+    kind, path = DECODERS[case]
+    model = kind.from_pretrained(HERE / path, dtype=torch.float32, attn_implementation="eager")
+    vocabulary, config = model.config.vocab_size, model.config
+    settings = dict(prefix_projection=True, encoder_hidden_size=projection) if projection else {}
+    adapted = get_peft_model(model, PrefixTuningConfig(num_virtual_tokens=TOKENS, task_type="CAUSAL_LM", **settings))
+    shaken(adapted, seed, 0.7)
+    folder = saved_prefix(adapted, case + ("_projected" if projection else ""))
+    tokens = padded(prompts(seed, LENGTHS, vocabulary), 0)
+    mask = torch.tensor([[int(3 <= at < length and at % 3 != 1) for at in range(max(LENGTHS))] for length in LENGTHS])
+    encoder, width = adapted.prompt_encoder.default, config.head_dim * config.num_key_value_heads
+
+    def scored(ids):
+        if case == "llama":
+            return adapted(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
+        numbers = encoder(torch.arange(TOKENS)).view(TOKENS, config.num_hidden_layers * 2, config.num_key_value_heads, config.head_dim)
+        numbers = numbers.permute(1, 2, 0, 3)[:, None].expand(-1, len(ids), -1, -1, -1)
+        cache = DynamicCache(config=config)
+        for layer in range(config.num_hidden_layers):
+            cache.update(numbers[2 * layer], numbers[2 * layer + 1], layer)
+        return model(input_ids=ids, past_key_values=cache).logits
+
+    def forward():
+        logits = scored(tokens)
+        return logits, masked_loss(logits, tokens, mask)
+
+    tensors, values = {"tokens": tokens, "loss_mask": mask}, {"lengths": LENGTHS}
+    with torch.no_grad():
+        values["generation"] = generation(lambda text, made: scored(torch.tensor([text + made]))[0, -1], vocabulary, seed,
+                                          [1, 12, 5, 9, 17, 3])
+    if projection:
+        tensors.update({f"first.{prefix_name(name)}": tensor.detach().clone()
+                        for name, tensor in adapted.named_parameters() if tensor.requires_grad})
+    learned(adapted, forward, tensors, values, name_of=prefix_name)
+    save(folder, tensors, values)
+
+
+def prefix_t5(seed):
+    global T5
+    kept, T5 = T5, dict(T5, num_layers=3)
+    folder = HERE / "prefixes" / "t5"
+    shutil.rmtree(folder, ignore_errors=True)
+    model = t5_model(seed, folder)
+    adapted = get_peft_model(model, PrefixTuningConfig(num_virtual_tokens=TOKENS, task_type="SEQ_2_SEQ_LM",
+                                                       token_dim=18, num_attention_heads=3))
+    shaken(adapted, seed + 1, 0.7)
+    save_prompt(adapted.float(), folder / "adapter")
+    adapted.double()
+    texts, answers = prompts(seed, LENGTHS, T5["vocab_size"]), prompts(seed + 1, ANSWERS, T5["vocab_size"])
+    ids, labels = padded(texts, 0), padded(answers, -100)
+    mask = padded([[1] * length for length in LENGTHS], 0)
+
+    def forward():
+        out = adapted(input_ids=ids, attention_mask=mask, labels=labels)
+        return out.logits, out.loss
+
+    def scores_of(text, made):
+        start = torch.tensor([[T5["decoder_start_token_id"]] + made])
+        return adapted(input_ids=torch.tensor([text]), decoder_input_ids=start).logits[0, -1]
+
+    tensors, values = {"ids": ids, "mask": mask, "labels": labels}, {"lengths": LENGTHS, "answers": ANSWERS}
+    with torch.no_grad():
+        values["generation"] = generation(scores_of, T5["vocab_size"], seed, [4, 15, 8])
+    learned(adapted, forward, tensors, values, 0.003, name_of=prefix_name)
+    save(folder, tensors, values)
+    T5 = kept
+
+
+def prefix_encoder(case, seed):
+    """By PEFT, each row alone: for padded ones it makes a mask that is too short."""
+    kind, name, labels = ENCODERS[case]
+    model = kind.from_pretrained(HERE / "encoders" / name / "model", dtype=torch.float32, attn_implementation="eager")
+    lengths = [13, 8, 4]
+    generator = torch.Generator().manual_seed(seed)
+    rows = [torch.randint(3, model.config.vocab_size, (1, length), generator=generator) for length in lengths]
+    pairs = [torch.tensor([[int(model.config.type_vocab_size > 1 and at >= length // 2) for at in range(length)]]) for length in lengths]
+    adapted = get_peft_model(model, PrefixTuningConfig(num_virtual_tokens=3, task_type="SEQ_CLS"))
+    shaken(adapted, seed, 0.7)
+    folder = saved_prefix(adapted, case)
+
+    def forward():
+        scores = torch.cat([adapted(input_ids=ids, token_type_ids=types, attention_mask=torch.ones_like(ids)).logits
+                            for ids, types in zip(rows, pairs)])
+        return scores, torch.nn.functional.cross_entropy(scores, torch.tensor(labels))
+
+    fill = lambda rows, value: padded([row[0].tolist() for row in rows], value)
+    tensors = {"ids": fill(rows, model.config.pad_token_id), "types": fill(pairs, 0)}
+    values = {"lengths": lengths, "labels": labels, "model": f"encoders/{name}/model"}
+    learned(adapted, forward, tensors, values, name_of=prefix_name)
+    save(folder, tensors, values)
+
+
+if __name__ == "__main__":
+    for seed, case in enumerate(DECODERS, start=400):
+        decoder(case, seed)
+    t5(410)
+    for seed, case in enumerate(ENCODERS, start=420):
+        encoder(case, seed)
+    for seed, case in enumerate(DECODERS, start=430):
+        prefix_decoder(case, seed)
+    prefix_decoder("llama", 435, projection=7)
+    prefix_t5(440)
+    for seed, case in enumerate(("bert", "roberta"), start=450):
+        prefix_encoder(case, seed)

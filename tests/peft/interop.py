@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 import transformers
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, PeftModel, PrefixTuningConfig, PromptTuningConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 
 # PEFT 0.19 keeps a method that transformers has renamed; it is used in generation alone.
@@ -29,6 +29,10 @@ ENCODER = dict(vocab_size=60, hidden_size=16, intermediate_size=24, num_hidden_l
                max_position_embeddings=80, pad_token_id=55, initializer_range=0.2)
 T5 = dict(vocab_size=60, d_model=16, d_kv=4, d_ff=24, num_layers=2, num_heads=4, decoder_start_token_id=0)
 ATTENTION = {"decoder": "q_proj", "encoder": "query", "t5": "q"}
+DOWN = {"decoder": "down_proj", "encoder": "output.dense", "t5": "wo"}
+LAYERS = {"decoder": "layers", "encoder": ["layer"], "t5": "block"}
+
+HEADS = ["classifier", "qa_outputs", "score"]
 
 # Name: kind, task of the engine, task of PEFT, class of the model, its configuration.
 FAMILIES = {
@@ -59,6 +63,9 @@ def outputs(model):
     """What the engine's `Network::outputs` gives; of an adapted model by the model within, since PEFT's classes for heads
     ask for more than the tokens."""
     model = model.eval()
+    kind = model.active_peft_config.peft_type if isinstance(model, PeftModel) else ""
+    if kind in ("PROMPT_TUNING", "PREFIX_TUNING"):
+        return prompted(model, model.active_peft_config.num_virtual_tokens if kind == "PROMPT_TUNING" else 0)
     inner = model.base_model if isinstance(model, PeftModel) else model
     with torch.no_grad():
         if model.config.model_type == "t5":
@@ -67,6 +74,25 @@ def outputs(model):
         if "start_logits" in found:
             return torch.stack([found.start_logits, found.end_logits], -1)
         return found.logits.contiguous()
+
+
+def prompted(model, virtual):
+    """The same of a model whose tokens PEFT puts before those of the text, as many as `virtual`."""
+    seen = torch.ones_like(TOKENS)
+    with torch.no_grad():
+        if model.config.model_type == "t5":
+            return model(input_ids=TOKENS, attention_mask=seen, decoder_input_ids=TOKENS).logits.contiguous()
+        found = model(input_ids=TOKENS, attention_mask=seen)
+        if "start_logits" in found:
+            return torch.stack([found.start_logits, found.end_logits], -1)
+        return found.logits[:, virtual:].contiguous() if virtual else found.logits.contiguous()
+
+
+def known_to_peft(family, name, method):
+    """PEFT 0.19 mixes the layers of a Gemma 3's prefix, or does not find them, and has no prompt behind a first token."""
+    if method.startswith("prefix"):
+        return name != "gemma3"
+    return not method.startswith("prompt") or family != "encoder"
 
 
 def distance(found, expected):
@@ -91,31 +117,37 @@ def base_model(kind, config, folder):
     model.save_pretrained(folder)
 
 
-def load_here(folder, kind):
+def load_here(folder, family, kind):
     """What the engine saved, through PEFT and through transformers."""
     names = sorted(path.parent.name for path in folder.glob("*/adapter"))
     if len(names) < 2:
         sys.exit(f"{folder.name}: the engine saved {names} alone")
     model_class = getattr(transformers, kind)
     for name in names:
+        if not known_to_peft(family, folder.name, name):
+            continue
         expected = load_file(folder / name / "outputs.safetensors")["outputs"]
         base = model_class.from_pretrained(folder / "model", dtype=torch.float32)
         if distance(outputs(base), expected) < 0.01:
             sys.exit(f"{folder.name}, {name}: the adapter changes nothing")
         adapted = PeftModel.from_pretrained(base, folder / name / "adapter")
-        # A head stands there twice: as it was, and as it was saved beside the adapter.
-        made = {key for key, _ in adapted.named_parameters() if "lora_" in key or "modules_to_save" in key}
+        # A head stands there twice: as it was, and as it was saved beside the adapter. Biases of the model are its own.
+        ours = ("lora_", "modules_to_save", "prompt_encoder")
+        made = {key for key, _ in adapted.named_parameters() if any(part in key for part in ours)}
         stored = load_file(folder / name / "adapter" / "adapter_model.safetensors")
+        stored = {key for key in stored if "lora_" in key or key == "prompt_embeddings" or any(head in key for head in HEADS)}
         what = f"{folder.name}, {name}"
         if len(made) != len(stored):
             sys.exit(f"{what}: PEFT made {len(made)} tensors, the file holds {len(stored)}")
         compare(f"{what}: saved here, loaded by PEFT", outputs(adapted), expected)
+        if name.startswith("pr"):
+            continue
         compare(f"{what}: saved here, merged by PEFT", outputs(adapted.merge_and_unload()), expected)
         merged = model_class.from_pretrained(folder / name / "merged", dtype=torch.float32)
         compare(f"{what}: merged here, loaded by transformers", outputs(merged), expected)
 
 
-def save_there(folder, family, task, kind):
+def save_there(folder, model_name, family, task, kind):
     """What PEFT saves, for the engine."""
     q = ATTENTION[family]
     # Among "all-linear" PEFT counts the maps of a head, which it saves whole besides, or refuses to.
@@ -124,11 +156,23 @@ def save_there(folder, family, task, kind):
         "lora": dict(target_modules=every),
         "dora": dict(target_modules=rf".*\.{q}", use_dora=True),
         "rslora": dict(target_modules=[q], use_rslora=True, init_lora_weights="gaussian"),
+        "patterns": dict(target_modules=every, rank_pattern={rf"1\..*{q}": 5, q: 2}, alpha_pattern={q: 11}),
+        "layers": dict(target_modules=[q], layers_to_transform=[1], layers_pattern=LAYERS[family], bias="all"),
+        "excluded": dict(target_modules=[q, DOWN[family]], exclude_modules=rf".*\.0\..*{q}"),
+        "pissa": dict(target_modules=[q], init_lora_weights="pissa"),
+        "olora": dict(target_modules=[q], init_lora_weights="olora"),
+        "orthogonal": dict(target_modules=[q], init_lora_weights="orthogonal", r=4),
     }
-    for name, setting in settings.items():
+    plain = dict(r=3, lora_alpha=7, task_type=task)
+    configs = {name: LoraConfig(**{**plain, **setting}) for name, setting in settings.items()}
+    configs["prompt"] = PromptTuningConfig(num_virtual_tokens=6, task_type=task)
+    configs["prefix"] = PrefixTuningConfig(num_virtual_tokens=6, task_type=task)
+    for name, config in configs.items():
+        if not known_to_peft(family, model_name, name):
+            continue
         torch.manual_seed(1)
         model = getattr(transformers, kind).from_pretrained(folder / "model", dtype=torch.float32)
-        adapted = get_peft_model(model, LoraConfig(r=3, lora_alpha=7, task_type=task, **setting))
+        adapted = get_peft_model(model, config)
         with torch.no_grad():
             for key, tensor in adapted.named_parameters():
                 if tensor.requires_grad:
@@ -145,8 +189,8 @@ def main(program, chosen):
             for place in (ours, theirs):
                 base_model(kind, config, place / "model")
             subprocess.run([program, "save", ours, task], check=True)
-            load_here(ours, kind)
-            save_there(theirs, family, peft_task, kind)
+            load_here(ours, family, kind)
+            save_there(theirs, name, family, peft_task, kind)
             subprocess.run([program, "check", theirs, task], check=True)
 
 

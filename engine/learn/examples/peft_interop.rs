@@ -2,17 +2,21 @@
 //! PEFT saved.
 //!
 //! `peft_interop save DIR TASK` reads `DIR/model` and writes, for each method, `DIR/<method>/adapter`,
-//! `DIR/<method>/merged` and `DIR/<method>/outputs.safetensors`. `peft_interop check DIR TASK` reads `DIR/model` and
-//! `DIR/<method>/adapter`, and compares with `DIR/<method>/outputs.safetensors`. A task is `language_model`, `classes`
+//! `DIR/<method>/merged` where it can be merged, and `DIR/<method>/outputs.safetensors`. `peft_interop check DIR TASK` reads
+//! `DIR/model` and each `DIR/<method>/adapter` there is, and compares with `DIR/<method>/outputs.safetensors`. A task is `language_model`, `classes`
 //! (three) or `answers`.
 
 use std::path::Path;
 use std::process::ExitCode;
 
-use learn::adapters::{self, Dora, Frozen, Lora, Method, saved_method};
+use learn::adapters::first_values::{Olora, Orthogonal, Pissa};
+use learn::adapters::{
+    self, Biases, Dora, Frozen, Lora, LoraFa, LowRank, Method, Prefix, Prompt, Scale, Start, saved_method,
+};
+use learn::by_name::{ByName, Several};
 use learn::models::{Model, Task};
 use learn::peft::Saved;
-use learn::targets::{Pattern, Role, Targets};
+use learn::targets::{Layers, Pattern, Role, Targets};
 use learn::weights::{Fresh, Init, Random, SafetensorsFile, write_tensors};
 use learn::{Error, Result};
 use tch::{Device, Kind, Tensor};
@@ -57,17 +61,39 @@ fn outputs(model: &Model) -> Result<Tensor> {
 fn save(folder: &Path, task: Task) -> Result<()> {
     let model_folder = folder.join("model");
     let second = Targets::Pattern(Pattern::new(r".*\.1\..*(q|up|wi|wi_0|q_proj|up_proj|query|intermediate\.dense)")?);
+    let layers = Targets::InLayers(Box::new(Targets::AllLinear), Layers::new(vec![1]));
     let roles = vec![Role::AttentionQ, Role::AttentionV, Role::MlpDown];
-    let methods: [(&str, Box<dyn Method>); 3] = [
+    let low_rank = || LowRank::new(4, 7.5, 0.1, Targets::AllLinear);
+    let q = || "(q|q_proj|query)".to_owned();
+    let ranks = ByName::new("rank_pattern", [(q(), 2)], Several::Refused)?;
+    let alphas = ByName::new("alpha_pattern", [(q(), 11.0)], Several::Refused)?;
+    let stabilised = LowRank { scale: Scale::RankStabilized, ..low_rank()? };
+    let mut methods: Vec<(&str, Box<dyn Method>)> = vec![
         ("lora", Box::new(Lora::new(3, 7.5, 0.1, Targets::AllLinear)?)),
         ("dora", Box::new(Dora::new(3, 7.5, 0.1, Targets::Roles(roles))?)),
         ("lora_pattern", Box::new(Lora::new(2, 4.0, 0.0, second)?)),
+        ("lora_fa", Box::new(LoraFa::of(LowRank { biases: Biases::Adapted, ..low_rank()? }))),
+        ("dora_frozen_a", Box::new(Dora::of(stabilised)?.with_frozen_a())),
+        ("bias_all", Box::new(Lora::of(LowRank { biases: Biases::All, ..low_rank()? }))),
+        ("patterns", Box::new(Lora::of(low_rank()?.with_patterns(ranks, alphas)?))),
+        ("orthogonal", Box::new(Lora::of(LowRank { init: Box::new(Orthogonal), ..low_rank()? }))),
+        ("pissa", Box::new(Lora::of(LowRank { init: Box::new(Pissa), ..low_rank()? }))),
+        ("olora", Box::new(Lora::of(LowRank { init: Box::new(Olora), scale: Scale::RankStabilized, ..low_rank()? }))),
+        ("layers", Box::new(Lora::of(LowRank { targets: layers, ..low_rank()? }))),
+        ("prefix", Box::new(Prefix::new(4, None)?)),
+        ("prefix_projected", Box::new(Prefix::new(3, Some(5))?)),
     ];
+    // That of an encoder stands where PEFT has none.
+    if task == Task::LanguageModel {
+        methods.push(("prompt", Box::new(Prompt::new(5, Start::Vocabulary)?)));
+    }
     for (name, method) in methods {
         let mut model = Model::load_for(task, &model_folder, method.as_ref(), 2, Device::Cpu)?;
         shake(&mut model)?;
         method.save(&Saved::of(&model, model_folder.to_str()), &folder.join(name).join("adapter"))?;
-        Frozen.save(&Saved::of(&model, None), &folder.join(name).join("merged"))?;
+        if model.merges() {
+            Frozen.save(&Saved::of(&model, None), &folder.join(name).join("merged"))?;
+        }
         write_tensors(&folder.join(name).join("outputs.safetensors"), &[("outputs".to_owned(), outputs(&model)?)])?;
     }
     Ok(())
@@ -89,8 +115,24 @@ fn shake(model: &mut Model) -> Result<()> {
 }
 
 fn check(folder: &Path, task: Task) -> Result<()> {
-    for name in ["lora", "dora", "rslora"] {
+    let names = [
+        "lora",
+        "dora",
+        "rslora",
+        "patterns",
+        "layers",
+        "excluded",
+        "pissa",
+        "olora",
+        "orthogonal",
+        "prompt",
+        "prefix",
+    ];
+    for name in names {
         let adapter = folder.join(name).join("adapter");
+        if !adapter.exists() && ["prompt", "prefix"].contains(&name) {
+            continue;
+        }
         let method = saved_method(&adapter)?;
         let mut model = Model::load_for(task, &folder.join("model"), method.as_ref(), 0, Device::Cpu)?;
         adapters::load(&adapter, &mut model.trainable)?;

@@ -3,6 +3,7 @@
 
 pub mod adapters;
 pub mod batches;
+pub mod by_name;
 pub mod error;
 pub mod evaluate;
 pub mod forecast;

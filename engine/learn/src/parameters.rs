@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use tch::Tensor;
 
 use crate::error::{Error, Result};
+use crate::optim::Orthogonality;
 use crate::weights::Fresh;
 
 /// Tensors by name, in the order in which they were added.
@@ -26,6 +27,13 @@ impl Named {
         }
         self.entries.push((name.to_owned(), tensor));
         Ok(())
+    }
+
+    /// Puts another tensor in the place of the one called `name`, if there is one. Handles to that one keep it.
+    pub fn replace(&mut self, name: &str, tensor: Tensor) {
+        if let Some((_, entry)) = self.places.get(name).and_then(|&place| self.entries.get_mut(place)) {
+            *entry = tensor;
+        }
     }
 
     /// The tensor called `name`.
@@ -54,10 +62,29 @@ impl Named {
     }
 }
 
+/// How a tensor learns, where it is told apart from the others.
+#[derive(Debug)]
+pub struct Learning {
+    /// Its learning rate as a multiple of the optimiser's.
+    pub rate: f64,
+    /// What its gradient `[rows, columns]` is multiplied with from the right before the optimiser sees it, after clipping:
+    /// `[columns, columns]`.
+    pub projection: Option<Tensor>,
+    /// What is added to the loss for its sake.
+    pub penalty: Option<Orthogonality>,
+}
+
+impl Default for Learning {
+    fn default() -> Self {
+        Self { rate: 1.0, projection: None, penalty: None }
+    }
+}
+
 /// The tensors that train. Each is a leaf that requires a gradient; the model holds handles to the same storage.
 #[derive(Debug, Default)]
 pub struct Parameters {
     named: Named,
+    learning: Vec<Learning>,
     /// Of each tensor, the part of a combined method that added it.
     parts: Vec<usize>,
     part: usize,
@@ -69,8 +96,23 @@ impl Parameters {
         let leaf = tensor.f_detach()?.f_set_requires_grad(true)?;
         let handle = leaf.shallow_clone();
         self.named.add(name, leaf)?;
+        self.learning.push(Learning::default());
         self.parts.push(self.part);
         Ok(handle)
+    }
+
+    /// The same for a tensor that learns in a way of its own.
+    pub fn add_learning(&mut self, name: &str, tensor: &Tensor, learning: Learning) -> Result<Tensor> {
+        let handle = self.add(name, tensor)?;
+        if let Some(last) = self.learning.last_mut() {
+            *last = learning;
+        }
+        Ok(handle)
+    }
+
+    /// All parameters in the model's order, with how each learns.
+    pub fn learning(&self) -> impl Iterator<Item = (&str, &Tensor, &Learning)> {
+        self.iter().zip(&self.learning).map(|((name, tensor), learning)| (name, tensor, learning))
     }
 
     /// What is added from now on belongs to this part of a combined method. The base model's own tensors and its head

@@ -172,6 +172,50 @@ pub enum Targets {
     Pattern(Pattern),
     /// Every linear map but the output head.
     AllLinear,
+    /// Those of the first that are not of the second.
+    Except(Box<Targets>, Box<Targets>),
+    /// Those that stand in layers of these numbers.
+    InLayers(Box<Targets>, Layers),
+}
+
+/// Layers by number, from 0 on.
+#[derive(Debug, Clone)]
+pub struct Layers {
+    numbers: Vec<u64>,
+    counted: Vec<Regex>,
+}
+
+impl Layers {
+    /// Layers as a model counts them, by the first number in a map's name; of an encoder–decoder, of both.
+    pub fn new(numbers: Vec<u64>) -> Self {
+        Self { numbers, counted: Vec::new() }
+    }
+
+    /// Layers as PEFT counts them: by the number behind one of `names` (`layers_pattern`), or, without names, the last one
+    /// that stands between dots.
+    pub fn of_peft(numbers: Vec<u64>, names: &[String]) -> Result<Self> {
+        let all = [r"[^.]*".to_owned()];
+        let names = if names.is_empty() { &all[..] } else { names };
+        let compile = |name: &String| {
+            Regex::new(&format!(r"^.*\.{name}\.(\d+)\.")).map_err(|error| {
+                let problem = format!("`{name}` is no valid pattern: {error}");
+                Error::setting("layers_pattern", problem, "give a name, such as `layers`")
+            })
+        };
+        Ok(Self { numbers, counted: names.iter().map(compile).collect::<Result<_>>()? })
+    }
+
+    /// The number of the layer that the map `name` stands in.
+    fn number(&self, name: &str) -> Option<u64> {
+        match self.counted.is_empty() {
+            true => name.split('.').find_map(|part| part.parse().ok()),
+            false => self.counted.iter().find_map(|regex| regex.captures(name)?.get(1)?.as_str().parse().ok()),
+        }
+    }
+
+    fn contain(&self, name: &str) -> bool {
+        self.number(name).is_some_and(|number| self.numbers.contains(&number))
+    }
 }
 
 /// A regular expression over whole names.
@@ -208,6 +252,8 @@ impl Targets {
             Self::Suffixes(suffixes) => suffixes.iter().any(|suffix| ends_in(&place.name, suffix)),
             Self::Pattern(pattern) => pattern.whole.is_match(&place.name),
             Self::AllLinear => place.role != Role::Head,
+            Self::Except(targets, others) => targets.contain(place) && !others.contain(place),
+            Self::InLayers(targets, layers) => targets.contain(place) && layers.contain(&place.name),
         }
     }
 
@@ -241,8 +287,33 @@ impl Targets {
                 Err(nothing("the model has no linear map but its head", places, None))
             }
             Self::Pattern(_) | Self::AllLinear => Ok(()),
+            Self::Except(targets, others) => {
+                targets.check(places)?;
+                others.check(places).map_err(|error| match error {
+                    Error::Setting { problem, hint, .. } => Error::setting("exclude", problem, hint),
+                    other => other,
+                })?;
+                if any(&|place| self.contain(place)) { Ok(()) } else { Err(none_left("exclude", "leaves no target")) }
+            }
+            Self::InLayers(targets, layers) => {
+                targets.check(places)?;
+                let known = || places.iter().filter_map(|place| layers.number(&place.name));
+                match layers.numbers.iter().find(|number| !known().any(|known| known == **number)) {
+                    Some(number) => {
+                        let last = known().max().map_or_else(|| "no layer".to_owned(), |last| format!("0 to {last}"));
+                        let problem = format!("there is no layer {number}");
+                        Err(Error::setting("layers", problem, format!("the model has {last}")))
+                    }
+                    None if any(&|place| self.contain(place)) => Ok(()),
+                    None => Err(none_left("layers", "hold no target")),
+                }
+            }
         }
     }
+}
+
+fn none_left(setting: &str, problem: &str) -> Error {
+    Error::setting(setting, problem, "nothing would train: compare it with `targets`")
 }
 
 fn ends_in(name: &str, suffix: &str) -> bool {
@@ -304,6 +375,39 @@ mod tests {
         assert_eq!(chosen(&Targets::Pattern(Pattern::new("q_proj").unwrap())), [0; 0], "a part is not the whole name");
         assert_eq!(chosen(&Targets::Pattern(Pattern::new("x|lm_head").unwrap())), [4]);
         assert_eq!(chosen(&Targets::AllLinear), [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn targets_can_be_narrowed() {
+        let q = || Box::new(Targets::Suffixes(vec!["q_proj".into()]));
+        let but_first = Targets::Except(
+            Box::new(Targets::AllLinear),
+            Box::new(Targets::Suffixes(vec!["0.self_attn.q_proj".into()])),
+        );
+        assert_eq!(chosen(&but_first), [1, 2, 3]);
+        let in_layer = |numbers: &[u64]| Targets::InLayers(Box::new(Targets::AllLinear), Layers::new(numbers.to_vec()));
+        assert_eq!(chosen(&in_layer(&[1])), [2, 3]);
+        assert_eq!(chosen(&in_layer(&[0, 1])), [0, 1, 2, 3]);
+        assert_eq!(problem(&in_layer(&[1, 2])), "layers: there is no layer 2 / the model has 0 to 1");
+        let nothing = Targets::Except(q(), q());
+        assert!(problem(&nothing).starts_with("exclude: leaves no target"), "{}", problem(&nothing));
+        let misspelt = Targets::Except(q(), Box::new(Targets::Suffixes(vec!["q_porj".into()])));
+        assert!(problem(&misspelt).starts_with("exclude: no linear map is called `q_porj`"));
+        let up = Targets::InLayers(Box::new(Targets::Roles(vec![Role::MlpUp])), Layers::new(vec![0]));
+        assert!(problem(&up).starts_with("layers: hold no target"));
+    }
+
+    #[test]
+    fn layers_are_counted_as_peft_counts_them() {
+        let peft = |names: &[&str]| {
+            Layers::of_peft(vec![1], &names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).unwrap()
+        };
+        assert_eq!(peft(&[]).number("model.layers.3.self_attn.q_proj"), Some(3));
+        assert_eq!(peft(&[]).number("encoder.block.2.layer.0.SelfAttention.q"), Some(0), "the last number of all");
+        assert_eq!(peft(&["block"]).number("encoder.block.2.layer.0.SelfAttention.q"), Some(2));
+        assert_eq!(Layers::new(vec![1]).number("encoder.block.2.layer.0.SelfAttention.q"), Some(2));
+        assert_eq!(peft(&["h", "layers"]).number("model.layers.3.q"), Some(3));
+        assert_eq!(peft(&[]).number("lm_head"), None);
     }
 
     #[test]

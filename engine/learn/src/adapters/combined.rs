@@ -6,9 +6,9 @@ use std::rc::Rc;
 
 use tch::Tensor;
 
-use super::{Beside, Method, Reading};
+use super::{Attentions, Beside, Method, Reading};
 use crate::error::{Error, Result};
-use crate::layers::{Linear, LinearMap, VirtualTokens};
+use crate::layers::{Linear, LinearMap, PrefixSizes, Values, VirtualTokens};
 use crate::parameters::Stores;
 use crate::peft::Saved;
 use crate::targets::Place;
@@ -85,21 +85,25 @@ impl Method for Combined {
     }
 
     fn prompt(&self, reading: &Reading, stores: &mut Stores) -> Result<Option<VirtualTokens>> {
-        let mut found: Option<(&str, VirtualTokens)> = None;
+        // No two parts have one name, and one method alone makes a prompt.
+        let mut found = None;
         for (index, part) in self.parts.iter().enumerate() {
             stores.trainable.begin_part(index);
-            let made = part.prompt(reading, stores)?;
-            match (&found, made) {
-                (Some((first, _)), Some(_)) => {
-                    let problem = format!("`{first}` and `{}` both put tokens before every text", part.name());
-                    return Err(Error::setting("adapter", problem, "keep one of them"));
-                }
-                (None, Some(made)) => found = Some((part.name(), made)),
-                (_, None) => {}
-            }
+            found = part.prompt(reading, stores)?.or(found);
         }
         stores.trainable.begin_part(0);
-        Ok(found.map(|(_, made)| made))
+        Ok(found)
+    }
+
+    fn prefix(&self, attentions: &Attentions, stores: &mut Stores) -> Result<Option<(PrefixSizes, Values)>> {
+        // No two parts have one name, and one method alone makes a prefix.
+        let mut found = None;
+        for (index, part) in self.parts.iter().enumerate() {
+            stores.trainable.begin_part(index);
+            found = part.prefix(attentions, stores)?.or(found);
+        }
+        stores.trainable.begin_part(0);
+        Ok(found)
     }
 
     fn merges(&self) -> bool {
@@ -108,6 +112,10 @@ impl Method for Combined {
 
     fn check(&self, places: &[&Place]) -> Result<()> {
         self.parts.iter().try_for_each(|part| part.check(places))
+    }
+
+    fn check_tensors(&self, names: &[&str]) -> Result<()> {
+        self.parts.iter().try_for_each(|part| part.check_tensors(names))
     }
 
     fn parameter(&self, key: &str) -> Option<String> {

@@ -8,12 +8,14 @@ use std::rc::Rc;
 
 use tch::Tensor;
 
-use super::lora::{Factors, LowRank};
+use super::first_values::Base;
+use super::lora::Factors;
+use super::low_rank::{FactorA, LowRank};
 use super::{Beside, Method};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::fused::{self, DoraMap, Dropout, Ratio, RowNorms, Version};
 use crate::layers::{Linear, LinearMap, Mode};
-use crate::parameters::Stores;
+use crate::parameters::{Learning, Stores};
 use crate::peft::lora::LoraConfig;
 use crate::peft::{AdapterConfig, Saved};
 use crate::targets::{Place, Targets};
@@ -22,19 +24,35 @@ use crate::targets::{Place, Targets};
 #[derive(Debug)]
 pub struct Dora {
     low_rank: LowRank,
-    targets: Targets,
+    a: fn() -> FactorA,
 }
 
 impl Dora {
     /// DoRA of this `rank` on `targets`, scaled by `alpha / rank`; `dropout` acts on the adapter's input in training.
     pub fn new(rank: i64, alpha: f64, dropout: f64, targets: Targets) -> Result<Self> {
-        Ok(Self { low_rank: LowRank::new(rank, alpha, dropout)?, targets })
+        Self::of(LowRank::new(rank, alpha, dropout, targets)?)
+    }
+
+    /// DoRA of these factors. They leave the base as it is: its rows' norms are part of what is saved.
+    pub fn of(low_rank: LowRank) -> Result<Self> {
+        match low_rank.init.base() {
+            Base::Untouched => Ok(Self { low_rank, a: || FactorA::Trains(Learning::default()) }),
+            Base::Residual => Err(Error::setting(
+                "init",
+                "takes its first values out of the base, whose norms DoRA's magnitude is made of",
+                "begin with `kaiming`, `gaussian` or `orthogonal`, or take `lora`",
+            )),
+        }
+    }
+
+    /// The same with an A that keeps its first values.
+    pub fn with_frozen_a(self) -> Self {
+        Self { a: || FactorA::Frozen, ..self }
     }
 
     pub(super) fn from_peft(config: &AdapterConfig) -> Result<Option<Box<dyn Method>>> {
         let Some(config) = LoraConfig::read(config)?.filter(|config| config.use_dora) else { return Ok(None) };
-        let method = Self::new(config.r, config.effective_alpha(), config.lora_dropout, config.targets()?)?;
-        Ok(Some(Box::new(method)))
+        Ok(Some(Box::new(Self::of(LowRank::from_peft(&config)?)?)))
     }
 }
 
@@ -43,12 +61,16 @@ impl Method for Dora {
         "dora"
     }
 
+    fn trains(&self, name: &str, of: Option<&Place>) -> bool {
+        self.low_rank.trains(name, of)
+    }
+
     fn changes(&self, place: &Place) -> bool {
-        self.targets.contain(place)
+        self.low_rank.targets.contain(place)
     }
 
     fn linear(&self, place: &Place, plain: Linear, stores: &mut Stores) -> Result<Rc<dyn LinearMap>> {
-        let factors = self.low_rank.create(place, &plain, stores)?;
+        let (plain, factors) = self.low_rank.create(place, plain, (self.a)(), Learning::default(), stores)?;
         let norms = RowNorms::new(&plain.weight)?;
         let magnitude = norms.of_sum(&plain.weight, &factors.a, &factors.b, factors.scale)?;
         let magnitude = stores.trainable.add(&format!("{}.lora_magnitude_vector", place.name), &magnitude)?;
@@ -56,16 +78,20 @@ impl Method for Dora {
     }
 
     fn beside(&self, place: &Place) -> Option<Beside> {
-        self.changes(place).then(|| self.low_rank.beside(true))
+        let a_trains = (self.a)().trains();
+        self.changes(place).then(|| Beside { decomposed: true, a_trains, ..self.low_rank.beside(place) })
     }
 
     fn check(&self, places: &[&Place]) -> Result<()> {
-        self.targets.check(places)
+        self.low_rank.check(places)
+    }
+
+    fn parameter(&self, key: &str) -> Option<String> {
+        LowRank::parameter(key)
     }
 
     fn save(&self, saved: &Saved, folder: &Path) -> Result<()> {
-        let config = LoraConfig { use_dora: true, ..self.low_rank.to_peft(&self.targets, saved.model) };
-        saved.write(folder, &config.to_json(saved))
+        self.low_rank.save(saved, folder, true)
     }
 }
 

@@ -6,34 +6,60 @@ use std::rc::Rc;
 
 use tch::{Kind, Tensor};
 
+use super::low_rank::{FactorA, LowRank};
 use super::{Beside, Method};
 use crate::error::{Error, Result};
 use crate::fused::{self, Dropout};
 use crate::layers::{Linear, LinearMap, Mode};
-use crate::models::Model;
-use crate::parameters::Stores;
+use crate::optim::{Orthogonality, Side};
+use crate::parameters::{Learning, Stores};
 use crate::peft::lora::LoraConfig;
-use crate::peft::{self, AdapterConfig, Saved};
+use crate::peft::{AdapterConfig, Saved};
 use crate::targets::{Place, Targets};
-use crate::weights::Init;
 
 /// LoRA.
 #[derive(Debug)]
 pub struct Lora {
     low_rank: LowRank,
-    targets: Targets,
+    /// The learning rate of B as a multiple of that of A.
+    ratio: f64,
+    penalty: Option<Orthogonality>,
 }
 
 impl Lora {
     /// LoRA of this `rank` on `targets`, scaled by `alpha / rank`; `dropout` acts on the adapter's input in training.
     pub fn new(rank: i64, alpha: f64, dropout: f64, targets: Targets) -> Result<Self> {
-        Ok(Self { low_rank: LowRank::new(rank, alpha, dropout)?, targets })
+        Ok(Self::of(LowRank::new(rank, alpha, dropout, targets)?))
+    }
+
+    /// LoRA of these factors.
+    pub fn of(low_rank: LowRank) -> Self {
+        Self { low_rank, ratio: 1.0, penalty: None }
+    }
+
+    /// The same with another learning rate for B: `ratio` times that of A. Hayou et al., LoRA+ (arXiv 2402.12354).
+    pub fn with_learning_rate_ratio(self, ratio: f64) -> Result<Self> {
+        match ratio > 0.0 && ratio.is_finite() {
+            true => Ok(Self { ratio, ..self }),
+            false => {
+                let problem = format!("is {ratio}");
+                Err(Error::setting("learning_rate_ratio", problem, "it must be above zero; 16 is usual"))
+            }
+        }
+    }
+
+    /// The same with a penalty on A (its rows) or B (its columns).
+    pub fn with_penalty(self, penalty: Orthogonality) -> Self {
+        Self { penalty: Some(penalty), ..self }
     }
 
     pub(super) fn from_peft(config: &AdapterConfig) -> Result<Option<Box<dyn Method>>> {
         let Some(config) = LoraConfig::read(config)?.filter(|config| !config.use_dora) else { return Ok(None) };
-        let method = Self::new(config.r, config.effective_alpha(), config.lora_dropout, config.targets()?)?;
-        Ok(Some(Box::new(method)))
+        Ok(Some(Box::new(Self::of(LowRank::from_peft(&config)?))))
+    }
+
+    fn learning(&self, side: Side, rate: f64) -> Learning {
+        Learning { rate, projection: None, penalty: self.penalty.filter(|penalty| penalty.side == side) }
     }
 }
 
@@ -42,85 +68,41 @@ impl Method for Lora {
         "lora"
     }
 
+    fn trains(&self, name: &str, of: Option<&Place>) -> bool {
+        self.low_rank.trains(name, of)
+    }
+
     fn changes(&self, place: &Place) -> bool {
-        self.targets.contain(place)
+        self.low_rank.targets.contain(place)
     }
 
     fn linear(&self, place: &Place, plain: Linear, stores: &mut Stores) -> Result<Rc<dyn LinearMap>> {
-        let factors = self.low_rank.create(place, &plain, stores)?;
-        Ok(Rc::new(LoraLinear { plain, factors }))
+        let a = FactorA::Trains(self.learning(Side::Rows, 1.0));
+        let b = self.learning(Side::Columns, self.ratio);
+        let (plain, factors) = self.low_rank.create(place, plain, a, b, stores)?;
+        Ok(beside(plain, factors))
     }
 
     fn beside(&self, place: &Place) -> Option<Beside> {
-        self.changes(place).then(|| self.low_rank.beside(false))
+        self.changes(place).then(|| self.low_rank.beside(place))
     }
 
     fn check(&self, places: &[&Place]) -> Result<()> {
-        self.targets.check(places)
+        self.low_rank.check(places)
+    }
+
+    fn parameter(&self, key: &str) -> Option<String> {
+        LowRank::parameter(key)
     }
 
     fn save(&self, saved: &Saved, folder: &Path) -> Result<()> {
-        saved.write(folder, &self.low_rank.to_peft(&self.targets, saved.model).to_json(saved))
+        self.low_rank.save(saved, folder, false)
     }
 }
 
-/// What LoRA and DoRA share: the settings of a product of two small matrices.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct LowRank {
-    pub rank: i64,
-    pub alpha: f64,
-    pub dropout: f64,
-}
-
-impl LowRank {
-    pub fn new(rank: i64, alpha: f64, dropout: f64) -> Result<Self> {
-        if rank < 1 {
-            return Err(Error::setting("rank", format!("is {rank}"), "it must be at least 1"));
-        }
-        if !(alpha.is_finite() && alpha > 0.0) {
-            return Err(Error::setting(
-                "alpha",
-                format!("is {alpha}"),
-                "it must be above zero; twice the rank is usual",
-            ));
-        }
-        if !(0.0..1.0).contains(&dropout) {
-            return Err(Error::setting("dropout", format!("is {dropout}"), "it must be at least 0 and below 1"));
-        }
-        Ok(Self { rank, alpha, dropout })
-    }
-
-    /// As PEFT writes it.
-    pub fn to_peft(self, targets: &Targets, model: &Model) -> LoraConfig {
-        let Self { rank, alpha, dropout } = self;
-        LoraConfig {
-            r: rank,
-            lora_alpha: alpha,
-            lora_dropout: dropout,
-            use_dora: false,
-            use_rslora: false,
-            target_modules: peft::targets::write(targets, model),
-        }
-    }
-
-    /// What it puts beside a map.
-    pub fn beside(&self, decomposed: bool) -> Beside {
-        Beside { rank: self.rank, dropout: self.dropout > 0.0, decomposed }
-    }
-
-    /// New factors for the map at `place`: A uniform between ±1/√inputs (Kaiming's with a = √5), B zero.
-    pub fn create(&self, place: &Place, plain: &Linear, stores: &mut Stores) -> Result<Factors> {
-        let (outputs, inputs) = plain.weight.size2()?;
-        let (a_name, b_name) = (format!("{}.lora_A.weight", place.name), format!("{}.lora_B.weight", place.name));
-        let a = stores.fresh.draw(&a_name, &[self.rank, inputs], Init::Uniform((inputs as f64).sqrt().recip()))?;
-        let b = stores.fresh.draw(&b_name, &[outputs, self.rank], Init::Constant(0.0))?;
-        Ok(Factors {
-            a: stores.trainable.add(&a_name, &a)?,
-            b: stores.trainable.add(&b_name, &b)?,
-            scale: self.alpha / self.rank as f64,
-            dropout: self.dropout,
-        })
-    }
+/// The same map with factors beside it.
+pub(super) fn beside(plain: Linear, factors: Factors) -> Rc<dyn LinearMap> {
+    Rc::new(LoraLinear { plain, factors })
 }
 
 /// The two factors of one linear map, and how they act.

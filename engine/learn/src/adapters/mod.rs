@@ -1,11 +1,16 @@
 //! Fine-tuning methods: what each does to the base model's tensors and linear maps, what trains, how it merges, and how
 //! it is saved. Knows no model family, no optimiser and no pipeline file.
 
+mod bitfit;
 mod combined;
 mod dora;
+pub mod first_values;
 mod frozen;
 mod full;
 mod lora;
+mod lora_fa;
+mod low_rank;
+mod prefix;
 mod prompt;
 
 use std::collections::BTreeSet;
@@ -16,17 +21,21 @@ use std::rc::Rc;
 use tch::Tensor;
 
 use crate::error::{Error, Result};
-use crate::layers::{Linear, LinearMap, VirtualTokens};
+use crate::layers::{Linear, LinearMap, PrefixSizes, Values, VirtualTokens};
 use crate::models::{Model, Task};
 use crate::parameters::{Parameters, Stores};
 use crate::peft::{self, AdapterConfig, Saved};
 use crate::targets::Place;
 
+pub use bitfit::BitFit;
 pub use combined::Combined;
 pub use dora::Dora;
 pub use frozen::Frozen;
 pub use full::Full;
 pub use lora::Lora;
+pub use lora_fa::{Gradient, LoraFa};
+pub use low_rank::{Biases, LowRank, Scale};
+pub use prefix::Prefix;
 pub use prompt::{Prompt, Start};
 
 /// A fine-tuning method.
@@ -80,6 +89,13 @@ pub trait Method: Debug {
         Ok(None)
     }
 
+    /// The keys and values that it puts before those of every text in each layer, if it does. What trains of them goes into
+    /// `stores.trainable`.
+    fn prefix(&self, attentions: &Attentions, stores: &mut Stores) -> Result<Option<(PrefixSizes, Values)>> {
+        let _ = (attentions, stores);
+        Ok(None)
+    }
+
     /// Whether a plain model can compute the same, with other weights alone.
     fn merges(&self) -> bool {
         true
@@ -88,6 +104,12 @@ pub trait Method: Debug {
     /// Checks, when all linear maps are known, that the method found what it is to change.
     fn check(&self, places: &[&Place]) -> Result<()> {
         let _ = places;
+        Ok(())
+    }
+
+    /// Checks, when the base model's tensors are known by their names, that the method has something to train.
+    fn check_tensors(&self, names: &[&str]) -> Result<()> {
+        let _ = names;
         Ok(())
     }
 
@@ -119,6 +141,21 @@ pub struct Reading<'a> {
     pub embed: &'a dyn Fn(&[i64]) -> Result<Tensor>,
 }
 
+/// The attentions of a model that keys and values may be put into.
+#[derive(Debug, Clone, Copy)]
+pub struct Attentions {
+    /// Layers.
+    pub layers: usize,
+    /// Heads of the keys and values.
+    pub heads: i64,
+    /// Width of a head.
+    pub width: i64,
+    /// The most tokens that a text may have, where the model was made for so many.
+    pub positions: Option<i64>,
+    /// How far the slot of a layer in PEFT's files is behind that of the layer before.
+    pub stride: usize,
+}
+
 /// What a method puts beside a linear map: two factors, `[rank, inputs]` and `[outputs, rank]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Beside {
@@ -128,17 +165,26 @@ pub struct Beside {
     pub dropout: bool,
     /// Whether there is a magnitude for each output.
     pub decomposed: bool,
+    /// Whether the first factor trains.
+    pub a_trains: bool,
+    /// Whether what both began with is kept beside them.
+    pub first_kept: bool,
 }
 
 impl Beside {
-    /// The names and shapes of its tensors beside the map `name` with a weight `[outputs, inputs]`.
-    pub fn tensors(&self, name: &str, [outputs, inputs]: [i64; 2]) -> Vec<(String, Vec<i64>)> {
+    /// The names and shapes of its tensors beside the map `name` with a weight `[outputs, inputs]`, and whether each trains.
+    pub fn tensors(&self, name: &str, [outputs, inputs]: [i64; 2]) -> Vec<(String, Vec<i64>, bool)> {
+        let (a, b) = (vec![self.rank, inputs], vec![outputs, self.rank]);
         let mut tensors = vec![
-            (format!("{name}.lora_A.weight"), vec![self.rank, inputs]),
-            (format!("{name}.lora_B.weight"), vec![outputs, self.rank]),
+            (format!("{name}.lora_A.weight"), a.clone(), self.a_trains),
+            (format!("{name}.lora_B.weight"), b.clone(), true),
         ];
         if self.decomposed {
-            tensors.push((format!("{name}.lora_magnitude_vector"), vec![outputs]));
+            tensors.push((format!("{name}.lora_magnitude_vector"), vec![outputs], true));
+        }
+        if self.first_kept {
+            tensors.push((format!("{name}.lora_A.first"), a, false));
+            tensors.push((format!("{name}.lora_B.first"), b, false));
         }
         tensors
     }
@@ -148,7 +194,8 @@ impl Beside {
 type FromPeft = fn(&AdapterConfig) -> Result<Option<Box<dyn Method>>>;
 
 /// The methods that PEFT's files can hold.
-const FROM_PEFT: &[FromPeft] = &[Lora::from_peft, Dora::from_peft, Prompt::from_peft];
+const FROM_PEFT: &[FromPeft] =
+    &[Lora::from_peft, Dora::from_peft, BitFit::from_peft, Prefix::from_peft, Prompt::from_peft];
 
 /// The method that the adapter in `folder` was trained with. Make a model with it and then [`load`] the adapter's values.
 pub fn saved_method(folder: &Path) -> Result<Box<dyn Method>> {
@@ -169,7 +216,7 @@ fn method_of(folder: &Path) -> Result<Box<dyn Method>> {
         }
     }
     let problem = format!("its adapter is of the type `{}`", config.peft_type());
-    Err(Error::file(folder, problem, "adapters of LoRA and DoRA and prompts can be read"))
+    Err(Error::file(folder, problem, "adapters of LoRA, DoRA, BitFit, prompt and prefix tuning can be read"))
 }
 
 /// Whether `folder` holds an adapter, or several that were trained together.

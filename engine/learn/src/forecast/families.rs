@@ -54,7 +54,9 @@ impl<'p, 't> Decoder<'p, 't> {
         let [_, head] = heads(pass, ["num_attention_heads", "head_dim"], pass.map(&format!("{first}.q_proj"))?.outputs);
         let _angles = tape.constant(2 * micro.length * head, EXACT);
         let window = outline.setting("sliding_window").filter(|window| (*window as u64) < micro.length);
-        let _mask = window.map(|_| tape.constant(micro.length * micro.length, 1 + EXACT));
+        let keys = micro.length + outline.keys_before;
+        let masked = window.is_some() || outline.keys_before > 0;
+        let _mask = masked.then(|| tape.constant(micro.length * keys, 1 + EXACT));
         let mut x = {
             let table = pass.named(&format!("{model}.embed_tokens.weight"))?;
             let rows = tape.rows_of(&table, tokens * width);
@@ -118,7 +120,10 @@ impl DecoderLayer {
         let Micro { rows, length, .. } = self.micro;
         let heads = q.count / (rows * length * self.head).max(1);
         let dropout = pass.outline.setting("attention_dropout").unwrap_or(0.0) > 0.0;
-        let sizes = Heads { rows, heads, queries: length, keys: length, bias_learns: false, dropout };
+        let of_position = k.count / (rows * length).max(1);
+        let [k, v] = [k, v].map(|own| pass.in_front(&own, rows, of_position));
+        let keys = length + pass.outline.keys_before;
+        let sizes = Heads { rows, heads, queries: length, keys, bias_learns: false, dropout };
         let seen = pass.attention([&q, &k, &v], sizes);
         pass.linear(&format!("{name}.o_proj"), &seen)
     }
@@ -212,7 +217,10 @@ impl EncoderLayer {
         let (q, k, v) = (map("query")?, map("key")?, map("value")?);
         let [heads, _] = heads(pass, ["num_attention_heads", "head_dim"], q.count / (rows * length).max(1));
         let dropout = pass.outline.setting("attention_probs_dropout_prob").unwrap_or(0.1) > 0.0;
-        let sizes = Heads { rows, heads, queries: length, keys: length, bias_learns: false, dropout };
+        let of_position = k.count / (rows * length).max(1);
+        let [k, v] = [k, v].map(|own| pass.in_front(&own, rows, of_position));
+        let keys = length + pass.outline.keys_before;
+        let sizes = Heads { rows, heads, queries: length, keys, bias_learns: false, dropout };
         let seen = pass.attention([&q, &k, &v], sizes);
         let attended = pass.dropped(linear("attention.output.dense", &seen)?, self.dropout);
         let x = {
@@ -251,10 +259,10 @@ impl<'p, 't> T5<'p, 't> {
     }
 
     /// What positions add to scores.
-    fn bias(&self, stack: &str, length: u64) -> Result<Value> {
+    fn bias(&self, stack: &str, length: u64, keys: u64) -> Result<Value> {
         let tape = self.pass.tape;
         let name = format!("{stack}.block.0.layer.0.SelfAttention.relative_attention_bias.weight");
-        let bias = tape.rows_of(&self.pass.named(&name)?, self.heads * length * length);
+        let bias = tape.rows_of(&self.pass.named(&name)?, self.heads * length * keys);
         Ok(self.pass.cut(&tape.cast(&bias, self.pass.outline.compute())))
     }
 
@@ -267,7 +275,7 @@ impl<'p, 't> T5<'p, 't> {
         let encoded = {
             let embedded = self.embed(micro.rows * micro.length)?;
             let embedded = pass.with_virtual(embedded, read.rows, width);
-            let bias = self.bias("encoder", read.length)?;
+            let bias = self.bias("encoder", read.length, read.length)?;
             let mut x = pass.dropped(embedded.clone(), dropout);
             for index in 0..outline.layers("encoder.block.", ".layer.0.SelfAttention.q") {
                 let layer = T5Layer { name: format!("encoder.block.{index}"), read, written: read, heads, dropout };
@@ -278,7 +286,7 @@ impl<'p, 't> T5<'p, 't> {
         };
         let hidden = {
             let embedded = self.embed(written.rows * written.length)?;
-            let bias = self.bias("decoder", written.length)?;
+            let bias = self.bias("decoder", written.length, written.length + outline.keys_before)?;
             let encoded = pass.cut(&encoded);
             let mut x = pass.dropped(embedded.clone(), dropout);
             for index in 0..outline.layers("decoder.block.", ".layer.0.SelfAttention.q") {
@@ -335,7 +343,15 @@ impl T5Layer {
         let linear = |map: &str, x: &Value| pass.linear(&format!("{}.{name}.{map}", self.name), x);
         let (k, v) = (linear("k", read)?, linear("v", read)?);
         let q = linear("q", x)?;
-        let keys = if bias.is_some() { self.written.length } else { self.read.length };
+        let written = bias.is_some() && self.name.starts_with("decoder.");
+        let before = if written { pass.outline.keys_before } else { 0 };
+        let [k, v] = match before {
+            0 => [k, v],
+            _ => [k, v].map(|own| {
+                pass.in_front(&own, self.read.rows, own.count / (self.read.rows * self.written.length).max(1))
+            }),
+        };
+        let keys = before + if bias.is_some() { self.written.length } else { self.read.length };
         let bias_learns = bias.is_some_and(Value::learns);
         let (rows, queries, dropout) = (self.read.rows, self.written.length, self.dropout > 0.0);
         let sizes = Heads { rows, heads: self.heads, queries, keys, bias_learns, dropout };

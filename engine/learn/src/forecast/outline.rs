@@ -9,9 +9,9 @@ use std::rc::Rc;
 use serde_json::Value as Json;
 use tch::{Device, Kind, Tensor};
 
-use crate::adapters::{Beside, Method, Reading};
+use crate::adapters::{Attentions, Beside, Method, Reading};
 use crate::error::{Error, Result};
-use crate::layers::{Linear, LinearMap, VirtualTokens};
+use crate::layers::{Linear, LinearMap, PrefixSizes, Values, VirtualTokens};
 use crate::models::{Model, Task};
 use crate::numerics::Numerics;
 use crate::parameters::Stores;
@@ -62,6 +62,8 @@ pub struct Outline {
     pub frozen: u64,
     /// Tokens that the method adds to every text.
     pub virtual_tokens: u64,
+    /// Keys that the method puts before those of every text, in each layer.
+    pub keys_before: u64,
     /// Bytes of all tensors.
     pub weight_bytes: u64,
     tensors: HashMap<String, (Vec<u64>, Tensors)>,
@@ -91,6 +93,7 @@ impl Outline {
             trainable: model.trainable.elements() as u64,
             frozen: model.frozen.elements() as u64,
             virtual_tokens: model.virtual_tokens.unsigned_abs(),
+            keys_before: model.prefix.as_ref().map_or(0, |prefix| prefix.count().unsigned_abs()),
             weight_bytes: 0,
             tensors: HashMap::new(),
             maps: drafted.maps.into_inner(),
@@ -244,8 +247,9 @@ impl Method for Drafted<'_> {
         let (outputs, inputs) = plain.weight.size2()?;
         let beside = self.method.beside(place);
         if let Some(beside) = beside {
-            for (name, shape) in beside.tensors(&place.name, [outputs, inputs]) {
-                let _ = stores.trainable.add(&name, &sketch(&shape, Kind::Float)?)?;
+            for (name, shape, trains) in beside.tensors(&place.name, [outputs, inputs]) {
+                let tensor = sketch(&shape, Kind::Float)?;
+                let _ = if trains { stores.trainable.add(&name, &tensor)? } else { stores.freeze(&name, tensor)? };
             }
         }
         let map = Map {
@@ -264,12 +268,20 @@ impl Method for Drafted<'_> {
         self.method.prompt(&Reading { embed: &embed, ..*reading }, stores)
     }
 
+    fn prefix(&self, attentions: &Attentions, stores: &mut Stores) -> Result<Option<(PrefixSizes, Values)>> {
+        self.method.prefix(attentions, stores)
+    }
+
     fn merges(&self) -> bool {
         self.method.merges()
     }
 
     fn check(&self, places: &[&Place]) -> Result<()> {
         self.method.check(places)
+    }
+
+    fn check_tensors(&self, names: &[&str]) -> Result<()> {
+        self.method.check_tensors(names)
     }
 
     fn save(&self, _saved: &Saved, folder: &Path) -> Result<()> {

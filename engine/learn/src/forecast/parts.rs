@@ -91,7 +91,8 @@ impl<'t> Pass<'t> {
     /// [`fused::low_rank`](crate::fused::low_rank).
     fn low_rank(&self, map: &Map, beside: Beside, x: &Value, y: &Value) -> Value {
         let (tape, rank) = (self.tape, beside.rank.unsigned_abs());
-        let [a, b] = [map.inputs, map.outputs].map(|side| tape.parameter(rank * side, EXACT, true));
+        let a = tape.parameter(rank * map.inputs, EXACT, beside.a_trains);
+        let b = tape.parameter(rank * map.outputs, EXACT, true);
         let rows = x.count / map.inputs.max(1);
         let dropped = if beside.dropout { x.bytes() } else { 0 };
         tape.scratch(dropped);
@@ -99,7 +100,7 @@ impl<'t> Pass<'t> {
         let products = 2.0 * (rows * rank * (map.inputs + map.outputs)) as f64;
         let backward = Backward {
             edges: vec![(y, None), (x, Some(x.bytes())), (&a, Some(a.bytes())), (&b, Some(b.bytes()))],
-            saved: vec![x, &down],
+            saved: if beside.a_trains { vec![x, &down] } else { vec![&down] },
             scratch: dropped,
             products: 2.0 * products,
         };
@@ -109,7 +110,8 @@ impl<'t> Pass<'t> {
     /// [`fused::dora`](crate::fused::dora).
     fn dora(&self, map: &Map, beside: Beside, x: &Value, weight: &Value) -> Value {
         let (tape, rank) = (self.tape, beside.rank.unsigned_abs());
-        let [a, b] = [map.inputs, map.outputs].map(|side| tape.parameter(rank * side, EXACT, true));
+        let a = tape.parameter(rank * map.inputs, EXACT, beside.a_trains);
+        let b = tape.parameter(rank * map.outputs, EXACT, true);
         let magnitude = tape.parameter(map.outputs, EXACT, true);
         if map.weight.size != EXACT {
             tape.scratch(map.weight.count * EXACT);
@@ -179,6 +181,17 @@ impl<'t> Pass<'t> {
             0 => states,
             count => self.tape.some_of(&states, states.count.saturating_sub(rows * count * width)),
         }
+    }
+
+    /// Keys or values of `rows` texts with those of the method in front, `of_position` numbers at each position:
+    /// `layers::in_front`.
+    pub fn in_front(&self, own: &Value, rows: u64, of_position: u64) -> Value {
+        let (tape, count) = (self.tape, self.outline.keys_before);
+        if count == 0 {
+            return own.clone();
+        }
+        let before = tape.cast(&tape.parameter(count * of_position, EXACT, true), own.size);
+        tape.joined(&before, own, own.count + rows * count * of_position)
     }
 
     /// Dropout, where there is some.

@@ -54,6 +54,21 @@ impl AttentionMask {
         let band = Tensor::f_ones([length, length], (Kind::Bool, device))?.f_tril(0)?.f_triu(1 - window)?;
         Ok(Self::Seen(band))
     }
+
+    /// For a text of `length` tokens behind `before` other keys: each sees those, itself and the tokens before it, or of
+    /// all these the last `window`.
+    pub fn behind(before: i64, length: i64, window: Option<i64>, device: Device) -> Result<Self> {
+        match window {
+            None if before == 0 => return Ok(Self::Causal),
+            Some(window) if before == 0 => return Self::sliding(length, window, device),
+            _ => {}
+        }
+        let seen = Tensor::f_ones([length, before + length], (Kind::Bool, device))?.f_tril(before)?;
+        Ok(Self::Seen(match window.filter(|&window| window < before + length) {
+            Some(window) => seen.f_triu(before + 1 - window)?,
+            None => seen,
+        }))
+    }
 }
 
 /// Attention `softmax(scale · q kᵀ) v`, each tensor `[rows, heads, length, width]`, by libtorch's fused kernels, which
@@ -87,6 +102,19 @@ mod tests {
             rows.iter().map(|row| row.iter().map(|&seen| if seen { 'x' } else { '.' }).collect()).collect();
         assert_eq!(text, ["x...", "xx..", ".xx.", "..xx"]);
         assert!(matches!(AttentionMask::sliding(4, 4, Device::Cpu).unwrap(), AttentionMask::Causal));
+    }
+
+    #[test]
+    fn keys_in_front_are_seen_as_far_as_the_window_goes() {
+        let text = |window| {
+            let AttentionMask::Seen(band) = AttentionMask::behind(2, 3, window, Device::Cpu).unwrap() else { panic!() };
+            let rows = Vec::<Vec<bool>>::try_from(band).unwrap();
+            let row = |row: &Vec<bool>| row.iter().map(|&seen| if seen { 'x' } else { '.' }).collect::<String>();
+            rows.iter().map(row).collect::<Vec<_>>()
+        };
+        assert_eq!(text(None), ["xxx..", "xxxx.", "xxxxx"]);
+        assert_eq!(text(Some(3)), ["xxx..", ".xxx.", "..xxx"]);
+        assert_eq!(text(Some(5)), text(None));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 use tch::{Device, Kind, Tensor};
 
-use super::AttentionMask;
+use super::{AttentionMask, KeysBefore};
 use crate::error::{Error, Result};
 
 /// The least number of columns that are added when the cache is full; a long one grows by half.
@@ -22,6 +22,8 @@ pub struct Cache {
     shortest: i64,
     /// Columns that hold tokens, of all layers alike; moved on by [`advance`](Self::advance).
     filled: i64,
+    /// Columns in front of all tokens, which hold keys that no token has.
+    before: i64,
     /// Which columns of the prompts hold tokens, `[rows, 1, 1, prompt]`; none where all prompts are equally long.
     tokens: Option<Tensor>,
 }
@@ -48,12 +50,33 @@ impl Cache {
         } else {
             None
         };
-        Ok(Self { layers: (0..layers).map(|_| None).collect(), lengths, prompt, shortest, filled: 0, tokens })
+        Ok(Self {
+            layers: (0..layers).map(|_| None).collect(),
+            lengths,
+            prompt,
+            shortest,
+            filled: 0,
+            before: 0,
+            tokens,
+        })
     }
 
     /// Whether nothing has been read yet.
     pub fn is_new(&self) -> bool {
-        self.filled == 0
+        self.filled == self.before
+    }
+
+    /// Before the first pass: each layer's keys and values `[1, heads, count, width]` that stand in front of all tokens.
+    pub fn begin(&mut self, before: &[KeysBefore]) -> Result<()> {
+        let Some((keys, _)) = before.first() else { return Ok(()) };
+        let (count, rows) = (keys.size4()?.2, self.lengths.size1()?);
+        for (slot, (keys, values)) in self.layers.iter_mut().zip(before) {
+            let wide = |tensor: &Tensor| tensor.f_expand([rows, -1, -1, -1], false);
+            *slot = Some((wide(keys)?, wide(values)?));
+        }
+        self.lengthen(count)?;
+        (self.before, self.filled) = (count, count);
+        Ok(())
     }
 
     /// Before the first pass: each prompt is longer by `count` columns at its front, alike in all rows.
@@ -72,8 +95,9 @@ impl Cache {
     /// The positions in their texts of the tokens of the next pass, `[rows or 1, length]`. A pass is over `length` new
     /// columns: all of the prompts' in the first, one in each later pass.
     pub fn positions(&self, length: i64) -> Result<Tensor> {
-        if self.filled == 0 {
-            return Ok(Tensor::f_arange(length, (Kind::Int64, self.lengths.device()))?.f_unsqueeze(0)?);
+        if self.is_new() {
+            let (first, kind) = (self.before, (Kind::Int64, self.lengths.device()));
+            return Ok(Tensor::f_arange_start(first, first + length, kind)?.f_unsqueeze(0)?);
         }
         Ok(self.lengths.f_add_scalar(self.filled + length - self.prompt - 1)?.f_unsqueeze(1)?)
     }
@@ -82,12 +106,8 @@ impl Cache {
     /// positions with their own.
     pub fn view(&self, length: i64, window: Option<i64>) -> Result<View> {
         let device = self.lengths.device();
-        if self.filled == 0 {
-            let mask = match window {
-                Some(window) => AttentionMask::sliding(length, window, device)?,
-                None => AttentionMask::Causal,
-            };
-            return Ok(View { start: 0, mask });
+        if self.is_new() {
+            return Ok(View { start: 0, mask: AttentionMask::behind(self.before, length, window, device)? });
         }
         // New columns hold the same positions after the prompt in every row.
         let new = self.filled + length - self.prompt;

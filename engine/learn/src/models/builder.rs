@@ -5,9 +5,9 @@ use std::rc::Rc;
 
 use tch::{Device, Kind, Tensor};
 
-use crate::adapters::{Method, Reading};
+use crate::adapters::{Attentions, Method, Reading};
 use crate::error::{Error, Result};
-use crate::layers::{Activations, Linear, LinearMap, VirtualTokens};
+use crate::layers::{Activations, Linear, LinearMap, Prefix, VirtualTokens};
 use crate::numerics::Numerics;
 use crate::parameters::Stores;
 use crate::targets::{Place, Role};
@@ -43,6 +43,8 @@ pub struct Parts<'a> {
     pub virtual_tokens: i64,
     /// How many of a text's own tokens stand in front of those.
     pub virtual_tokens_after: i64,
+    /// Keys and values that the method puts before those of every text.
+    pub prefix: Option<Rc<Prefix>>,
 }
 
 impl<'a> Builder<'a> {
@@ -61,6 +63,7 @@ impl<'a> Builder<'a> {
             fresh: Vec::new(),
             virtual_tokens: 0,
             virtual_tokens_after: 0,
+            prefix: None,
         };
         Self { source, method, numerics, activations, stored: Vec::new(), parts }
     }
@@ -203,6 +206,14 @@ impl<'a> Builder<'a> {
         Ok(prompt)
     }
 
+    /// The keys and values that the method puts before those of every text, if it does. A model asks once.
+    pub fn prefix(&mut self, attentions: &Attentions) -> Result<Option<Rc<Prefix>>> {
+        let made = self.method.prefix(attentions, &mut self.parts.stores)?;
+        let prefix = |(sizes, values)| Rc::new(Prefix::new(values, sizes, attentions.stride, self.activations()));
+        self.parts.prefix = made.map(prefix);
+        Ok(self.parts.prefix.clone())
+    }
+
     /// Accepts a tensor that checkpoints may hold although it can be computed.
     pub fn accept(&mut self, name: &str) {
         // Not read: position numbers, for one, are whole numbers.
@@ -214,6 +225,7 @@ impl<'a> Builder<'a> {
         self.source.finish()?;
         let places: Vec<&Place> = self.parts.maps.iter().map(|(place, _)| place).collect();
         self.method.check(&places)?;
+        self.method.check_tensors(&self.parts.base.iter().map(String::as_str).collect::<Vec<_>>())?;
         Ok(self.parts)
     }
 

@@ -13,10 +13,11 @@ use self::attention::SelfAttention;
 use self::config::Shape;
 use self::mlp::GatedMlp;
 use super::{Builder, CausalLm};
-use crate::adapters::Reading;
+use crate::adapters::{Attentions, Reading};
 use crate::error::Result;
 use crate::layers::{
-    Activation, Activations, Angles, AttentionMask, Cache, LinearMap, Mode, Norm, RmsNorm, Rope, VirtualTokens,
+    Activation, Activations, Angles, AttentionMask, Cache, KeysBefore, LinearMap, Mode, Norm, Prefix, RmsNorm, Rope,
+    VirtualTokens, of_layer,
 };
 use crate::targets::Role;
 use crate::weights::Init;
@@ -28,6 +29,8 @@ pub struct Decoder {
     pub embedding: Embedding,
     /// Virtual tokens at the front of every text, where a method puts some there.
     pub prompt: Option<VirtualTokens>,
+    /// Keys and values before those of every text, where a method puts some there.
+    pub prefix: Option<Rc<Prefix>>,
     /// How layers see a text; each layer names one of these by index.
     pub spans: Vec<Span>,
     /// The layers.
@@ -156,8 +159,18 @@ impl Layer {
         self.mlp.add(&x, |mlp, x| mlp.forward(x, mode))
     }
 
-    fn forward_whole(&self, x: &Tensor, pass: &Pass, mode: Mode) -> Result<Tensor> {
-        self.forward(x, mode, |attention, x| attention.forward(x, pass, mode))
+    fn forward_whole(&self, x: &Tensor, before: Option<(&Tensor, &Tensor)>, pass: &Pass, mode: Mode) -> Result<Tensor> {
+        self.forward(x, mode, |attention, x| attention.forward(x, before, pass, mode))
+    }
+}
+
+impl Decoder {
+    /// How many keys stand before those of every text, and they and their values, of each layer, in this kind.
+    fn before(&self, kind: Kind) -> Result<(i64, Vec<KeysBefore>)> {
+        match &self.prefix {
+            Some(prefix) => Ok((prefix.count(), prefix.of_layers(kind)?)),
+            None => Ok((0, Vec::new())),
+        }
     }
 }
 
@@ -168,22 +181,27 @@ impl CausalLm for Decoder {
             x = prompt.insert(&x)?;
         }
         let (_, length, _) = x.size3()?;
-        let positions = Tensor::f_arange(length, (Kind::Int64, tokens.device()))?.f_unsqueeze(0)?;
+        let (front, before) = self.before(x.f_kind()?)?;
+        let positions =
+            Tensor::f_arange_start(front, front + length, (Kind::Int64, tokens.device()))?.f_unsqueeze(0)?;
         let mut passes = Vec::new();
         for span in &self.spans {
-            let mask = match span.window {
-                Some(window) => AttentionMask::sliding(length, window, tokens.device())?,
-                None => AttentionMask::Causal,
-            };
+            let mask = AttentionMask::behind(front, length, span.window, tokens.device())?;
             passes.push(Rc::new(Pass { angles: span.rope.angles(&positions)?, mask }));
         }
-        for layer in &self.layers {
-            let pass = at(&passes, layer.span)?;
-            x = match mode {
-                Mode::Eval => layer.forward_whole(&x, pass, mode)?,
-                Mode::Train => {
+        for (index, layer) in self.layers.iter().enumerate() {
+            let (pass, before) = (at(&passes, layer.span)?, of_layer(&before, index)?);
+            x = match (mode, before) {
+                (Mode::Eval, before) => layer.forward_whole(&x, before, pass, mode)?,
+                (Mode::Train, None) => {
                     let (layer, pass) = (Rc::clone(layer), Rc::clone(pass));
-                    self.activations.segment([&x], move |[x]| layer.forward_whole(x, &pass, mode))?
+                    self.activations.segment([&x], move |[x]| layer.forward_whole(x, None, &pass, mode))?
+                }
+                (Mode::Train, Some((keys, values))) => {
+                    let (layer, pass) = (Rc::clone(layer), Rc::clone(pass));
+                    self.activations.segment([&x, keys, values], move |[x, keys, values]| {
+                        layer.forward_whole(x, Some((keys, values)), &pass, mode)
+                    })?
                 }
             };
         }
@@ -200,6 +218,9 @@ impl CausalLm for Decoder {
         if let Some(prompt) = prompt {
             x = prompt.insert(&x)?;
             cache.lengthen(prompt.count())?;
+        }
+        if cache.is_new() {
+            cache.begin(&self.before(x.f_kind()?)?.1)?;
         }
         let (_, length, _) = x.size3()?;
         let positions = cache.positions(length)?;
@@ -274,8 +295,21 @@ pub fn like_llama(
     };
     let embedding = Embedding::new(&weight, shape.padding_id(), builder.compute());
     let prompt = embedding.prompt(shape, builder)?;
+    let prefix = prefix(shape, builder)?;
     let (head, activations) = (Head { map, cap: None }, builder.activations());
-    Ok(Decoder { embedding, prompt, spans, layers, norm, head, vocabulary, activations })
+    Ok(Decoder { embedding, prompt, prefix, spans, layers, norm, head, vocabulary, activations })
+}
+
+/// The keys and values that the method puts before those of every text, if it does.
+pub fn prefix(shape: &Shape, builder: &mut Builder) -> Result<Option<Rc<Prefix>>> {
+    let heads = shape.heads();
+    builder.prefix(&Attentions {
+        layers: shape.num_hidden_layers,
+        heads: heads.keys,
+        width: heads.width,
+        positions: Some(shape.max_position_embeddings),
+        stride: 1,
+    })
 }
 
 /// The norm `name` over vectors of `width`.

@@ -15,7 +15,7 @@ use super::decoder::config::{
     LayerType, RopeParameters, Shape, check_activation, check_size, check_theta, layer_types, read, wrong,
 };
 use super::decoder::mlp::GatedMlp;
-use super::decoder::{Decoder, Embedding, Head, Layer, Residual, Span};
+use super::decoder::{Decoder, Embedding, Head, Layer, Residual, Span, prefix};
 use super::{Builder, CausalLm};
 use crate::error::Result;
 use crate::layers::{Activation, Norm, OffsetRmsNorm, Rope};
@@ -168,8 +168,9 @@ fn decoder(config: &Value, model: &str, builder: &mut Builder) -> Result<Decoder
     let embedding = Embedding::new(&weight, shape.padding_id(), builder.compute()).scaled((width as f64).sqrt())?;
     let head = Head { map, cap: keys.final_logit_softcapping };
     let prompt = embedding.prompt(&shape, builder)?;
+    let prefix = prefix(&shape, builder)?;
     let activations = builder.activations();
-    Ok(Decoder { embedding, prompt, spans, layers, norm, head, vocabulary, activations })
+    Ok(Decoder { embedding, prompt, prefix, spans, layers, norm, head, vocabulary, activations })
 }
 
 fn layer(name: &str, kind: LayerType, shape: &Shape, keys: &Config, builder: &mut Builder) -> Result<Rc<Layer>> {

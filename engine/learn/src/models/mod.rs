@@ -23,7 +23,7 @@ use tch::{Device, Tensor};
 
 use crate::adapters::{Frozen, Method};
 use crate::error::{Error, Result, nearest};
-use crate::layers::{Activations, Cache, LinearMap, Mode};
+use crate::layers::{Activations, Cache, LinearMap, Mode, Prefix};
 use crate::numerics::Numerics;
 use crate::parameters::{Named, Parameters};
 use crate::targets::Place;
@@ -116,6 +116,8 @@ pub struct Model {
     pub virtual_tokens: i64,
     /// How many of a text's own tokens stand in front of those.
     pub virtual_tokens_after: i64,
+    /// Keys and values that the method puts before those of every text.
+    pub prefix: Option<Rc<Prefix>>,
     /// The method's name, and whether a plain model can compute the same.
     method: (&'static str, bool),
     base: Vec<String>,
@@ -222,7 +224,7 @@ impl Model {
                 task.families(),
             ));
         };
-        let Parts { stores, base, maps, left_out, heads, fresh, virtual_tokens, virtual_tokens_after } =
+        let Parts { stores, base, maps, left_out, heads, fresh, virtual_tokens, virtual_tokens_after, prefix } =
             builder.finish()?;
         let (trainable, frozen) = (stores.trainable, stores.frozen);
         let config = config.clone();
@@ -238,6 +240,7 @@ impl Model {
             left_out,
             virtual_tokens,
             virtual_tokens_after,
+            prefix,
             method: (method.name(), method.merges()),
             base,
             maps,
@@ -290,6 +293,11 @@ impl Model {
     pub fn merged(&self) -> Result<Self> {
         let (config, tensors) = self.merged_tensors()?;
         Self::build_for(self.task, &config, &mut InMemory::new(tensors), &Frozen, 0, self.numerics)
+    }
+
+    /// How many positions the method takes of every text.
+    pub fn added_positions(&self) -> i64 {
+        self.virtual_tokens + self.prefix.as_ref().map_or(0, |prefix| prefix.count())
     }
 
     /// Whether a plain model can compute the same.

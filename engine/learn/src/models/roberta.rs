@@ -72,7 +72,8 @@ impl Roberta {
     pub fn hidden(&self, texts: &Texts, mode: Mode) -> Result<Tensor> {
         // A token's position is the padding id and its number among the row's tokens that are no padding, from 1 on.
         let tokens = self.encoder.with_virtual(&texts.ids.f_ne(self.padding)?.f_to_kind(Kind::Int64)?)?;
-        let positions = tokens.f_cumsum(1, Kind::Int64)?.f_mul(&tokens)?.f_add_scalar(self.padding)?;
+        let numbers = tokens.f_cumsum(1, Kind::Int64)?.f_add_scalar(self.encoder.keys_before())?;
+        let positions = numbers.f_mul(&tokens)?.f_add_scalar(self.padding)?;
         self.encoder.hidden(texts, &positions, mode)
     }
 }

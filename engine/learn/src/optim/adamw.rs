@@ -3,6 +3,7 @@
 
 use tch::Tensor;
 
+use super::Group;
 use crate::error::Result;
 
 /// The optimiser's settings.
@@ -37,24 +38,46 @@ impl Moments {
 }
 
 impl AdamW {
-    /// One step, in place: `m ← β₁m + (1−β₁)g`, `v ← β₂v + (1−β₂)g²`,
-    /// `w ← w(1 − ηλ) − η/(1−β₁ᵗ) · m / (√v/√(1−β₂ᵗ) + ε)`.
-    pub fn step(&self, values: &Tensor, gradients: &Tensor, moments: &mut Moments, learning_rate: f64) -> Result<()> {
+    /// One step, in place, each group of numbers at its own multiple η of `learning_rate`: `m ← β₁m + (1−β₁)g`,
+    /// `v ← β₂v + (1−β₂)g²`, `w ← w(1 − ηλ) − η/(1−β₁ᵗ) · m / (√v/√(1−β₂ᵗ) + ε)`.
+    pub fn step(
+        &self,
+        values: &Tensor,
+        gradients: &Tensor,
+        moments: &mut Moments,
+        groups: &[Group],
+        learning_rate: f64,
+    ) -> Result<()> {
         let _guard = tch::no_grad_guard();
         moments.steps += 1;
-        let steps = moments.steps as f64;
+        for group in groups {
+            let of = |buffer: &Tensor| buffer.f_narrow(0, group.offset, group.length);
+            let (mean, square) = (of(&moments.mean)?, of(&moments.square)?);
+            let rate = learning_rate * group.rate;
+            self.update(of(values)?, &of(gradients)?, [mean, square], moments.steps as f64, rate)?;
+        }
+        Ok(())
+    }
+
+    fn update(
+        &self,
+        mut values: Tensor,
+        gradients: &Tensor,
+        [mut mean, mut square]: [Tensor; 2],
+        steps: f64,
+        learning_rate: f64,
+    ) -> Result<()> {
         let (bias1, bias2) = (1.0 - self.beta1.powf(steps), 1.0 - self.beta2.powf(steps));
-        let mut values = values.shallow_clone();
         if self.weight_decay > 0.0 {
             let _ = values.f_mul_scalar_(1.0 - learning_rate * self.weight_decay)?;
         }
-        let _ = moments.mean.f_lerp_(gradients, 1.0 - self.beta1)?;
+        let _ = mean.f_lerp_(gradients, 1.0 - self.beta1)?;
         let scaled = gradients.f_mul_scalar(1.0 - self.beta2)?;
-        let _ = moments.square.f_mul_scalar_(self.beta2)?;
-        let _ = moments.square.f_addcmul_(&scaled, gradients)?;
-        let mut denominator = moments.square.f_sqrt()?;
+        let _ = square.f_mul_scalar_(self.beta2)?;
+        let _ = square.f_addcmul_(&scaled, gradients)?;
+        let mut denominator = square.f_sqrt()?;
         let _ = denominator.f_div_scalar_(bias2.sqrt())?.f_add_scalar_(self.epsilon)?;
-        let update = moments.mean.f_mul_scalar(-learning_rate / bias1)?;
+        let update = mean.f_mul_scalar(-learning_rate / bias1)?;
         let _ = values.f_addcdiv_(&update, &denominator)?;
         Ok(())
     }

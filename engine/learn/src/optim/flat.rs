@@ -4,6 +4,7 @@
 
 use tch::{Device, Kind, Tensor};
 
+use super::Orthogonality;
 use crate::error::Result;
 use crate::fused::share_version;
 use crate::parameters::Parameters;
@@ -15,8 +16,20 @@ const ALIGNMENT: i64 = 16;
 #[derive(Debug)]
 pub struct Flat {
     slices: Vec<Slice>,
+    groups: Vec<Group>,
     values: Tensor,
     gradients: Option<Tensor>,
+}
+
+/// A part of the buffer whose numbers have the same learning rate.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Group {
+    /// Where it begins.
+    pub offset: i64,
+    /// How many numbers it has.
+    pub length: i64,
+    /// Its learning rate as a multiple of the optimiser's.
+    pub rate: f64,
 }
 
 #[derive(Debug)]
@@ -26,6 +39,8 @@ struct Slice {
     shape: Vec<i64>,
     offset: i64,
     length: i64,
+    projection: Option<Tensor>,
+    penalty: Option<Orthogonality>,
 }
 
 impl Slice {
@@ -40,12 +55,28 @@ impl Flat {
     pub fn new(parameters: &Parameters) -> Result<Self> {
         let _guard = tch::no_grad_guard();
         let mut slices = Vec::new();
+        let mut groups: Vec<Group> = Vec::new();
         let mut offset = 0;
-        for (name, parameter) in parameters.iter() {
+        // Those of one learning rate stand together.
+        let mut ordered: Vec<_> = parameters.learning().collect();
+        ordered.sort_by(|(_, _, one), (_, _, other)| one.rate.total_cmp(&other.rate));
+        for (name, parameter, learning) in ordered {
             let length = i64::try_from(parameter.numel()).unwrap_or(i64::MAX);
-            let shape = parameter.size();
-            slices.push(Slice { name: name.to_owned(), parameter: parameter.shallow_clone(), shape, offset, length });
-            offset += (length + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+            slices.push(Slice {
+                name: name.to_owned(),
+                parameter: parameter.shallow_clone(),
+                shape: parameter.size(),
+                offset,
+                length,
+                projection: learning.projection.as_ref().map(Tensor::shallow_clone),
+                penalty: learning.penalty,
+            });
+            let padded = (length + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+            match groups.last_mut().filter(|group| group.rate == learning.rate) {
+                Some(group) => group.length += padded,
+                None => groups.push(Group { offset, length: padded, rate: learning.rate }),
+            }
+            offset += padded;
         }
         let device = slices.first().map_or(Device::Cpu, |slice| slice.parameter.device());
         let values = Tensor::f_zeros([offset], (Kind::Float, device))?;
@@ -55,12 +86,46 @@ impl Flat {
             slice.parameter.f_set_data(&view)?;
             share_version(&slice.parameter, &values)?;
         }
-        Ok(Self { slices, values, gradients: None })
+        Ok(Self { slices, groups, values, gradients: None })
     }
 
     /// The buffer of all values.
     pub fn values(&self) -> &Tensor {
         &self.values
+    }
+
+    /// Its parts by learning rate.
+    pub fn groups(&self) -> &[Group] {
+        &self.groups
+    }
+
+    /// Adds the gradients of all penalties to `gradients`. Returns the sum of the penalties, one number, if there are any.
+    pub fn penalize(&self, gradients: &Tensor) -> Result<Option<Tensor>> {
+        let _guard = tch::no_grad_guard();
+        let mut sum: Option<Tensor> = None;
+        for slice in &self.slices {
+            let Some(penalty) = &slice.penalty else { continue };
+            let (value, gradient) = penalty.of(&slice.parameter)?;
+            let _ = slice.of(gradients)?.f_add_(&gradient)?;
+            sum = Some(match sum {
+                Some(sum) => sum.f_add(&value)?,
+                None => value,
+            });
+        }
+        Ok(sum)
+    }
+
+    /// Projects those of `gradients` that have a projection.
+    pub fn project(&self, gradients: &Tensor) -> Result<()> {
+        let _guard = tch::no_grad_guard();
+        for slice in &self.slices {
+            if let Some(projection) = &slice.projection {
+                let mut gradient = slice.of(gradients)?;
+                let projected = gradient.f_matmul(projection)?;
+                gradient.f_copy_(&projected)?;
+            }
+        }
+        Ok(())
     }
 
     /// The names of the tensors that have no gradient after the first backward pass: nothing they do reaches the loss.
@@ -107,6 +172,8 @@ impl Flat {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::optim::{AdamW, Moments, Side};
+    use crate::parameters::Learning;
 
     fn parameters() -> (Parameters, Tensor, Tensor) {
         let mut parameters = Parameters::default();
@@ -142,6 +209,41 @@ mod tests {
         let flat = Flat::new(&parameters).unwrap();
         a.sum(Kind::Float).backward();
         assert_eq!(flat.without_gradient(), ["b"]);
+    }
+
+    #[test]
+    fn each_learns_at_its_rate_by_its_projection_and_with_its_penalty() {
+        let mut parameters = Parameters::default();
+        let with = |rate, projection, penalty| Learning { rate, projection, penalty };
+        let slow = |at: &[f32]| Tensor::from_slice(at).view([1, 2]);
+        let penalty = Orthogonality { side: Side::Rows, weight: 0.5 };
+        let _fast = parameters.add_learning("fast", &slow(&[1.0, 1.0]), with(4.0, None, None)).unwrap();
+        let _one = parameters.add("one", &slow(&[1.0, 1.0])).unwrap();
+        let _held = parameters.add_learning("held", &slow(&[2.0, 0.0]), with(1.0, None, Some(penalty))).unwrap();
+        let turned = Tensor::from_slice(&[0f32, 2.0, 1.0, 0.0]).view([2, 2]);
+        let _turned = parameters.add_learning("turned", &slow(&[0.0, 0.0]), with(4.0, Some(turned), None)).unwrap();
+        let flat = Flat::new(&parameters).unwrap();
+        let group = |offset, rate| Group { offset, length: 32, rate };
+        assert_eq!(flat.groups(), [group(0, 1.0), group(32, 4.0)]);
+        let gradients = flat.values().ones_like();
+        let sum = flat.penalize(&gradients).unwrap().unwrap();
+        assert_eq!(sum.double_value(&[]), 0.5 * 9.0);
+        flat.project(&gradients).unwrap();
+        let named: Vec<_> = flat.named(&gradients).unwrap();
+        let of = |wanted: &str| {
+            let (_, tensor) = named.iter().find(|(name, _)| name == wanted).unwrap();
+            Vec::<f32>::try_from(tensor.view(-1)).unwrap()
+        };
+        assert_eq!(of("one"), [1.0, 1.0]);
+        assert_eq!(of("held"), [1.0 + 2.0 * 3.0 * 2.0, 1.0], "4 · weight · (MMᵀ − I)M");
+        assert_eq!(of("turned"), [1.0, 2.0]);
+        let adamw = AdamW { weight_decay: 0.5, beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
+        let mut moments = Moments::zero(flat.values()).unwrap();
+        adamw.step(flat.values(), &gradients, &mut moments, flat.groups(), 0.01).unwrap();
+        let value = |name: &str| parameters.get(name).unwrap().double_value(&[0, 0]);
+        assert!((value("one") - (0.995 - 0.01)).abs() < 1e-6, "{}", value("one"));
+        assert!((value("fast") - (0.98 - 0.04)).abs() < 1e-6, "{}", value("fast"));
+        assert_eq!(moments.steps, 1);
     }
 
     #[test]

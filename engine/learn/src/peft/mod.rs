@@ -3,6 +3,7 @@
 
 mod file;
 pub mod lora;
+pub mod prefix;
 pub mod prompt;
 pub mod targets;
 
@@ -78,6 +79,13 @@ impl AdapterConfig {
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T> {
         serde_path_to_error::deserialize(Value::Object(self.all.clone()))
             .map_err(|error| self.error(format!("{}: {}", error.path(), error.inner()), COMPARE))
+    }
+
+    /// The same of the keys that are not null: PEFT writes null for what is not set.
+    pub fn parse_known<T: DeserializeOwned>(&self) -> Result<T> {
+        let set = self.all.iter().filter(|(_, value)| !value.is_null());
+        let all = set.map(|(key, value)| (key.clone(), value.clone())).collect();
+        Self { path: self.path.clone(), all }.parse()
     }
 
     /// Refuses settings of which any is not at rest: null, false or empty.
@@ -156,6 +164,12 @@ pub fn name_of(key: &str) -> Option<&str> {
     key.strip_prefix(PREFIX)
 }
 
+/// Whether a key holds nothing that was learned: with `bias: all` PEFT saves the biases of a head also as they were, and a
+/// second time as they are.
+fn is_untrained(key: &str) -> bool {
+    key.contains(".original_module.") || key.contains(".modules_to_save.")
+}
+
 /// Loads the adapter in `folder` into the parameters of a model that was made with `method`, those whose names are `wanted`.
 /// Each of these must match a parameter. Returns the names of those that were loaded.
 pub fn load_keys(
@@ -167,7 +181,7 @@ pub fn load_keys(
     let file = AdapterFile::open(folder)?;
     let path = file.path();
     let mut found = BTreeSet::new();
-    for key in file.keys() {
+    for key in file.keys().filter(|key| !is_untrained(key)) {
         let name = method.parameter(key);
         if name.as_ref().is_some_and(|name| !wanted(name)) {
             continue;

@@ -27,6 +27,8 @@ pub struct Step {
     pub rows: Vec<usize>,
     /// The mean loss of its targets, one number.
     pub loss: Tensor,
+    /// What penalties added to it, one number, where there are some.
+    pub penalty: Option<Tensor>,
     /// The norm of all gradients before clipping, one number.
     pub norm: Tensor,
     /// Whether the gradients had overflowed, so that there is no norm and nothing was learned.
@@ -52,6 +54,9 @@ struct StepLine {
     step: u64,
     epoch: f64,
     loss: f32,
+    /// None where nothing is penalised.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    penalty: Option<f32>,
     learning_rate: f64,
     /// None of a step that was skipped.
     grad_norm: Option<f32>,
@@ -120,7 +125,7 @@ impl History {
         let mut text = Vec::new();
         let mut fault = None;
         for ((step, loss), norm) in std::mem::take(&mut self.waiting).into_iter().zip(losses).zip(norms) {
-            let Step { number, epoch, learning_rate, tokens, loss_tokens, rows, skipped, .. } = step;
+            let Step { number, epoch, penalty, learning_rate, tokens, loss_tokens, rows, skipped, .. } = step;
             let not_finite = [("loss", loss), ("norm of the gradients", norm)].into_iter().find(|f| !f.1.is_finite());
             if let Some((what, value)) = not_finite {
                 fault = Some(NotFinite { step: number, what, value, rows });
@@ -128,7 +133,8 @@ impl History {
             }
             self.last_loss = Some(loss);
             let grad_norm = (!skipped).then_some(norm);
-            let line = StepLine { step: number, epoch, loss, learning_rate, grad_norm, tokens, loss_tokens };
+            let penalty = penalty.map(|penalty| Ok::<_, Error>(penalty.f_double_value(&[])? as f32)).transpose()?;
+            let line = StepLine { step: number, epoch, loss, penalty, learning_rate, grad_norm, tokens, loss_tokens };
             self.line(&mut text, &line)?;
         }
         self.write(&text)?;

@@ -209,6 +209,7 @@ impl<'a> Run<'a> {
             loss_tokens: done.loss_tokens,
             rows: batch,
             loss: done.loss,
+            penalty: done.penalty,
             norm: done.norm,
             skipped: done.skipped,
         });

@@ -25,6 +25,8 @@ pub struct Weights {
 pub struct Done {
     /// The loss of its rows.
     pub loss: Tensor,
+    /// What penalties added to it, where there are some.
+    pub penalty: Option<Tensor>,
     /// The norm of all gradients before clipping.
     pub norm: Tensor,
     /// Token ids read.
@@ -93,11 +95,14 @@ impl Weights {
             && !loss_scale.unscale(&gradients)?
         {
             let norm = loss.f_zeros_like()?;
-            return Ok(Done { loss, norm, tokens, loss_tokens, skipped: true });
+            return Ok(Done { loss, penalty: None, norm, tokens, loss_tokens, skipped: true });
         }
+        let penalty = self.flat.penalize(&gradients)?;
         let norm = clip(&gradients, rule.clip)?;
-        rule.optimizer.step(self.flat.values(), &gradients, &mut self.moments, learning_rate)?;
-        Ok(Done { loss, norm, tokens, loss_tokens, skipped: false })
+        self.flat.project(&gradients)?;
+        let groups = self.flat.groups();
+        rule.optimizer.step(self.flat.values(), &gradients, &mut self.moments, groups, learning_rate)?;
+        Ok(Done { loss, penalty, norm, tokens, loss_tokens, skipped: false })
     }
 
     /// After the first backward pass, before anything is changed: every tensor must be finite and have a gradient, and a

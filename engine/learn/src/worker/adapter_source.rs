@@ -7,7 +7,8 @@ use spec::adapter::{AdapterSource, Continued, Head};
 use spec::files;
 use spec::job::Job;
 
-use super::train::{Tokenized, data, method};
+use super::method::{Tokenized, method};
+use super::train::data;
 use crate::adapters::{self, Combined, Method, saved_method};
 use crate::error::{Error, Result};
 use crate::models::Model;

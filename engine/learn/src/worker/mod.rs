@@ -11,6 +11,7 @@ mod failure;
 mod labels;
 pub mod memory;
 mod merge;
+mod method;
 mod model_source;
 mod special_ids;
 mod train;
@@ -55,7 +56,7 @@ fn work(job: &Job, stage: &Stage, events: &mut Events) -> crate::Result<()> {
             events.catch_signals();
             train::run(job, settings, device, events)
         }
-        Stage::Merge(_) => merge::run(job, device, events),
+        Stage::Merge(settings) => merge::run(job, settings, device),
         Stage::Evaluate(settings) => evaluate::run(job, settings, device, events),
         other => Err(crate::Error::setting(
             "kind",

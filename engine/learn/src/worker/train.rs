@@ -5,7 +5,6 @@ use std::path::Path;
 use std::time::Instant;
 
 use serde_json::{Value, json};
-use spec::adapter::{Adapter, PromptInit};
 use spec::files;
 use spec::job::{Job, JobInput};
 use spec::model::ModelSource;
@@ -18,7 +17,6 @@ use super::examples::{self, Rows};
 use super::memory::Peak;
 use super::special_ids::SpecialIds;
 use super::{adapter_source, device, labels, model_source};
-use crate::adapters::{Dora, Full, Lora, Method, Prompt, Start};
 use crate::error::{Error, Result, some_of};
 use crate::models::Model;
 use crate::numerics::{Memory, Numerics};
@@ -27,7 +25,6 @@ use crate::observer::Observer;
 use crate::optim::AdamW;
 use crate::peft::Saved;
 use crate::schedule::Shape;
-use crate::targets::{Pattern, Role, Targets};
 use crate::train::{self, Length, Outcome, Settings, Training, Validate, Warmup};
 use crate::weights::write_json;
 
@@ -109,9 +106,6 @@ pub fn run(job: &Job, stage: &Train, device: Device, observer: &mut dyn Observer
     write_json(&job.observed.join(files::MEASURED), &measured)
 }
 
-/// What gives the tokens of a text.
-pub type Tokenized<'a> = &'a dyn Fn(&str) -> Result<Vec<i64>>;
-
 /// The rows' stage.
 pub fn data(job: &Job) -> Result<&JobInput> {
     job.input("data").ok_or_else(|| Error::setting("data", "the job names no data", "run `engine run` again"))
@@ -119,7 +113,7 @@ pub fn data(job: &Job) -> Result<&JobInput> {
 
 fn check_length(model: &Model, examples: &dyn Examples, observer: &mut dyn Observer) {
     let rows = (0..examples.len()).filter_map(|row| examples.row(row));
-    let added = model.virtual_tokens.unsigned_abs();
+    let added = model.added_positions().unsigned_abs();
     let longest = rows.map(|row| row.inputs()).max().unwrap_or(0) as u64 + added;
     let with = if added == 0 { String::new() } else { format!(", {added} of them the adapter's") };
     match model.config.get("max_position_embeddings").and_then(Value::as_u64) {
@@ -128,42 +122,6 @@ fn check_length(model: &Model, examples: &dyn Examples, observer: &mut dyn Obser
         )),
         _ => {}
     }
-}
-
-/// The method that the settings describe; `tokenized` gives the tokens of a text.
-pub fn method(adapter: &Adapter, tokenized: Tokenized<'_>) -> Result<Box<dyn Method>> {
-    let count = |key: &str, count: u64| {
-        i64::try_from(count).map_err(|_| Error::setting(key, format!("{count} is too large"), "8 and 20 are usual"))
-    };
-    let rank = |rank: u64| count("adapter.rank", rank);
-    Ok(match adapter {
-        Adapter::Full(_) => Box::new(Full),
-        Adapter::Lora(lora) => {
-            Box::new(Lora::new(rank(lora.rank)?, lora.alpha, lora.dropout, targets(&lora.targets)?)?)
-        }
-        Adapter::Dora(dora) => {
-            Box::new(Dora::new(rank(dora.rank)?, dora.alpha, dora.dropout, targets(&dora.targets)?)?)
-        }
-        Adapter::Prompt(prompt) => {
-            let start = match &prompt.init {
-                PromptInit::Random(_) => Start::Random,
-                PromptInit::Vocabulary(_) => Start::Vocabulary,
-                PromptInit::Text(text) => Start::Text { text: text.clone(), ids: tokenized(text)? },
-            };
-            Box::new(Prompt::new(count("adapter.prompt.tokens", prompt.tokens)?, start)?)
-        }
-    })
-}
-
-fn targets(written: &spec::adapter::Targets) -> Result<Targets> {
-    Ok(match written {
-        spec::adapter::Targets::Roles(roles) => {
-            Targets::Roles(roles.iter().map(|role| role.parse::<Role>()).collect::<Result<_>>()?)
-        }
-        spec::adapter::Targets::Suffix(suffixes) => Targets::Suffixes(suffixes.clone()),
-        spec::adapter::Targets::Regex(pattern) => Targets::Pattern(Pattern::new(pattern)?),
-        spec::adapter::Targets::AllLinear => Targets::AllLinear,
-    })
 }
 
 /// The settings of the training itself.

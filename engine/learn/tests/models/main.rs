@@ -9,6 +9,8 @@ mod fixtures;
 mod fused;
 mod generation;
 mod golden;
+mod lora_family;
+mod low_rank;
 mod merging;
 mod methods;
 mod mutations;

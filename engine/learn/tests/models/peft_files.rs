@@ -80,11 +80,14 @@ fn broken(break_it: impl FnOnce(&Path)) -> String {
 
 #[test]
 fn settings_that_are_not_known_are_refused() {
-    let cases: [(&str, Value, &str); 9] = [
-        ("rank_pattern", json!({"q_proj": 8}), "`rank_pattern` is set, and its meaning is not known here"),
+    let cases: [(&str, Value, &str); 12] = [
+        ("rank_pattern", json!({"q_proj": 8}), "the model's has [8, 24]"),
+        ("rank_pattern", json!({"q_proj": "8"}), "rank_pattern: `\"8\"` is no number for it"),
         ("modules_to_save", json!(["lm_head"]), "`modules_to_save` names `lm_head`"),
-        ("layers_to_transform", json!([0]), "`layers_to_transform` is set"),
-        ("bias", json!("all"), "`bias` is \"all\""),
+        ("layers_to_transform", json!([0]), "matches nothing in the model"),
+        ("exclude_modules", json!(["q_proj"]), "q_proj.lora_A.weight` matches nothing in the model"),
+        ("bias", json!("all"), "k_proj.bias"),
+        ("fan_in_fan_out", json!(true), "`fan_in_fan_out` is set, and its meaning is not known here"),
         ("init_lora_weights", json!("pissa"), "`init_lora_weights` is `pissa`"),
         ("peft_type", json!("VERA"), "its adapter is of the type `VERA`"),
         ("r", json!("3"), "r: invalid type"),

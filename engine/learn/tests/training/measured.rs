@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use learn::adapters::{Dora, Full, Lora, Method};
+use learn::adapters::{Dora, Full, Lora, Method, Prefix, Prompt, Start};
 use learn::batches::LossRow;
 use learn::forecast::{self, Keeping, Micro, Outline, Speed};
 use learn::models::{Model, Network, Task};
@@ -60,7 +60,7 @@ fn wrong(what: &str) -> Error {
 /// Trains as the words say, and tells what was forecast and what was measured.
 ///
 /// `CONFIG METHOD PRECISION MEMORY TASK ROWS LENGTH ANSWER [STEPS [THREADS]]`: `CONFIG` is the path of a `config.json`, or
-/// its text; `METHOD` is `full`, `lora`, `dora`, or one of these two without dropout, `plain_lora` or `plain_dora`;
+/// its text; `METHOD` is `full`, `lora`, `dora`, or one of these two without dropout, `plain_lora` or `plain_dora`, or `prompt` or `prefix`;
 /// `PRECISION` is `float32` or `bf16`; `MEMORY` is `kept` or `recomputed`; `TASK` is `text`, `classify` or `span`. Of a
 /// decoder's row of `LENGTH` tokens, all carry loss where `ANSWER` is 0, else its last `ANSWER`.
 pub fn run(arguments: &[String]) -> Result<Value> {
@@ -88,6 +88,8 @@ pub fn run(arguments: &[String]) -> Result<Value> {
         "plain_lora" => Box::new(Lora::new(16, 32.0, 0.0, targets)?),
         "dora" => Box::new(Dora::new(16, 32.0, 0.05, targets)?),
         "plain_dora" => Box::new(Dora::new(16, 32.0, 0.0, targets)?),
+        "prompt" => Box::new(Prompt::new(20, Start::Vocabulary)?),
+        "prefix" => Box::new(Prefix::new(20, None)?),
         other => return Err(wrong(other)),
     };
     let kind = match *precision {

@@ -1,15 +1,23 @@
 //! The fine-tuning methods: one file each, and the registry that lists them. Knows their settings, not their mathematics.
 
+mod bitfit;
 mod dora;
 mod full;
 mod lora;
+mod lora_fa;
+mod low_rank;
+mod prefix;
 mod prompt;
 mod source;
 mod targets;
 
-pub use dora::Dora;
+pub use bitfit::BitFit;
+pub use dora::{Dora, TheA};
 pub use full::Full;
 pub use lora::Lora;
+pub use lora_fa::{Base, Gradient, LoraFa, LoraFaInit, ScaledRandom, SingularValues, Svd};
+pub use low_rank::{Bias, Factor, Init, Orthogonality, Penalty, PlainInit, Scale};
+pub use prefix::{Prefix, Projection};
 pub use prompt::{Prompt, PromptInit};
 pub use source::{AdapterSource, Continued, Head};
 pub use targets::{ROLES, Targets};
@@ -25,8 +33,14 @@ crate::one_of! {
         lora => Lora(Lora),
         /// Weight-decomposed low-rank adaptation.
         dora => Dora(Dora),
+        /// Low-rank adaptation with a frozen A.
+        lora_fa => LoraFa(LoraFa),
+        /// The biases alone.
+        bitfit => BitFit(BitFit),
         /// Prompt tuning.
         prompt => Prompt(Prompt),
+        /// Prefix tuning.
+        prefix => Prefix(Prefix),
     }
 }
 
@@ -39,34 +53,12 @@ impl Adapter {
     /// Mistakes that no type can express; paths begin at the method's name.
     pub fn faults(&self) -> Vec<Fault> {
         match self {
-            Self::Full(_) => Vec::new(),
-            Self::Lora(lora) => low_rank_faults("lora", lora.rank, lora.alpha, lora.dropout, &lora.targets),
-            Self::Dora(dora) => low_rank_faults("dora", dora.rank, dora.alpha, dora.dropout, &dora.targets),
+            Self::Full(_) | Self::BitFit(_) => Vec::new(),
+            Self::Lora(lora) => lora.faults(),
+            Self::Dora(dora) => dora.faults(),
+            Self::LoraFa(lora_fa) => lora_fa.faults(),
             Self::Prompt(prompt) => prompt.faults(),
+            Self::Prefix(prefix) => prefix.faults(),
         }
     }
-}
-
-fn low_rank_faults(method: &str, rank: u64, alpha: f64, dropout: f64, targets: &Targets) -> Vec<Fault> {
-    let at = |key: &str| format!("{method}.{key}");
-    let mut faults = Vec::new();
-    if rank == 0 {
-        faults.push(Fault::new(
-            at("rank"),
-            "a rank of zero trains nothing",
-            "give a rank from 1 on; 8 and 16 are usual",
-        ));
-    }
-    if !(alpha > 0.0 && alpha.is_finite()) {
-        faults.push(Fault::new(at("alpha"), "alpha must be above zero", "`alpha: rank` or twice the rank is usual"));
-    }
-    if !(0.0..1.0).contains(&dropout) {
-        faults.push(Fault::new(
-            at("dropout"),
-            format!("{dropout} is no probability below 1"),
-            "give a number from 0 up to, not including, 1",
-        ));
-    }
-    faults.extend(targets.faults().into_iter().map(|fault| Fault { path: at(&fault.path), ..fault }));
-    faults
 }

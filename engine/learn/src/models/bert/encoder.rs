@@ -7,10 +7,11 @@ use std::rc::Rc;
 use tch::{Kind, Tensor};
 
 use super::Config;
-use crate::adapters::Reading;
+use crate::adapters::{Attentions, Reading};
 use crate::error::{Error, Result};
 use crate::layers::{
-    Activation, Activations, Heads, LayerNorm, LinearMap, Mode, VirtualTokens, attend_unordered, dropped,
+    Activation, Activations, Heads, LayerNorm, LinearMap, Mode, Prefix, VirtualTokens, attend_unordered, dropped,
+    in_front, of_layer,
 };
 use crate::models::{Builder, Texts};
 use crate::targets::Role;
@@ -22,6 +23,8 @@ pub struct Encoder {
     words: Tensor,
     /// Virtual tokens behind the first token of every text, whose state the heads read.
     prompt: Option<VirtualTokens>,
+    /// Keys and values before those of every text.
+    prefix: Option<Rc<Prefix>>,
     positions: Tensor,
     types: Tensor,
     norm: LayerNorm,
@@ -78,14 +81,31 @@ impl Encoder {
             .collect::<Result<Vec<_>>>()?;
         let (dropout, vocabulary) = (config.hidden_dropout_prob, config.vocab_size);
         let (activations, compute) = (builder.activations(), builder.compute());
+        let known = Some(config.max_position_embeddings - padding.position - 1);
+        let (layers_count, Heads { keys, width: of_head, .. }) = (config.num_hidden_layers, config.heads());
+        let attentions = Attentions { layers: layers_count, heads: keys, width: of_head, positions: known, stride: 1 };
+        let prefix = builder.prefix(&attentions)?;
         let prompt = builder.prompt(&Reading {
             width,
             vocabulary,
-            positions: Some(config.max_position_embeddings - padding.position - 1),
+            positions: known,
             after: 1,
             embed: &|ids| embed(&words, &Tensor::f_from_slice(ids)?.f_to_device(words.device())?, padding),
         })?;
-        Ok(Self { words, prompt, positions, types, norm, layers, activations, compute, padding, dropout, vocabulary })
+        Ok(Self {
+            words,
+            prompt,
+            prefix,
+            positions,
+            types,
+            norm,
+            layers,
+            activations,
+            compute,
+            padding,
+            dropout,
+            vocabulary,
+        })
     }
 
     /// One number for each token of texts, `[rows, length]`, with a one for each virtual token among them.
@@ -98,8 +118,13 @@ impl Encoder {
 
     /// Positions from 0 on, the same in every row, `[1, length]`; virtual tokens have some too.
     pub fn from_zero(&self, texts: &Texts) -> Result<Tensor> {
-        let length = texts.ids.size2()?.1 + self.virtual_tokens();
-        Ok(Tensor::f_arange(length, (Kind::Int64, texts.ids.device()))?.f_unsqueeze(0)?)
+        let (first, length) = (self.keys_before(), texts.ids.size2()?.1 + self.virtual_tokens());
+        Ok(Tensor::f_arange_start(first, first + length, (Kind::Int64, texts.ids.device()))?.f_unsqueeze(0)?)
+    }
+
+    /// How many keys stand before those of every text, and take a position each.
+    pub fn keys_before(&self) -> i64 {
+        self.prefix.as_ref().map_or(0, |prefix| prefix.count())
     }
 
     fn virtual_tokens(&self) -> i64 {
@@ -124,13 +149,27 @@ impl Encoder {
         let places = Tensor::f_embedding(&self.positions, positions, self.padding.position, false, false)?;
         let mut x = self.norm.forward(&words.f_add(&types)?.f_add(&places)?.f_to_kind(self.compute)?)?;
         x = dropped(x, mode.dropout(self.dropout))?;
+        let before = match &self.prefix {
+            Some(prefix) => prefix.of_layers(self.compute)?,
+            None => Vec::new(),
+        };
+        if let (Some(own), 1..) = (&mask, self.keys_before()) {
+            let front = Tensor::f_ones([own.size4()?.0, 1, 1, self.keys_before()], (Kind::Bool, own.device()))?;
+            mask = Some(Tensor::f_cat(&[&front, own], -1)?);
+        }
         let mask = mask.map(Rc::new);
-        for layer in &self.layers {
-            x = match mode {
-                Mode::Eval => layer.forward(&x, mask.as_deref(), mode)?,
-                Mode::Train => {
+        for (index, layer) in self.layers.iter().enumerate() {
+            x = match (mode, of_layer(&before, index)?) {
+                (Mode::Eval, before) => layer.forward(&x, before, mask.as_deref(), mode)?,
+                (Mode::Train, None) => {
                     let (layer, mask) = (Rc::clone(layer), mask.clone());
-                    self.activations.segment([&x], move |[x]| layer.forward(x, mask.as_deref(), mode))?
+                    self.activations.segment([&x], move |[x]| layer.forward(x, None, mask.as_deref(), mode))?
+                }
+                (Mode::Train, Some((keys, values))) => {
+                    let (layer, mask) = (Rc::clone(layer), mask.clone());
+                    self.activations.segment([&x, keys, values], move |[x, keys, values]| {
+                        layer.forward(x, Some((keys, values)), mask.as_deref(), mode)
+                    })?
                 }
             };
         }
@@ -141,14 +180,15 @@ impl Encoder {
     }
 
     fn check(&self, texts: &Texts, positions: &Tensor) -> Result<()> {
-        let (known, length) = (self.positions.size2()?.0, positions.size2()?.1);
+        let added = self.virtual_tokens() + self.keys_before();
+        let (known, length) = (self.positions.size2()?.0, positions.size2()?.1 + self.keys_before());
         let first = self.padding.position + 1;
         if length + first > known {
-            let (of, places) = (length - self.virtual_tokens(), known - first);
-            let (besides, hint) = match self.virtual_tokens() {
+            let (of, places) = (length - added, known - first);
+            let (besides, hint) = match added {
                 0 => (String::new(), "tokenize with this `max_length`".to_owned()),
                 count => {
-                    (format!(" and the prompt {count}"), format!("tokenize with `max_length: {}`", places - count))
+                    (format!(" and the adapter {count}"), format!("tokenize with `max_length: {}`", places - count))
                 }
             };
             let problem = format!("a row has {of} tokens{besides}, the model has positions for {places}");
@@ -193,9 +233,16 @@ impl Layer {
         })
     }
 
-    fn forward(&self, x: &Tensor, mask: Option<&Tensor>, mode: Mode) -> Result<Tensor> {
+    fn forward(
+        &self,
+        x: &Tensor,
+        before: Option<(&Tensor, &Tensor)>,
+        mask: Option<&Tensor>,
+        mode: Mode,
+    ) -> Result<Tensor> {
         let heads = |map: &Rc<dyn LinearMap>| self.heads.split(&map.forward(x, mode)?);
-        let (q, k, v) = (heads(&self.q)?, heads(&self.k)?, heads(&self.v)?);
+        let q = heads(&self.q)?;
+        let (k, v) = in_front(before, (heads(&self.k)?, heads(&self.v)?))?;
         let seen = attend_unordered(&q, &k, &v, mask, None, mode.dropout(self.attention_dropout))?;
         let attended = dropped(self.o.forward(&self.heads.join(&seen)?, mode)?, mode.dropout(self.dropout))?;
         let x = self.attention_norm.forward(&attended.f_add(x)?)?;

@@ -7,7 +7,7 @@ use tch::Tensor;
 
 use super::Pass;
 use crate::error::Result;
-use crate::layers::{Angles, Cache, Heads, LinearMap, Mode, Norm, View, attend};
+use crate::layers::{Angles, Cache, Heads, LinearMap, Mode, Norm, View, attend, in_front};
 use crate::models::Builder;
 use crate::targets::Role;
 use crate::weights::Init;
@@ -86,9 +86,10 @@ impl SelfAttention {
         Ok([angles.turn(&q)?, angles.turn(&k)?, v])
     }
 
-    /// For whole texts.
-    pub fn forward(&self, x: &Tensor, pass: &Pass, mode: Mode) -> Result<Tensor> {
+    /// For whole texts, with the keys and values `before` theirs.
+    pub fn forward(&self, x: &Tensor, before: Option<(&Tensor, &Tensor)>, pass: &Pass, mode: Mode) -> Result<Tensor> {
         let [q, k, v] = self.project(x, &pass.angles, mode)?;
+        let (k, v) = in_front(before, (k, v))?;
         let seen = attend(&q, &k, &v, &pass.mask, self.scale, mode.dropout(self.dropout))?;
         self.maps.o.forward(&self.heads.join(&seen)?, mode)
     }

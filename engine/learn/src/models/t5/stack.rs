@@ -2,12 +2,16 @@
 
 use std::rc::Rc;
 
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 use super::config::{Config, FeedForward};
 use super::positions::{Buckets, RelativePositions, Sight, as_bias};
-use crate::error::Result;
-use crate::layers::{Activation, Activations, Heads, LinearMap, Mode, Norm, RmsNorm, attend_unordered, dropped};
+use crate::adapters::Attentions;
+use crate::error::{Error, Result};
+use crate::layers::{
+    Activation, Activations, Heads, KeysBefore, LinearMap, Mode, Norm, Prefix, RmsNorm, attend_unordered, dropped,
+    in_front, of_layer,
+};
 use crate::models::Builder;
 use crate::targets::{Map, Part, Role};
 use crate::weights::Init;
@@ -29,6 +33,8 @@ pub struct Decoder {
     pub layers: Vec<Rc<DecoderLayer>>,
     /// What positions add to the scores of its own attention.
     pub positions: RelativePositions,
+    /// Keys and values before those of every answer.
+    prefix: Option<Rc<Prefix>>,
     norm: RmsNorm,
     dropout: f64,
     activations: Rc<Activations>,
@@ -129,29 +135,56 @@ impl Decoder {
         }
         let positions = positions("decoder", Sight::Back, config, builder)?;
         let norm = norm("decoder.final_layer_norm", config, builder)?;
-        Ok(Self { layers, positions, norm, dropout: config.dropout_rate, activations: builder.activations() })
+        let (heads, count) = (config.heads(), config.num_layers);
+        // PEFT writes each pair of keys and values twice and gives a layer every second of them.
+        let attentions =
+            Attentions { layers: count, heads: heads.keys, width: heads.width, positions: None, stride: 2 };
+        let prefix = builder.prefix(&attentions)?;
+        if prefix.is_some() && layers.len() != count {
+            let problem = format!("the model has {count} layers that read and {} that write", layers.len());
+            let hint = "PEFT's files have no place for it: use `prompt`, or a model with as many of both";
+            return Err(Error::setting("adapter.prefix", problem, hint));
+        }
+        Ok(Self { layers, positions, prefix, norm, dropout: config.dropout_rate, activations: builder.activations() })
     }
 
     /// The states `[rows, length, width]` of embedded answers to texts with the encoder's states `encoded`, of which `mask`
     /// may be seen.
     pub fn forward(&self, x: &Tensor, encoded: &Tensor, mask: Option<&Tensor>, mode: Mode) -> Result<Tensor> {
         let length = x.size3()?.1;
-        let bias = self.activations.cut(&self.positions.bias(0, length, length)?.f_to_kind(x.f_kind()?)?)?;
+        let (front, before) = self.before(x.f_kind()?)?;
+        let bias = self.positions.bias(front, length, front + length)?;
+        let bias = self.activations.cut(&bias.f_to_kind(x.f_kind()?)?)?;
         let encoded = self.activations.cut(encoded)?;
         let mask = mask.map(|mask| Rc::new(mask.shallow_clone()));
         let mut x = dropped(x.shallow_clone(), mode.dropout(self.dropout))?;
-        for layer in &self.layers {
-            x = match mode {
-                Mode::Eval => layer.forward(&x, &encoded, &bias, mask.as_deref(), mode)?,
-                Mode::Train => {
+        for (index, layer) in self.layers.iter().enumerate() {
+            x = match (mode, of_layer(&before, index)?) {
+                (Mode::Eval, before) => layer.forward(&x, before, &encoded, &bias, mask.as_deref(), mode)?,
+                (Mode::Train, None) => {
                     let (layer, mask) = (Rc::clone(layer), mask.clone());
                     self.activations.segment([&x, &encoded, &bias], move |[x, encoded, bias]| {
-                        layer.forward(x, encoded, bias, mask.as_deref(), mode)
+                        layer.forward(x, None, encoded, bias, mask.as_deref(), mode)
+                    })?
+                }
+                (Mode::Train, Some((keys, values))) => {
+                    let (layer, mask) = (Rc::clone(layer), mask.clone());
+                    let inputs = [&x, keys, values, &encoded, &bias];
+                    self.activations.segment(inputs, move |[x, keys, values, encoded, bias]| {
+                        layer.forward(x, Some((keys, values)), encoded, bias, mask.as_deref(), mode)
                     })?
                 }
             };
         }
         self.end(&x, mode)
+    }
+
+    /// How many keys stand before those of every answer, and they and their values, of each layer, in this kind.
+    pub fn before(&self, kind: Kind) -> Result<(i64, Vec<KeysBefore>)> {
+        match &self.prefix {
+            Some(prefix) => Ok((prefix.count(), prefix.of_layers(kind)?)),
+            None => Ok((0, Vec::new())),
+        }
     }
 
     /// What the head reads of the last layer's states.
@@ -171,12 +204,15 @@ impl DecoderLayer {
     fn forward(
         &self,
         x: &Tensor,
+        before: Option<(&Tensor, &Tensor)>,
         encoded: &Tensor,
         bias: &Tensor,
         mask: Option<&Tensor>,
         mode: Mode,
     ) -> Result<Tensor> {
-        let x = self.own.forward(x, mode, |own, x| own.forward(x, x, Some(bias), mode))?;
+        let x = self.own.forward(x, mode, |own, x| {
+            own.see(x, &in_front(before, own.keys_and_values(x, mode)?)?, Some(bias), mode)
+        })?;
         let x = self.cross.forward(&x, mode, |cross, x| cross.forward(x, encoded, mask, mode))?;
         self.mlp.forward(&x, mode, |mlp, x| mlp.forward(x, mode))
     }

@@ -6,7 +6,7 @@ use tch::Tensor;
 use super::T5;
 use super::stack::KeysAndValues;
 use crate::error::Result;
-use crate::layers::Mode;
+use crate::layers::{Mode, of_layer};
 use crate::models::Writing;
 
 /// Answers to a batch of texts.
@@ -19,6 +19,8 @@ pub struct Answers<'a> {
     read: Vec<KeysAndValues>,
     /// Which tokens of the texts may be seen, `[rows, 1, 1, length]`.
     mask: Option<Tensor>,
+    /// Keys that stand before those of what was written, and how many tokens were.
+    before: i64,
     written: i64,
 }
 
@@ -27,7 +29,16 @@ impl<'a> Answers<'a> {
     pub fn new(model: &'a T5, encoded: &Tensor, mask: Option<Tensor>) -> Result<Self> {
         let layers = &model.decoder.layers;
         let read = layers.iter().map(|layer| layer.read(encoded)).collect::<Result<Vec<_>>>()?;
-        Ok(Self { model, own: layers.iter().map(|_| None).collect(), read, mask, written: 0 })
+        let (before, of_layers) = model.decoder.before(encoded.f_kind()?)?;
+        let rows = encoded.size3()?.0;
+        let wide = |tensor: &Tensor| tensor.f_expand([rows, -1, -1, -1], false);
+        let own = (0..layers.len())
+            .map(|layer| match of_layer(&of_layers, layer)? {
+                Some((keys, values)) => Ok(Some((wide(keys)?, wide(values)?))),
+                None => Ok(None),
+            })
+            .collect::<Result<Vec<_>>>()?;
+        Ok(Self { model, own, read, mask, before, written: 0 })
     }
 }
 
@@ -35,7 +46,8 @@ impl Writing for Answers<'_> {
     fn hidden_next(&mut self, tokens: &Tensor) -> Result<Tensor> {
         let decoder = &self.model.decoder;
         let mut x = self.model.embed(tokens)?;
-        let bias = decoder.positions.bias(self.written, 1, self.written + 1)?.f_to_kind(x.f_kind()?)?;
+        let at = self.before + self.written;
+        let bias = decoder.positions.bias(at, 1, at + 1)?.f_to_kind(x.f_kind()?)?;
         for ((layer, own), read) in decoder.layers.iter().zip(&mut self.own).zip(&self.read) {
             x = layer.next(&x, own, &bias, read, self.mask.as_ref())?;
         }
