@@ -335,7 +335,7 @@ fn what_does_not_merge_says_so() {
                 error.to_string().contains("what `bottleneck` adds to the model is no part of its weights"),
                 "{family}, {method}: {error}"
             );
-            assert!(error.hint().unwrap().contains("beside its model"));
+            assert!(error.hint().unwrap().contains("needs no merging"));
         }
     }
 }
