@@ -140,7 +140,7 @@ impl Method for Vera {
     }
 
     fn beside(&self, place: &Place) -> Option<Beside> {
-        self.changes(place).then(|| Beside::Shared { rank: self.rank, dropout: self.dropout > 0.0 })
+        self.changes(place).then_some(Beside::Shared { rank: self.rank, dropout: self.dropout > 0.0 })
     }
 
     fn check(&self, places: &[&Place]) -> Result<()> {

@@ -326,7 +326,7 @@ fn check_gradients(golden: &Golden, model: &Model, tensors: &HashMap<String, Ten
         let mut gradient = tensor.grad();
         if penalized && name.contains("lora_A") {
             let penalty = Orthogonality { side: Side::Rows, weight: golden.number("penalty") };
-            gradient = gradient + penalty.of(tensor).unwrap().1;
+            gradient += penalty.of(tensor).unwrap().1;
         }
         let expected = &tensors[&format!("gradient.{name}")];
         let off = largest(&(gradient - expected)) / largest(expected).max(0.1 * scale);
