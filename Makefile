@@ -18,7 +18,7 @@ export CARGO_TARGET_DIR := $(CURDIR)/target
 # with the same features whatever is asked for.
 BUILD := $(CARGO) build --release --workspace
 
-.PHONY: help run build test faults fuzz test-peft golden bench bench-engine bench-methods shapes docs clean libtorch tools test-tools
+.PHONY: help run build test faults fuzz test-peft test-adapters golden bench bench-engine bench-methods shapes docs clean libtorch tools test-tools
 
 help: ## list these commands
 	@awk -F ':[^#]*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' Makefile
@@ -49,11 +49,16 @@ test-peft: build ## compare with PEFT itself, in an environment of its own (.ven
 	@$(BUILD) --example peft_interop
 	@OMP_NUM_THREADS=1 "$$(scripts/peft-venv.sh)" tests/peft/interop.py target/release/examples/peft_interop
 
+test-adapters: build ## compare bottlenecks with adapter-hub's library, in an environment of its own (.venv-adapters, 6 GB)
+	@$(BUILD) --example adapters_interop
+	@OMP_NUM_THREADS=1 "$$(scripts/peft-venv.sh adapters)" tests/peft/adapters_interop.py target/release/examples/adapters_interop
+
 golden: ## write the golden values again, with PEFT's environment
 	@python="$$(scripts/peft-venv.sh)"; \
-	for program in $(filter-out %/common.py,$(wildcard tests/golden/*.py)); do \
+	for program in $(filter-out %/common.py %/families.py %/bottleneck.py,$(wildcard tests/golden/*.py)); do \
 		echo "$$program"; OMP_NUM_THREADS=1 "$$python" "$$program"; \
 	done
+	@OMP_NUM_THREADS=1 "$$(scripts/peft-venv.sh adapters)" tests/golden/bottleneck.py
 
 bench: build ## measure the quickstart, a run that changes nothing, and the start of the programs
 	@python3 scripts/bench.py

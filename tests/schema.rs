@@ -140,6 +140,7 @@ const BEYOND_A_SCHEMA: &[(&str, &[&str])] = &[
             "rows_with_a_format",
             "chat_of_a_trained_tokenizer",
             "chat_with_a_boundary",
+            "ia3_feedforward_no_target",
             "hub_beside_a_path",
             "hub_config_of_a_model",
             "hub_splits_beside_files",

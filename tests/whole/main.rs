@@ -4,6 +4,7 @@
 
 mod adapters;
 mod arguments;
+mod beside;
 mod cache;
 mod clones;
 mod commands;
@@ -13,6 +14,7 @@ mod disks;
 mod encoders;
 mod estimate;
 mod execution;
+mod exporting;
 mod failures;
 mod faults;
 mod gc;

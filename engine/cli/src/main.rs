@@ -1,6 +1,7 @@
 //! The `engine` program: reads the command line and hands over to a command. Never loads libtorch.
 
 mod commands;
+mod left;
 mod lock;
 mod progress;
 mod project;
@@ -29,6 +30,7 @@ enum Command {
     Preview(commands::preview::Preview),
     Estimate(commands::estimate::Estimate),
     Try(commands::try_model::Try),
+    Export(commands::export::Export),
     Diff(commands::diff::Diff),
     History(commands::history::History),
     Gc(commands::gc::Gc),
@@ -62,6 +64,7 @@ fn main() -> std::process::ExitCode {
         Command::Graph(graph) => commands::graph::run(&graph),
         Command::Preview(preview) => commands::preview::run(&preview),
         Command::Try(asked) => commands::try_model::run(&asked),
+        Command::Export(export) => commands::export::run(&export),
         Command::Estimate(estimate) => commands::estimate::run(&estimate),
         Command::Diff(diff) => commands::diff::run(&diff),
         Command::History(history) => commands::history::run(&history),

@@ -25,7 +25,7 @@ use learn::peft::Saved;
 use learn::targets::{Place, Targets};
 use learn::train::{Rule, Weights};
 use learn::weights::Init;
-use learn::worker::memory::Peak;
+use learn::worker::memory::{Peak, keep_freed};
 use learn::{Error, Result};
 use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor};
@@ -34,6 +34,7 @@ const RANK: i64 = 16;
 const ALPHA: f64 = 32.0;
 
 fn main() -> ExitCode {
+    keep_freed();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,

@@ -20,6 +20,7 @@ pub mod parameters;
 pub mod peft;
 pub mod rows;
 pub mod schedule;
+pub mod sublayers;
 pub mod targets;
 pub mod text_rows;
 pub mod train;

@@ -336,7 +336,7 @@ mod tests {
             let options = schema["$defs"][definition]["oneOf"].as_array().unwrap();
             options.iter().filter_map(|option| Some(option.get("const")?.as_str()?.to_owned())).collect()
         };
-        assert_eq!(words("Adapter"), ["full"]);
+        assert_eq!(words("Adapter"), ["full", "bitfit", "prompt", "prefix", "ia3"]);
         assert_eq!(words("Every"), Vec::<String>::new());
         assert_eq!(words("Decode"), ["greedy"]);
     }

@@ -5,6 +5,7 @@ pub mod completions;
 pub mod diff;
 pub mod doctor;
 pub mod estimate;
+pub mod export;
 pub mod gc;
 pub mod graph;
 pub mod history;

@@ -6,11 +6,12 @@ use std::rc::Rc;
 
 use tch::Tensor;
 
-use super::{Attentions, Beside, Method, Reading};
+use super::{Attentions, Beside, Method, Neck, Reading, Style};
 use crate::error::{Error, Result};
-use crate::layers::{Linear, LinearMap, PrefixSizes, Values, VirtualTokens};
+use crate::layers::{Join, Linear, LinearMap, PrefixSizes, Sum, Values, VirtualTokens};
 use crate::parameters::Stores;
 use crate::peft::Saved;
+use crate::sublayers::Sublayer;
 use crate::targets::Place;
 use crate::weights::write_json;
 
@@ -106,8 +107,36 @@ impl Method for Combined {
         Ok(found)
     }
 
+    fn joins(&self, sublayer: &Sublayer) -> bool {
+        self.parts.iter().any(|part| part.joins(sublayer))
+    }
+
+    fn join(&self, sublayer: &Sublayer, plain: Sum, stores: &mut Stores) -> Result<Rc<dyn Join>> {
+        let Some((index, part)) = self.part(|part| part.joins(sublayer)) else { return Ok(Rc::new(plain)) };
+        if let Some((_, other)) = self.part(|other| other.name() != part.name() && other.joins(sublayer)) {
+            let problem = format!("`{}` and `{}` both change `{}`", part.name(), other.name(), sublayer.name);
+            return Err(Error::setting("adapter", problem, "give them different sublayers"));
+        }
+        stores.trainable.begin_part(index);
+        let join = part.join(sublayer, plain, stores);
+        stores.trainable.begin_part(0);
+        join
+    }
+
+    fn neck(&self, sublayer: &Sublayer) -> Option<(Style, Neck)> {
+        self.parts.iter().find_map(|part| part.neck(sublayer))
+    }
+
     fn merges(&self) -> bool {
         self.parts.iter().all(|part| part.merges())
+    }
+
+    fn finish(&self, stores: &mut Stores) -> Result<()> {
+        self.parts.iter().try_for_each(|part| part.finish(stores))
+    }
+
+    fn check_sublayers(&self, sublayers: &[Sublayer]) -> Result<()> {
+        self.parts.iter().try_for_each(|part| part.check_sublayers(sublayers))
     }
 
     fn check(&self, places: &[&Place]) -> Result<()> {

@@ -11,7 +11,7 @@ use tch::Tensor;
 use super::first_values::Base;
 use super::lora::Factors;
 use super::low_rank::{FactorA, LowRank};
-use super::{Beside, Method};
+use super::{Beside, FactorSizes, Method};
 use crate::error::{Error, Result};
 use crate::fused::{self, DoraMap, Dropout, Ratio, RowNorms, Version};
 use crate::layers::{Linear, LinearMap, Mode};
@@ -79,7 +79,8 @@ impl Method for Dora {
 
     fn beside(&self, place: &Place) -> Option<Beside> {
         let a_trains = (self.a)().trains();
-        self.changes(place).then(|| Beside { decomposed: true, a_trains, ..self.low_rank.beside(place) })
+        let sizes = || FactorSizes { decomposed: true, a_trains, ..self.low_rank.beside(place) };
+        self.changes(place).then(|| Beside::Factors(sizes()))
     }
 
     fn check(&self, places: &[&Place]) -> Result<()> {

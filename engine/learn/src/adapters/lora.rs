@@ -84,7 +84,7 @@ impl Method for Lora {
     }
 
     fn beside(&self, place: &Place) -> Option<Beside> {
-        self.changes(place).then(|| self.low_rank.beside(place))
+        self.changes(place).then(|| Beside::Factors(self.low_rank.beside(place)))
     }
 
     fn check(&self, places: &[&Place]) -> Result<()> {

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use tch::{Kind, Tensor};
 
 use super::low_rank::{FactorA, LowRank};
-use super::{Beside, Method, lora};
+use super::{Beside, FactorSizes, Method, lora};
 use crate::error::{Error, Result};
 use crate::layers::{Linear, LinearMap};
 use crate::optim::{Orthogonality, Side};
@@ -101,7 +101,8 @@ impl Method for LoraFa {
     }
 
     fn beside(&self, place: &Place) -> Option<Beside> {
-        self.changes(place).then(|| Beside { a_trains: false, ..self.low_rank.beside(place) })
+        let sizes = || FactorSizes { a_trains: false, ..self.low_rank.beside(place) };
+        self.changes(place).then(|| Beside::Factors(sizes()))
     }
 
     fn check(&self, places: &[&Place]) -> Result<()> {

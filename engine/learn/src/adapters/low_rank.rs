@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 use tch::{Kind, Tensor};
 
-use super::Beside;
+use super::FactorSizes;
 use super::first_values::{self, Base, First, FirstValues, Kaiming};
 use super::lora::Factors;
 use crate::by_name::{ByName, Several};
@@ -210,8 +210,8 @@ impl LowRank {
     }
 
     /// What it puts beside the map at `place`, with an A that trains.
-    pub fn beside(&self, place: &Place) -> Beside {
-        Beside {
+    pub fn beside(&self, place: &Place) -> FactorSizes {
+        FactorSizes {
             rank: self.rank_at(place),
             dropout: self.dropout > 0.0,
             decomposed: false,

@@ -1,17 +1,21 @@
 //! Fine-tuning methods: what each does to the base model's tensors and linear maps, what trains, how it merges, and how
 //! it is saved. Knows no model family, no optimiser and no pipeline file.
 
+mod beside;
 mod bitfit;
+mod bottleneck;
 mod combined;
 mod dora;
 pub mod first_values;
 mod frozen;
 mod full;
+mod ia3;
 mod lora;
 mod lora_fa;
 mod low_rank;
 mod prefix;
 mod prompt;
+mod vera;
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
@@ -21,22 +25,27 @@ use std::rc::Rc;
 use tch::Tensor;
 
 use crate::error::{Error, Result};
-use crate::layers::{Linear, LinearMap, PrefixSizes, Values, VirtualTokens};
+use crate::layers::{Join, Linear, LinearMap, PrefixSizes, Sum, Values, VirtualTokens};
 use crate::models::{Model, Task};
 use crate::parameters::{Parameters, Stores};
 use crate::peft::{self, AdapterConfig, Saved};
+use crate::sublayers::Sublayer;
 use crate::targets::Place;
 
+pub use beside::{Beside, FactorSizes};
 pub use bitfit::BitFit;
+pub use bottleneck::{Bottleneck, First, Form, LinearBottleneck, Neck, Norms, Size, Style};
 pub use combined::Combined;
 pub use dora::Dora;
 pub use frozen::Frozen;
 pub use full::Full;
+pub use ia3::Ia3;
 pub use lora::Lora;
 pub use lora_fa::{Gradient, LoraFa};
 pub use low_rank::{Biases, LowRank, Scale};
 pub use prefix::Prefix;
 pub use prompt::{Prompt, Start};
+pub use vera::Vera;
 
 /// A fine-tuning method.
 pub trait Method: Debug {
@@ -82,6 +91,25 @@ pub trait Method: Debug {
         None
     }
 
+    /// Whether it changes how what `sublayer` gives joins the hidden states.
+    fn joins(&self, sublayer: &Sublayer) -> bool {
+        let _ = sublayer;
+        false
+    }
+
+    /// What becomes of the end of `sublayer`, one that it [joins](Self::joins); `plain` is how it was. What the method adds
+    /// goes into `stores.trainable`, named `<sublayer>.<what>`.
+    fn join(&self, sublayer: &Sublayer, plain: Sum, stores: &mut Stores) -> Result<Rc<dyn Join>> {
+        let _ = (sublayer, stores);
+        Ok(Rc::new(plain))
+    }
+
+    /// What it puts at the end of `sublayer`, where it changes that: the sizes of what `join` makes.
+    fn neck(&self, sublayer: &Sublayer) -> Option<(Style, Neck)> {
+        let _ = sublayer;
+        None
+    }
+
     /// The virtual tokens that it puts among the embedded tokens of every text, if it does. What trains of them goes into
     /// `stores.trainable`.
     fn prompt(&self, reading: &Reading, stores: &mut Stores) -> Result<Option<VirtualTokens>> {
@@ -101,6 +129,12 @@ pub trait Method: Debug {
         true
     }
 
+    /// Makes what several maps share, when all are known.
+    fn finish(&self, stores: &mut Stores) -> Result<()> {
+        let _ = stores;
+        Ok(())
+    }
+
     /// Checks, when all linear maps are known, that the method found what it is to change.
     fn check(&self, places: &[&Place]) -> Result<()> {
         let _ = places;
@@ -113,6 +147,12 @@ pub trait Method: Debug {
         Ok(())
     }
 
+    /// The same for sublayers.
+    fn check_sublayers(&self, sublayers: &[Sublayer]) -> Result<()> {
+        let _ = sublayers;
+        Ok(())
+    }
+
     /// The parameter that has this key in the method's files.
     fn parameter(&self, key: &str) -> Option<String> {
         peft::name_of(key).map(str::to_owned)
@@ -121,6 +161,23 @@ pub trait Method: Debug {
     /// The key in the method's files of a parameter.
     fn key(&self, parameter: &str) -> String {
         format!("{}{parameter}", peft::PREFIX)
+    }
+
+    /// Whether the method's files hold this key although it is no parameter.
+    fn knows(&self, key: &str) -> bool {
+        let _ = key;
+        false
+    }
+
+    /// Loads the files of `folder` into those parameters of a model made with this method whose names are `wanted`. Each key
+    /// of these must match one. Returns the names of those that were there.
+    fn load(
+        &self,
+        folder: &Path,
+        wanted: &dyn Fn(&str) -> bool,
+        parameters: &mut Parameters,
+    ) -> Result<BTreeSet<String>> {
+        peft::load_keys(folder, self, wanted, parameters)
     }
 
     /// Saves what was trained into `folder`, in the form that other tools read.
@@ -156,46 +213,21 @@ pub struct Attentions {
     pub stride: usize,
 }
 
-/// What a method puts beside a linear map: two factors, `[rank, inputs]` and `[outputs, rank]`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Beside {
-    /// The smaller size of both factors.
-    pub rank: i64,
-    /// Whether their input has dropout.
-    pub dropout: bool,
-    /// Whether there is a magnitude for each output.
-    pub decomposed: bool,
-    /// Whether the first factor trains.
-    pub a_trains: bool,
-    /// Whether what both began with is kept beside them.
-    pub first_kept: bool,
-}
-
-impl Beside {
-    /// The names and shapes of its tensors beside the map `name` with a weight `[outputs, inputs]`, and whether each trains.
-    pub fn tensors(&self, name: &str, [outputs, inputs]: [i64; 2]) -> Vec<(String, Vec<i64>, bool)> {
-        let (a, b) = (vec![self.rank, inputs], vec![outputs, self.rank]);
-        let mut tensors = vec![
-            (format!("{name}.lora_A.weight"), a.clone(), self.a_trains),
-            (format!("{name}.lora_B.weight"), b.clone(), true),
-        ];
-        if self.decomposed {
-            tensors.push((format!("{name}.lora_magnitude_vector"), vec![outputs], true));
-        }
-        if self.first_kept {
-            tensors.push((format!("{name}.lora_A.first"), a, false));
-            tensors.push((format!("{name}.lora_B.first"), b, false));
-        }
-        tensors
-    }
-}
-
-/// Makes a method from PEFT's configuration, if it is the one that the configuration describes.
+/// Makes a method from the settings of an adapter, if it is the one that they describe.
 type FromPeft = fn(&AdapterConfig) -> Result<Option<Box<dyn Method>>>;
 
-/// The methods that PEFT's files can hold.
-const FROM_PEFT: &[FromPeft] =
-    &[Lora::from_peft, Dora::from_peft, BitFit::from_peft, Prefix::from_peft, Prompt::from_peft];
+/// The methods that the files of an adapter can hold.
+const FROM_PEFT: &[FromPeft] = &[
+    Lora::from_peft,
+    Dora::from_peft,
+    BitFit::from_peft,
+    Prefix::from_peft,
+    Prompt::from_peft,
+    Ia3::from_peft,
+    Vera::from_peft,
+    LinearBottleneck::from_peft,
+    Bottleneck::from_saved,
+];
 
 /// The method that the adapter in `folder` was trained with. Make a model with it and then [`load`] the adapter's values.
 pub fn saved_method(folder: &Path) -> Result<Box<dyn Method>> {
@@ -216,7 +248,8 @@ fn method_of(folder: &Path) -> Result<Box<dyn Method>> {
         }
     }
     let problem = format!("its adapter is of the type `{}`", config.peft_type());
-    Err(Error::file(folder, problem, "adapters of LoRA, DoRA, BitFit, prompt and prefix tuning can be read"))
+    let known = "adapters of LoRA, DoRA, BitFit, IA3, VeRA, bottlenecks, prompt and prefix tuning can be read";
+    Err(Error::file(folder, problem, known))
 }
 
 /// Whether `folder` holds an adapter, or several that were trained together.
@@ -255,7 +288,7 @@ fn load_keys(folder: &Path, parameters: &mut Parameters, wanted: fn(&str) -> boo
     };
     let mut found = BTreeSet::new();
     for folder in folders {
-        found.extend(peft::load_keys(&folder, method_of(&folder)?.as_ref(), wanted, parameters)?);
+        found.extend(method_of(&folder)?.load(&folder, &wanted, parameters)?);
     }
     Ok(found)
 }

@@ -100,11 +100,11 @@ impl DecoderLayer {
         let x = {
             let y = self.attention(pass, &pass.rms_norm(&format!("{name}.input_layernorm"), x)?)?;
             let y = if four { pass.rms_norm(&format!("{name}.post_attention_layernorm"), &y)? } else { y };
-            pass.tape.add(x, &y)
+            pass.join(&format!("{name}.self_attn"), &y, x, &|made, x| Ok(pass.tape.add(x, made)))?
         };
         let y = self.mlp(pass, &pass.rms_norm(&format!("{name}.{before}"), &x)?)?;
         let y = if four { pass.rms_norm(&format!("{name}.{after}"), &y)? } else { y };
-        Ok(pass.tape.add(&x, &y))
+        pass.join(&format!("{name}.mlp"), &y, &x, &|made, x| Ok(pass.tape.add(x, made)))
     }
 
     fn attention(&self, pass: &Pass<'_>, x: &Value) -> Result<Value> {
@@ -223,14 +223,18 @@ impl EncoderLayer {
         let sizes = Heads { rows, heads, queries: length, keys, bias_learns: false, dropout };
         let seen = pass.attention([&q, &k, &v], sizes);
         let attended = pass.dropped(linear("attention.output.dense", &seen)?, self.dropout);
-        let x = {
-            let sum = tape.add(&attended, x);
-            pass.layer_norm(&format!("{}.attention.output.LayerNorm", self.name), &sum)?
+        let join = |module: &str, made: &Value, x: &Value| {
+            let module = format!("{}.{module}", self.name);
+            pass.join(&module, made, x, &|made, x| {
+                let sum = tape.add(x, made);
+                pass.layer_norm(&format!("{module}.LayerNorm"), &sum)
+            })
         };
+        let x = join("attention.output", &attended, x)?;
+        drop(attended);
         let inner = tape.of_input(&linear("intermediate.dense", &x)?);
         let made = pass.dropped(linear("output.dense", &inner)?, self.dropout);
-        let sum = tape.add(&made, &x);
-        pass.layer_norm(&format!("{}.output.LayerNorm", self.name), &sum)
+        join("output", &made, &x)
     }
 }
 
@@ -335,8 +339,9 @@ impl T5Layer {
         x: &Value,
         inner: impl FnOnce(&Value) -> Result<Value>,
     ) -> Result<Value> {
-        let made = inner(&pass.rms_norm(&format!("{}.layer.{number}.layer_norm", self.name), x)?)?;
-        Ok(pass.tape.add(x, &pass.dropped(made, self.dropout)))
+        let name = format!("{}.layer.{number}", self.name);
+        let made = inner(&pass.rms_norm(&format!("{name}.layer_norm"), x)?)?;
+        pass.join(&name, &pass.dropped(made, self.dropout), x, &|made, x| Ok(pass.tape.add(x, made)))
     }
 
     fn attention(&self, pass: &Pass<'_>, name: &str, x: &Value, read: &Value, bias: Option<&Value>) -> Result<Value> {

@@ -9,13 +9,14 @@ use std::rc::Rc;
 use serde_json::Value as Json;
 use tch::{Device, Kind, Tensor};
 
-use crate::adapters::{Attentions, Beside, Method, Reading};
+use crate::adapters::{Attentions, Beside, Method, Neck, Reading, Style};
 use crate::error::{Error, Result};
-use crate::layers::{Linear, LinearMap, PrefixSizes, Values, VirtualTokens};
+use crate::layers::{Join, Linear, LinearMap, PrefixSizes, Sum, Values, VirtualTokens};
 use crate::models::{Model, Task};
 use crate::numerics::Numerics;
 use crate::parameters::Stores;
-use crate::peft::Saved;
+use crate::peft::{Saved, vera};
+use crate::sublayers::Sublayer;
 use crate::targets::Place;
 use crate::weights::{Checkpoint, Fresh, Init, Source};
 
@@ -45,6 +46,17 @@ pub struct Map {
     pub beside: Option<Beside>,
 }
 
+/// A bottleneck at the end of a sublayer.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Necked {
+    /// Where it stands.
+    pub style: Style,
+    /// How it is made.
+    pub neck: Neck,
+    /// Numbers of a hidden state.
+    pub width: u64,
+}
+
 /// A model without numbers.
 #[derive(Debug)]
 pub struct Outline {
@@ -68,6 +80,7 @@ pub struct Outline {
     pub weight_bytes: u64,
     tensors: HashMap<String, (Vec<u64>, Tensors)>,
     maps: HashMap<String, Map>,
+    necks: HashMap<String, Necked>,
 }
 
 impl Outline {
@@ -83,7 +96,7 @@ impl Outline {
         let device = numerics.device;
         let numerics = Numerics { device: Device::Cpu, ..numerics };
         let names = checkpoint.map(|folder| Checkpoint::open(folder, Device::Cpu)).transpose()?;
-        let drafted = Drafted { method, maps: RefCell::default() };
+        let drafted = Drafted { method, maps: RefCell::default(), necks: RefCell::default() };
         let model = Model::build_from(task, config, &mut Sizes { names }, &drafted, &Sketches, numerics)?;
         let mut outline = Self {
             config: config.clone(),
@@ -97,6 +110,7 @@ impl Outline {
             weight_bytes: 0,
             tensors: HashMap::new(),
             maps: drafted.maps.into_inner(),
+            necks: drafted.necks.into_inner(),
         };
         for (name, tensor) in model.trainable.iter().chain(model.frozen.iter()) {
             let shape = tensor.size().iter().map(|&size| size.unsigned_abs()).collect();
@@ -140,6 +154,11 @@ impl Outline {
     /// The linear map `name`.
     pub fn map(&self, name: &str) -> Option<&Map> {
         self.maps.get(name)
+    }
+
+    /// What the method puts at the end of the sublayer `name`.
+    pub fn neck(&self, name: &str) -> Option<Necked> {
+        self.necks.get(name).copied()
     }
 
     /// The sizes, outputs and inputs, of the largest linear map but those over the vocabulary.
@@ -223,6 +242,7 @@ impl Fresh for Sketches {
 struct Drafted<'a> {
     method: &'a dyn Method,
     maps: RefCell<HashMap<String, Map>>,
+    necks: RefCell<HashMap<String, Necked>>,
 }
 
 impl Method for Drafted<'_> {
@@ -276,12 +296,47 @@ impl Method for Drafted<'_> {
         self.method.merges()
     }
 
+    fn joins(&self, sublayer: &Sublayer) -> bool {
+        self.method.joins(sublayer)
+    }
+
+    fn join(&self, sublayer: &Sublayer, plain: Sum, stores: &mut Stores) -> Result<Rc<dyn Join>> {
+        if let Some((style, neck)) = self.method.neck(sublayer) {
+            for (name, shape) in neck.tensors(&sublayer.name, [sublayer.width, sublayer.width]) {
+                let _ = stores.trainable.add(&name, &sketch(&shape, Kind::Float)?)?;
+            }
+            self.necks
+                .borrow_mut()
+                .insert(sublayer.name.clone(), Necked { style, neck, width: sublayer.width.unsigned_abs() });
+        }
+        Ok(Rc::new(plain))
+    }
+
+    /// The factors that maps share are as large as the largest of these.
+    fn finish(&self, stores: &mut Stores) -> Result<()> {
+        let maps = self.maps.borrow();
+        let shared = maps.values().filter_map(|map| match map.beside {
+            Some(Beside::Shared { rank, .. }) => Some([rank, map.inputs.cast_signed(), map.outputs.cast_signed()]),
+            _ => None,
+        });
+        let largest = shared.reduce(|one, other| std::array::from_fn(|at| one[at].max(other[at])));
+        if let Some([rank, inputs, outputs]) = largest {
+            let _ = stores.freeze(vera::A, sketch(&[rank, inputs], Kind::Float)?)?;
+            let _ = stores.freeze(vera::B, sketch(&[outputs, rank], Kind::Float)?)?;
+        }
+        Ok(())
+    }
+
     fn check(&self, places: &[&Place]) -> Result<()> {
         self.method.check(places)
     }
 
     fn check_tensors(&self, names: &[&str]) -> Result<()> {
         self.method.check_tensors(names)
+    }
+
+    fn check_sublayers(&self, sublayers: &[Sublayer]) -> Result<()> {
+        self.method.check_sublayers(sublayers)
     }
 
     fn save(&self, _saved: &Saved, folder: &Path) -> Result<()> {

@@ -3,10 +3,11 @@
 
 use std::cell::RefCell;
 
-use super::outline::{Map, Outline, Tensors};
+use super::outline::{Map, Necked, Outline, Tensors};
 use super::tape::{Backward, EXACT, Tape, Value};
-use crate::adapters::Beside;
+use crate::adapters::{Beside, FactorSizes, Form, Neck, Style};
 use crate::error::{Error, Result};
+use crate::layers::Activation;
 use crate::numerics::Memory;
 
 /// The most scores that are held at once while training.
@@ -80,27 +81,63 @@ impl<'t> Pass<'t> {
         let (tape, map) = (self.tape, self.map(name)?);
         let sizes = [map.outputs, map.inputs];
         let bias = map.bias.map(|bias| tape.cast(&self.parameter(bias), x.size));
-        let weight = tape.cast(&self.parameter(map.weight), x.size);
-        Ok(match map.beside {
-            None => tape.linear(x, &weight, bias.as_ref(), sizes),
-            Some(beside) if beside.decomposed => self.dora(map, beside, x, &weight),
-            Some(beside) => self.low_rank(map, beside, x, &tape.linear(x, &weight, bias.as_ref(), sizes)),
-        })
+        let weight = || tape.cast(&self.parameter(map.weight), x.size);
+        let plain = |x: &Value| tape.linear(x, &weight(), bias.as_ref(), sizes);
+        match map.beside {
+            None => Ok(plain(x)),
+            Some(Beside::Factors(factors)) if factors.decomposed => Ok(self.dora(map, factors, x, &weight())),
+            Some(Beside::Factors(factors)) => Ok(self.low_rank(map, factors, x, &plain(x))),
+            Some(Beside::Scales { inputs: true }) => {
+                let scales = tape.cast(&tape.parameter(map.inputs, EXACT, true), x.size);
+                Ok(plain(&tape.mul(x, &scales)))
+            }
+            Some(Beside::Scales { inputs: false }) => {
+                let scales = tape.cast(&tape.parameter(map.outputs, EXACT, true), x.size);
+                Ok(tape.mul(&plain(x), &scales))
+            }
+            Some(Beside::Shared { rank, dropout }) => {
+                let rank = rank.unsigned_abs();
+                let y = plain(x);
+                let a = tape.cast(&tape.parameter(rank * map.inputs, EXACT, false), x.size);
+                let b = tape.parameter(rank * map.outputs, EXACT, false);
+                let dropped = if dropout { tape.dropout(x) } else { x.clone() };
+                let low = tape.linear(&dropped, &a, None, [rank, map.inputs]);
+                drop(dropped);
+                let [lambda_b, lambda_d] = [map.outputs, rank].map(|count| tape.parameter(count, EXACT, true));
+                let between = tape.mul(&tape.mul(&b, &lambda_b), &lambda_d);
+                Ok(tape.add_linear(&y, &low, &tape.cast(&between, x.size), [map.outputs, rank]))
+            }
+            Some(Beside::Neck { form, neck }) => {
+                let [outputs, inputs] = form.sizes([map.outputs.cast_signed(), map.inputs.cast_signed()]);
+                let block = |x: &Value| self.neck(&neck, x, [outputs.unsigned_abs(), inputs.unsigned_abs()]);
+                Ok(match form {
+                    Form::Before => plain(&tape.add(x, &block(x))),
+                    Form::Behind => {
+                        let y = plain(x);
+                        tape.add(&y, &block(&y))
+                    }
+                    Form::Parallel => {
+                        let y = plain(x);
+                        tape.add(&y, &block(x))
+                    }
+                })
+            }
+        }
     }
 
     /// [`fused::low_rank`](crate::fused::low_rank).
-    fn low_rank(&self, map: &Map, beside: Beside, x: &Value, y: &Value) -> Value {
-        let (tape, rank) = (self.tape, beside.rank.unsigned_abs());
-        let a = tape.parameter(rank * map.inputs, EXACT, beside.a_trains);
+    fn low_rank(&self, map: &Map, factors: FactorSizes, x: &Value, y: &Value) -> Value {
+        let (tape, rank) = (self.tape, factors.rank.unsigned_abs());
+        let a = tape.parameter(rank * map.inputs, EXACT, factors.a_trains);
         let b = tape.parameter(rank * map.outputs, EXACT, true);
         let rows = x.count / map.inputs.max(1);
-        let dropped = if beside.dropout { x.bytes() } else { 0 };
+        let dropped = if factors.dropout { x.bytes() } else { 0 };
         tape.scratch(dropped);
         let down = tape.constant(rows * rank, x.size);
         let products = 2.0 * (rows * rank * (map.inputs + map.outputs)) as f64;
         let backward = Backward {
             edges: vec![(y, None), (x, Some(x.bytes())), (&a, Some(a.bytes())), (&b, Some(b.bytes()))],
-            saved: if beside.a_trains { vec![x, &down] } else { vec![&down] },
+            saved: if factors.a_trains { vec![x, &down] } else { vec![&down] },
             scratch: dropped,
             products: 2.0 * products,
         };
@@ -108,9 +145,9 @@ impl<'t> Pass<'t> {
     }
 
     /// [`fused::dora`](crate::fused::dora).
-    fn dora(&self, map: &Map, beside: Beside, x: &Value, weight: &Value) -> Value {
-        let (tape, rank) = (self.tape, beside.rank.unsigned_abs());
-        let a = tape.parameter(rank * map.inputs, EXACT, beside.a_trains);
+    fn dora(&self, map: &Map, factors: FactorSizes, x: &Value, weight: &Value) -> Value {
+        let (tape, rank) = (self.tape, factors.rank.unsigned_abs());
+        let a = tape.parameter(rank * map.inputs, EXACT, factors.a_trains);
         let b = tape.parameter(rank * map.outputs, EXACT, true);
         let magnitude = tape.parameter(map.outputs, EXACT, true);
         if map.weight.size != EXACT {
@@ -125,7 +162,7 @@ impl<'t> Pass<'t> {
         let cast = if weight.size == map.weight.size { 0 } else { weight.bytes() };
         let outputs = rows * map.outputs;
         let below = if x.learns() { whole } else { 0.0 };
-        if !beside.dropout {
+        if !factors.dropout {
             let scratch = outputs * x.size + cast;
             let backward = Backward { edges, saved: vec![x, &down], scratch, products: below + 2.0 * low };
             return tape.function(outputs, x.size, whole + low, backward, true);
@@ -137,6 +174,51 @@ impl<'t> Pass<'t> {
         let y = tape.function(outputs, x.size, 2.0 * (whole + low), backward, false);
         drop(dropped);
         y
+    }
+
+    /// A bottleneck, from `inputs` to `outputs` numbers.
+    fn neck(&self, neck: &Neck, x: &Value, [outputs, inputs]: [u64; 2]) -> Value {
+        let tape = self.tape;
+        let size = neck.size.unsigned_abs();
+        let new = |count: u64| tape.parameter(count, EXACT, true);
+        let bias = |count: u64, like: &Value| neck.bias.then(|| tape.cast(&new(count), like.size));
+        let normed = |x: &Value, width: u64| {
+            let y = tape.norm(&tape.cast(x, EXACT), &[&new(width), &new(width)], 0);
+            tape.cast(&y, x.size)
+        };
+        let x = if neck.norms.before { normed(x, inputs) } else { x.clone() };
+        let x = if !neck.bias && neck.dropout > 0.0 { tape.dropout(&x) } else { x };
+        let down = tape.linear(&x, &tape.cast(&new(size * inputs), x.size), bias(size, &x).as_ref(), [size, inputs]);
+        let inner = match neck.activation {
+            Activation::Relu | Activation::Tanh => tape.of_output(&down),
+            Activation::Gelu | Activation::GeluTanh | Activation::Silu => tape.of_input(&down),
+        };
+        drop(down);
+        let inner = if neck.scale == 1.0 { inner } else { tape.scaled(&inner) };
+        let up = tape.cast(&new(size * outputs), x.size);
+        let made = tape.linear(&inner, &up, bias(outputs, &x).as_ref(), [outputs, size]);
+        let made = if neck.bias { self.dropped(made, neck.dropout) } else { made };
+        if neck.norms.after { normed(&made, outputs) } else { made }
+    }
+
+    /// The end of the sublayer `name`: [`Join::forward`](crate::layers::Join::forward). `plain` is what the family does.
+    pub fn join(
+        &self,
+        name: &str,
+        made: &Value,
+        x: &Value,
+        plain: &dyn Fn(&Value, &Value) -> Result<Value>,
+    ) -> Result<Value> {
+        let Some(Necked { style, neck, width }) = self.outline.neck(name) else { return plain(made, x) };
+        let of = |x: &Value| self.neck(&neck, x, [width, width]);
+        match style {
+            Style::Houlsby => plain(&self.tape.add(made, &of(made)), x),
+            Style::Pfeiffer => {
+                let joined = plain(made, x)?;
+                plain(&self.tape.add(made, &of(&joined)), x)
+            }
+            Style::Parallel => plain(&self.tape.add(made, &of(x)), x),
+        }
     }
 
     /// The root-mean-square norm `name`, made of its single operations, as libtorch has it on the CPU.

@@ -365,6 +365,16 @@ impl Tape {
         self.made(rows * outputs, x.size, backward, false)
     }
 
+    /// `sum + rows · weightᵀ` for rows `[rows, inputs]` and a weight `[outputs, inputs]`.
+    pub fn add_linear(&self, sum: &Value, x: &Value, weight: &Value, [outputs, inputs]: [u64; 2]) -> Value {
+        let rows = x.count / inputs.max(1);
+        let products = 2.0 * rows as f64 * inputs as f64 * outputs as f64;
+        let edges = vec![(sum, None), (x, Some(x.bytes())), (weight, Some(weight.bytes()))];
+        let backward = Backward { edges, saved: vec![x, weight], scratch: 0, products: 2.0 * products };
+        self.works(products, 0);
+        self.made(sum.count, sum.size, backward, false)
+    }
+
     /// A batch of products of matrices, `[rows, common]` times `[common, columns]` each.
     pub fn products(&self, a: &Value, b: &Value, count: u64, common: u64) -> Value {
         let products = 2.0 * count as f64 * common as f64;

@@ -9,6 +9,8 @@
 #include <ATen/Context.h>
 #include <ATen/ops/_unsafe_view.h>
 #include <ATen/ops/addmm.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
 #include <ATen/ops/index_select.h>
 #include <ATen/ops/mm.h>
 #include <torch/csrc/autograd/custom_function.h>
@@ -100,21 +102,22 @@ struct LowRank : Function<LowRank> {
     }
 };
 
-// Rows of a matrix that are cast at once.
-constexpr std::int64_t BLOCK = 1 << 15;
+// Numbers of a matrix that are cast at once.
+constexpr std::int64_t BLOCK = 1 << 16;
 
 // `W Aᵀ` in float32, without a copy of W in float32.
 Tensor mixed(const Tensor& weight, const Tensor& a) {
     const Tensor turned = a.to(at::kFloat).t();
     if (weight.scalar_type() == at::kFloat) return weight.mm(turned);
-    Tensor product = at::empty({weight.size(0), a.size(0)}, turned.options());
+    const Tensor product = at::empty({weight.size(0), a.size(0)}, turned.options());
     const std::int64_t rows = std::max<std::int64_t>(1, BLOCK / std::max<std::int64_t>(1, weight.size(1)));
     const auto part = [&](std::int64_t begin, std::int64_t end) {
         at::NoGradGuard guard;
+        const Tensor block = at::empty({std::min(rows, end - begin), weight.size(1)}, turned.options());
         for (; begin < end; begin += rows) {
             const std::int64_t length = std::min(rows, end - begin);
-            Tensor into = product.narrow(0, begin, length);
-            at::mm_out(into, weight.narrow(0, begin, length).to(at::kFloat), turned);
+            Tensor cast = block.narrow(0, 0, length), into = product.narrow(0, begin, length);
+            at::mm_out(into, cast.copy_(weight.narrow(0, begin, length)), turned);
         }
     };
     if (weight.device().is_cpu()) {
@@ -155,9 +158,10 @@ struct Dora : Function<Dora> {
         const auto kind = x.scalar_type();
         const Tensor flat = rows(x);
         const Tensor down = flat.mm(a.to(kind).t()).mul_(scale);
-        Tensor y = flat.mm(weight.to(kind).t()).addmm_(down, b.to(kind).t());
+        // For so few columns a product that is added in place takes longer than one by itself.
+        Tensor y = flat.mm(weight.to(kind).t());
         const Tensor exact_bias = bias ? bias->to(fused::exact(kind)) : Tensor();
-        y = shaped(fused::scale_rows(y, c, exact_bias), x);
+        y = shaped(fused::scale_rows(y, down.mm(b.to(kind).t()), c, exact_bias), x);
         ctx->saved_data["scale"] = scale;
         ctx->save_for_backward({x, down, y, a, b, weight, c, inverse, bias.value_or(Tensor()), thin.value_or(Tensor())});
         return y;
@@ -168,28 +172,30 @@ struct Dora : Function<Dora> {
         const Tensor &x = saved[0], &down = saved[1], &y = saved[2], &a = saved[3], &b = saved[4], &weight = saved[5];
         const Tensor &c = saved[6], &inverse = saved[7], &bias = saved[8], &thin = saved[9];
         const double scale = ctx->saved_data["scale"].toDouble();
+        const bool own = fused::alone(gradients[0]);
         const Tensor g = rows(gradients[0]), flat = rows(x);
-        const auto kind = g.scalar_type();
-        const Tensor exact_bias = bias.defined() ? bias.to(c.scalar_type()) : Tensor();
-        const auto [scaled, sums] = fused::scaled_and_summed(g, rows(y), c, exact_bias);
-        Tensor gx, ga, gb, gm, gbias;
+        const auto kind = g.scalar_type(), exact = c.scalar_type();
+        Tensor gx, ga, gb, gm, gbias, thin_sums;
+        if (bias.defined() && ctx->needs_input_grad(7)) gbias = g.sum(0, false, exact);
+        if (thin.defined() && ctx->needs_input_grad(3)) {
+            const Tensor h = flat.mm(weight.index_select(0, thin).to(kind).t())
+                                 .addmm_(down, b.index_select(0, thin).to(kind).t());
+            thin_sums = g.index_select(1, thin).to(exact).mul_(h).sum(0);
+        }
+        // g is no longer needed.
+        const Tensor scaled = own ? g : at::empty_like(g);
+        const Tensor sums = fused::scaled_and_summed(scaled, g, rows(y), c, bias.defined() ? bias.to(exact) : Tensor());
+        if (ctx->needs_input_grad(3)) {
+            gm = sums.div(c);
+            if (thin.defined()) gm.index_copy_(0, thin, thin_sums);
+            gm.mul_(inverse);
+        }
         if (ctx->needs_input_grad(0) || ctx->needs_input_grad(1)) {
             const Tensor through = scaled.mm(b.to(kind)).mul_(scale);
-            if (ctx->needs_input_grad(0))
-                gx = shaped(scaled.mm(weight.to(kind)).addmm_(through, a.to(kind)), x);
+            if (ctx->needs_input_grad(0)) gx = shaped(scaled.mm(weight.to(kind)).add_(through.mm(a.to(kind))), x);
             if (ctx->needs_input_grad(1)) ga = through.t().mm(flat);
         }
         if (ctx->needs_input_grad(2)) gb = scaled.t().mm(down);
-        if (ctx->needs_input_grad(3)) {
-            gm = sums.div(c);
-            if (thin.defined()) {
-                const Tensor h = flat.mm(weight.index_select(0, thin).to(kind).t())
-                                     .addmm_(down, b.index_select(0, thin).to(kind).t());
-                gm.index_copy_(0, thin, g.index_select(1, thin).to(c.scalar_type()).mul_(h).sum(0));
-            }
-            gm.mul_(inverse);
-        }
-        if (bias.defined() && ctx->needs_input_grad(7)) gbias = g.sum(0, false, c.scalar_type());
         return {gx, ga, gb, gm, Tensor(), Tensor(), Tensor(), gbias, Tensor(), Tensor()};
     }
 };
@@ -222,7 +228,7 @@ struct DroppedDora : Function<DroppedDora> {
         const Tensor g = rows(gradients[0]);
         const auto kind = g.scalar_type();
         // g ⊙ (c − 1) for x; the factors are small, and take c themselves.
-        const auto [scaled, sums] = fused::scaled_and_summed(g, h, c.sub(1.0), Tensor());
+        const Tensor scaled = at::empty_like(g), sums = fused::scaled_and_summed(scaled, g, h, c.sub(1.0), Tensor());
         Tensor gx, ga, gb, gbias;
         if (ctx->needs_input_grad(0) || ctx->needs_input_grad(1)) {
             const Tensor through =

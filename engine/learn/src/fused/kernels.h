@@ -6,7 +6,6 @@
 #include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/add.h>
-#include <ATen/ops/empty_like.h>
 #include <ATen/ops/mul.h>
 #include <ATen/ops/sub.h>
 #include <ATen/ops/sum.h>
@@ -17,11 +16,10 @@
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
-#include <utility>
 
 // Compiled for several instruction sets, of which the loader takes the best one that the processor has.
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && defined(__gnu_linux__)
-#define FUSED_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
+#define FUSED_CLONES __attribute__((target_clones("avx512f", "arch=haswell", "default")))
 #else
 #define FUSED_CLONES
 #endif
@@ -56,9 +54,9 @@ inline void write(double& to, double value) { to = value; }
 
 // Each loop stands in a function of its own for each kind: only a plain function can be compiled several times.
 #define FUSED_LOOPS(Number, Exact)                                                                                        \
-    FUSED_CLONES inline void scale_row(Number* __restrict y, const Exact* __restrict c, const Exact* __restrict b,       \
-                                       std::int64_t columns) {                                                           \
-        for (std::int64_t at = 0; at < columns; ++at) write(y[at], read(y[at]) * c[at] + b[at]);                         \
+    FUSED_CLONES inline void scale_row(Number* __restrict y, const Number* __restrict z, const Exact* __restrict c,      \
+                                       const Exact* __restrict b, std::int64_t columns) {                                \
+        for (std::int64_t at = 0; at < columns; ++at) write(y[at], (read(y[at]) + read(z[at])) * c[at] + b[at]);         \
     }                                                                                                                    \
     FUSED_CLONES inline void add_row(Number* __restrict y, const Number* __restrict z, const Exact* __restrict c,        \
                                      const Exact* __restrict b, std::int64_t columns) {                                  \
@@ -71,6 +69,14 @@ inline void write(double& to, double value) { to = value; }
             const Exact number = read(g[at]);                                                                            \
             sum[at] += number * (read(y[at]) - b[at]);                                                                   \
             write(scaled[at], number * c[at]);                                                                           \
+        }                                                                                                                \
+    }                                                                                                                    \
+    FUSED_CLONES inline void gradient_row(Number* __restrict g, Exact* __restrict sum, const Number* __restrict y,       \
+                                          const Exact* __restrict c, const Exact* __restrict b, std::int64_t columns) {  \
+        for (std::int64_t at = 0; at < columns; ++at) {                                                                  \
+            const Exact number = read(g[at]);                                                                            \
+            sum[at] += number * (read(y[at]) - b[at]);                                                                   \
+            write(g[at], number * c[at]);                                                                                \
         }                                                                                                                \
     }
 FUSED_LOOPS(float, float)
@@ -97,10 +103,10 @@ void by_kind(at::ScalarType kind, Act act) {
 // Rows that a thread takes at least.
 inline std::int64_t grain(std::int64_t columns) { return std::max<std::int64_t>(1, 16384 / std::max<std::int64_t>(1, columns)); }
 
-// `y ← y ⊙ c + b`, in place, for y `[rows, columns]` and c, b `[columns]` in the exact kind. b may be absent.
-inline at::Tensor scale_rows(at::Tensor y, const at::Tensor& c, const at::Tensor& bias) {
+// `y ← (y + z) ⊙ c + b`, in place, for y and z `[rows, columns]` and c, b `[columns]` in the exact kind. b may be absent.
+inline at::Tensor scale_rows(at::Tensor y, const at::Tensor& z, const at::Tensor& c, const at::Tensor& bias) {
     if (!known(y)) {
-        const at::Tensor scaled = at::mul(y, c);
+        const at::Tensor scaled = at::mul(at::add(y, z), c);
         return (bias.defined() ? at::add(scaled, bias) : scaled).to(y.scalar_type());
     }
     const std::int64_t columns = y.size(1);
@@ -109,9 +115,11 @@ inline at::Tensor scale_rows(at::Tensor y, const at::Tensor& c, const at::Tensor
         using Number = std::remove_pointer_t<decltype(number)>;
         using Exact = std::remove_pointer_t<decltype(between)>;
         auto* to = static_cast<Number*>(y.data_ptr());
+        auto* from = static_cast<const Number*>(z.const_data_ptr());
         at::parallel_for(0, y.size(0), grain(columns), [&](std::int64_t begin, std::int64_t end) {
             for (std::int64_t row = begin; row < end; ++row)
-                scale_row(to + row * columns, c.const_data_ptr<Exact>(), b.const_data_ptr<Exact>(), columns);
+                scale_row(to + row * columns, from + row * columns, c.const_data_ptr<Exact>(), b.const_data_ptr<Exact>(),
+                          columns);
         });
     });
     return y;
@@ -139,35 +147,45 @@ inline at::Tensor add_rows(at::Tensor y, const at::Tensor& z, const at::Tensor& 
     return y;
 }
 
-// `g ⊙ c`, and for each column `Σ g ⊙ (y − b)` in the exact kind, for g and y `[rows, columns]` and c, b `[columns]`. b may
-// be absent.
-inline std::pair<at::Tensor, at::Tensor> scaled_and_summed(const at::Tensor& g, const at::Tensor& y, const at::Tensor& c,
-                                                           const at::Tensor& bias) {
-    const auto between_kind = c.scalar_type();
+// Whether nothing but `x` holds its memory, as autograd asks before it adds to a gradient in place.
+inline bool alone(const at::Tensor& x) {
+    return x.use_count() == 1 && x.storage().use_count() == 1 && x.is_contiguous();
+}
+
+// Writes `g ⊙ c` to `scaled`, which may be g itself, and returns for each column `Σ g ⊙ (y − b)` in the exact kind, for g and
+// y `[rows, columns]` and c, b `[columns]`. b may be absent.
+inline at::Tensor scaled_and_summed(const at::Tensor& scaled, const at::Tensor& g, const at::Tensor& y, const at::Tensor& c,
+                                    const at::Tensor& bias) {
     if (!known(g)) {
-        const at::Tensor scaled = at::mul(g, c).to(g.scalar_type());
-        const at::Tensor less = bias.defined() ? at::sub(y, bias) : y;
-        return {scaled, at::sum(at::mul(g.to(between_kind), less), {0})};
+        const at::Tensor sums = at::sum(at::mul(g.to(c.scalar_type()), bias.defined() ? at::sub(y, bias) : y), {0});
+        scaled.copy_(at::mul(g, c));
+        return sums;
     }
     const std::int64_t columns = g.size(1);
+    const bool in_place = scaled.is_same(g);
     const at::Tensor b = bias.defined() ? bias : at::zeros_like(c);
-    const at::Tensor scaled = at::empty_like(g);
     // One row of sums for each thread, added up in their order.
     const at::Tensor sums = at::zeros({at::get_num_threads(), columns}, c.options());
     by_kind(g.scalar_type(), [&](auto* number, auto* between) {
         using Number = std::remove_pointer_t<decltype(number)>;
         using Exact = std::remove_pointer_t<decltype(between)>;
         auto* to = static_cast<Number*>(scaled.data_ptr());
-        auto* sum = sums.data_ptr<Exact>();
-        auto* gradient = static_cast<const Number*>(g.const_data_ptr());
+        auto* from = static_cast<const Number*>(g.const_data_ptr());
         auto* output = static_cast<const Number*>(y.const_data_ptr());
+        auto *factor = c.const_data_ptr<Exact>(), *less = b.const_data_ptr<Exact>();
+        auto* all_sums = sums.data_ptr<Exact>();
         at::parallel_for(0, g.size(0), grain(columns), [&](std::int64_t begin, std::int64_t end) {
-            for (std::int64_t row = begin; row < end; ++row)
-                gradient_row(to + row * columns, sum + at::get_thread_num() * columns, gradient + row * columns,
-                             output + row * columns, c.const_data_ptr<Exact>(), b.const_data_ptr<Exact>(), columns);
+            auto* sum = all_sums + at::get_thread_num() * columns;
+            for (std::int64_t at = begin * columns; at < end * columns; at += columns) {
+                if (in_place) {
+                    gradient_row(to + at, sum, output + at, factor, less, columns);
+                } else {
+                    gradient_row(to + at, sum, from + at, output + at, factor, less, columns);
+                }
+            }
         });
     });
-    return {scaled, at::sum(sums, {0})};
+    return at::sum(sums, {0});
 }
 
 }  // namespace fused

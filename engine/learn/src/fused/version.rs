@@ -49,7 +49,7 @@ mod tests {
         assert!(shared.is_of(&part).unwrap());
         let changes: [&dyn Fn(); 3] =
             [&|| drop(buffer.shallow_clone().fill_(1.0)), &|| drop(buffer.narrow(0, 0, 1).fill_(2.0)), &|| {
-                drop(part.shallow_clone().copy_(&Tensor::ones([2], float)))
+                part.shallow_clone().copy_(&Tensor::ones([2], float));
             }];
         let mut last = shared;
         for change in changes {

@@ -26,6 +26,17 @@ pub enum Activation {
 }
 
 impl Activation {
+    /// Its name in a `config.json`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Relu => "relu",
+            Self::Gelu => "gelu",
+            Self::GeluTanh => "gelu_new",
+            Self::Silu => "silu",
+            Self::Tanh => "tanh",
+        }
+    }
+
     /// Applies it to every number.
     pub fn apply(self, x: &Tensor) -> Result<Tensor> {
         Ok(match self {

@@ -15,6 +15,11 @@ pub trait LinearMap: Debug {
     /// The weight `[outputs, inputs]` which alone, with the bias, gives what [`forward`](Self::forward) gives in
     /// evaluation. Without gradient.
     fn merged(&self) -> Result<Tensor>;
+
+    /// The bias that belongs to [`merged`](Self::merged), where it is another than the map's own.
+    fn merged_bias(&self) -> Result<Option<Tensor>> {
+        Ok(None)
+    }
 }
 
 /// The plain linear map.

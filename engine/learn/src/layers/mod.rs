@@ -1,10 +1,11 @@
-//! The parts that model families share: linear maps, root-mean-square norm, rotary embedding, attention and its cache.
+//! The parts that model families share: linear maps, norms, rotary embedding, attention and its cache, joins.
 //! They take plain numbers and tensors; they know no configuration file, no checkpoint and no method.
 
 mod activation;
 mod activations;
 mod attention;
 mod cache;
+mod join;
 mod layer_norm;
 mod linear;
 mod prefix;
@@ -17,6 +18,7 @@ pub use activation::Activation;
 pub use activations::Activations;
 pub use attention::{AttentionMask, Heads, attend};
 pub use cache::{Cache, View};
+pub use join::{Join, Sum};
 pub use layer_norm::LayerNorm;
 pub use linear::{Linear, LinearMap};
 pub use prefix::{KeysBefore, Prefix, PrefixSizes, Values, in_front, of_layer};

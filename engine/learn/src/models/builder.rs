@@ -7,9 +7,10 @@ use tch::{Device, Kind, Tensor};
 
 use crate::adapters::{Attentions, Method, Reading};
 use crate::error::{Error, Result};
-use crate::layers::{Activations, Linear, LinearMap, Prefix, VirtualTokens};
+use crate::layers::{Activations, Join, Linear, LinearMap, Prefix, Sum, VirtualTokens};
 use crate::numerics::Numerics;
 use crate::parameters::Stores;
+use crate::sublayers::Sublayer;
 use crate::targets::{Place, Role};
 use crate::weights::{Fresh, Init, Source};
 
@@ -33,6 +34,8 @@ pub struct Parts<'a> {
     pub base: Vec<String>,
     /// Every linear map by its place, but those of the task's head.
     pub maps: Vec<(Place, Rc<dyn LinearMap>)>,
+    /// Every sublayer.
+    pub sublayers: Vec<Sublayer>,
     /// Names of the source's tensors that the family knowingly does without.
     pub left_out: Vec<String>,
     /// The linear maps of the task's head.
@@ -58,6 +61,7 @@ impl<'a> Builder<'a> {
             stores,
             base,
             maps,
+            sublayers: Vec::new(),
             left_out,
             heads,
             fresh: Vec::new(),
@@ -214,6 +218,16 @@ impl<'a> Builder<'a> {
         Ok(self.parts.prefix.clone())
     }
 
+    /// The end of a sublayer: `plain`, or what the method makes of it.
+    pub fn join(&mut self, sublayer: Sublayer, plain: Sum) -> Result<Rc<dyn Join>> {
+        let join: Rc<dyn Join> = match self.method.joins(&sublayer) {
+            true => self.method.join(&sublayer, plain, &mut self.parts.stores)?,
+            false => Rc::new(plain),
+        };
+        self.parts.sublayers.push(sublayer);
+        Ok(join)
+    }
+
     /// Accepts a tensor that checkpoints may hold although it can be computed.
     pub fn accept(&mut self, name: &str) {
         // Not read: position numbers, for one, are whole numbers.
@@ -221,11 +235,13 @@ impl<'a> Builder<'a> {
     }
 
     /// Ends the building: everything the source has must have been used, and the method's targets must exist.
-    pub fn finish(self) -> Result<Parts<'a>> {
+    pub fn finish(mut self) -> Result<Parts<'a>> {
         self.source.finish()?;
         let places: Vec<&Place> = self.parts.maps.iter().map(|(place, _)| place).collect();
         self.method.check(&places)?;
         self.method.check_tensors(&self.parts.base.iter().map(String::as_str).collect::<Vec<_>>())?;
+        self.method.check_sublayers(&self.parts.sublayers)?;
+        self.method.finish(&mut self.parts.stores)?;
         Ok(self.parts)
     }
 

@@ -16,9 +16,10 @@ use super::{Builder, CausalLm};
 use crate::adapters::{Attentions, Reading};
 use crate::error::Result;
 use crate::layers::{
-    Activation, Activations, Angles, AttentionMask, Cache, KeysBefore, LinearMap, Mode, Norm, Prefix, RmsNorm, Rope,
-    VirtualTokens, of_layer,
+    Activation, Activations, Angles, AttentionMask, Cache, Join, KeysBefore, LinearMap, Mode, Norm, Prefix, RmsNorm,
+    Rope, Sum, VirtualTokens, of_layer,
 };
+use crate::sublayers::{Role as SublayerRole, Sublayer};
 use crate::targets::Role;
 use crate::weights::Init;
 
@@ -93,6 +94,8 @@ pub struct Residual<Part> {
     pub part: Part,
     /// The norm of what the part gives, where a family has one.
     pub after: Option<Box<dyn Norm>>,
+    /// How that joins what came in.
+    pub join: Rc<dyn Join>,
 }
 
 /// The output head.
@@ -139,11 +142,16 @@ impl Embedding {
 }
 
 impl<Part> Residual<Part> {
-    fn add(&self, x: &Tensor, compute: impl FnOnce(&Part, &Tensor) -> Result<Tensor>) -> Result<Tensor> {
+    fn forward(
+        &self,
+        x: &Tensor,
+        mode: Mode,
+        compute: impl FnOnce(&Part, &Tensor) -> Result<Tensor>,
+    ) -> Result<Tensor> {
         let y = compute(&self.part, &self.before.forward(x)?)?;
         match &self.after {
-            Some(norm) => Ok(x.f_add(&norm.forward(&y)?)?),
-            None => Ok(x.f_add(&y)?),
+            Some(norm) => self.join.forward(&norm.forward(&y)?, x, mode),
+            None => self.join.forward(&y, x, mode),
         }
     }
 }
@@ -155,8 +163,8 @@ impl Layer {
         mode: Mode,
         attention: impl FnOnce(&SelfAttention, &Tensor) -> Result<Tensor>,
     ) -> Result<Tensor> {
-        let x = self.attention.add(x, attention)?;
-        self.mlp.add(&x, |mlp, x| mlp.forward(x, mode))
+        let x = self.attention.forward(x, mode, attention)?;
+        self.mlp.forward(&x, mode, |mlp, x| mlp.forward(x, mode))
     }
 
     fn forward_whole(&self, x: &Tensor, before: Option<(&Tensor, &Tensor)>, pass: &Pass, mode: Mode) -> Result<Tensor> {
@@ -281,11 +289,13 @@ pub fn like_llama(
         let name = format!("model.layers.{index}");
         let before = norm(&format!("{name}.input_layernorm"), builder)?;
         let (span, part) = attention(index, &format!("{name}.self_attn"), builder)?;
-        let attention = Residual { before, part, after: None };
+        let join = end(&name, SublayerRole::Attention, index, width, builder)?;
+        let attention = Residual { before, part, after: None, join };
         let before = norm(&format!("{name}.post_attention_layernorm"), builder)?;
         let sizes = [width, shape.intermediate_size];
         let part = GatedMlp::new(&format!("{name}.mlp"), sizes, mlp_bias, Activation::Silu, init, builder)?;
-        layers.push(Rc::new(Layer { span, attention, mlp: Residual { before, part, after: None } }));
+        let join = end(&name, SublayerRole::Mlp, index, width, builder)?;
+        layers.push(Rc::new(Layer { span, attention, mlp: Residual { before, part, after: None, join } }));
     }
     let norm = norm("model.norm", builder)?;
     let map = if shape.tie_word_embeddings {
@@ -310,6 +320,12 @@ pub fn prefix(shape: &Shape, builder: &mut Builder) -> Result<Option<Rc<Prefix>>
         positions: Some(shape.max_position_embeddings),
         stride: 1,
     })
+}
+
+/// The end of a sublayer of the layer called `name`.
+pub fn end(name: &str, role: SublayerRole, layer: usize, width: i64, builder: &mut Builder) -> Result<Rc<dyn Join>> {
+    let module = if role == SublayerRole::Mlp { "mlp" } else { "self_attn" };
+    builder.join(Sublayer { name: format!("{name}.{module}"), role, layer, width }, Sum::plain())
 }
 
 /// The norm `name` over vectors of `width`.

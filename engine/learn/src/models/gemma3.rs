@@ -15,10 +15,11 @@ use super::decoder::config::{
     LayerType, RopeParameters, Shape, check_activation, check_size, check_theta, layer_types, read, wrong,
 };
 use super::decoder::mlp::GatedMlp;
-use super::decoder::{Decoder, Embedding, Head, Layer, Residual, Span, prefix};
+use super::decoder::{Decoder, Embedding, Head, Layer, Residual, Span, end, prefix};
 use super::{Builder, CausalLm};
 use crate::error::Result;
 use crate::layers::{Activation, Norm, OffsetRmsNorm, Rope};
+use crate::sublayers::Role as SublayerRole;
 use crate::targets::Role;
 use crate::weights::Init;
 
@@ -157,7 +158,7 @@ fn decoder(config: &Value, model: &str, builder: &mut Builder) -> Result<Decoder
     let weight = builder.tensor(&format!("{model}.embed_tokens.weight"), &[vocabulary, width], init)?;
     let layers = (0..)
         .zip(types)
-        .map(|(index, kind)| layer(&format!("{model}.layers.{index}"), kind, &shape, &keys, builder))
+        .map(|(index, kind)| layer(model, index, kind, &shape, &keys, builder))
         .collect::<Result<_>>()?;
     let norm = norm(&format!("{model}.norm"), width, &shape, builder)?;
     let map = if shape.tie_word_embeddings {
@@ -173,7 +174,15 @@ fn decoder(config: &Value, model: &str, builder: &mut Builder) -> Result<Decoder
     Ok(Decoder { embedding, prompt, prefix, spans, layers, norm, head, vocabulary, activations })
 }
 
-fn layer(name: &str, kind: LayerType, shape: &Shape, keys: &Config, builder: &mut Builder) -> Result<Rc<Layer>> {
+fn layer(
+    model: &str,
+    index: usize,
+    kind: LayerType,
+    shape: &Shape,
+    keys: &Config,
+    builder: &mut Builder,
+) -> Result<Rc<Layer>> {
+    let name = format!("{model}.layers.{index}");
     let (width, heads) = (shape.hidden_size, shape.heads());
     let init = Init::Normal(shape.initializer_range);
     let of_layer = |part: &str, builder: &mut Builder| norm(&format!("{name}.{part}"), width, shape, builder);
@@ -184,11 +193,13 @@ fn layer(name: &str, kind: LayerType, shape: &Shape, keys: &Config, builder: &mu
     let norms = Some([of_head("q_norm", builder)?, of_head("k_norm", builder)?]);
     let scale = Some(keys.query_pre_attn_scalar.sqrt().recip());
     let part = SelfAttention { maps, heads, norms, scale, dropout: shape.dropout() };
-    let attention = Residual { before, part, after: Some(of_layer("post_attention_layernorm", builder)?) };
+    let after = Some(of_layer("post_attention_layernorm", builder)?);
+    let attention = Residual { before, part, after, join: end(&name, SublayerRole::Attention, index, width, builder)? };
     let before = of_layer("pre_feedforward_layernorm", builder)?;
     let sizes = [width, shape.intermediate_size];
     let part = GatedMlp::new(&format!("{name}.mlp"), sizes, false, Activation::GeluTanh, init, builder)?;
-    let mlp = Residual { before, part, after: Some(of_layer("post_feedforward_layernorm", builder)?) };
+    let after = Some(of_layer("post_feedforward_layernorm", builder)?);
+    let mlp = Residual { before, part, after, join: end(&name, SublayerRole::Mlp, index, width, builder)? };
     let span = match kind {
         LayerType::FullAttention => 0,
         LayerType::SlidingAttention => 1,

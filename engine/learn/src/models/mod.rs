@@ -224,7 +224,7 @@ impl Model {
                 task.families(),
             ));
         };
-        let Parts { stores, base, maps, left_out, heads, fresh, virtual_tokens, virtual_tokens_after, prefix } =
+        let Parts { stores, base, maps, left_out, heads, fresh, virtual_tokens, virtual_tokens_after, prefix, .. } =
             builder.finish()?;
         let (trainable, frozen) = (stores.trainable, stores.frozen);
         let config = config.clone();
@@ -262,11 +262,11 @@ impl Model {
             ));
         }
         let mut config = self.config.clone();
-        let mut merged: std::collections::HashMap<String, Tensor> = self
-            .maps
-            .iter()
-            .map(|(place, map)| Ok((format!("{}.weight", place.name), map.merged()?)))
-            .collect::<Result<_>>()?;
+        let mut merged: std::collections::HashMap<String, Tensor> = std::collections::HashMap::new();
+        for (place, map) in &self.maps {
+            merged.insert(format!("{}.weight", place.name), map.merged()?);
+            merged.extend(map.merged_bias()?.map(|bias| (format!("{}.bias", place.name), bias)));
+        }
         let mut tensors = Vec::new();
         for name in &self.base {
             let tensor = match merged.remove(name) {

@@ -8,7 +8,7 @@ use tensor_files::TensorFile;
 
 use super::WEIGHTS;
 use crate::error::Result;
-use crate::weights::{copied, shape};
+use crate::weights::{read_tensor, shape_of};
 
 /// The same tensors by `torch.save`.
 const OLDER: &str = "adapter_model.bin";
@@ -43,11 +43,11 @@ impl AdapterFile {
 
     /// The shape of the tensor `key`.
     pub fn shape(&self, key: &str) -> Option<Vec<i64>> {
-        shape(self.0.tensors().get(key)?)
+        shape_of(self.0.tensors().get(key)?)
     }
 
     /// The tensor `key` in float32, in the machine's own memory.
     pub fn tensor(&self, key: &str) -> Result<Tensor> {
-        copied(&self.0, key, Device::Cpu, Kind::Float)
+        read_tensor(&self.0, key, Device::Cpu, Kind::Float)
     }
 }

@@ -1,11 +1,15 @@
 //! Adapters in PEFT's folders: `adapter_config.json` and the file of tensors beside it. Knows what the configurations of all
 //! methods have in common, and the keys of tensors; what a method's own settings mean is in the files beside.
 
+pub mod adapter_hub;
+pub mod bottleneck;
 mod file;
+pub mod ia3;
 pub mod lora;
 pub mod prefix;
 pub mod prompt;
 pub mod targets;
+pub mod vera;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -49,7 +53,7 @@ impl AdapterConfig {
         let all = serde_json::from_slice(&text)
             .map_err(|error| Error::file(&path, format!("is no valid JSON object: {error}"), COMPARE))?;
         let config = Self { path, all };
-        if config.text("peft_type").is_none() {
+        if config.text("peft_type").is_none() && config.within("config").is_none() {
             return Err(config.error("peft_type: is not there, so the method is unknown", COMPARE));
         }
         let saved = config.all.get("modules_to_save").and_then(Value::as_array).into_iter().flatten();
@@ -60,7 +64,18 @@ impl AdapterConfig {
         Ok(config)
     }
 
-    /// PEFT's name of the method, such as `LORA`.
+    /// The folder that it is in.
+    pub fn folder(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new(""))
+    }
+
+    /// The settings under a key, where these are some.
+    pub fn within(&self, key: &str) -> Option<Self> {
+        let all = self.all.get(key)?.as_object()?.clone();
+        Some(Self { path: self.path.clone(), all })
+    }
+
+    /// PEFT's name of the method, such as `LORA`; nothing where another tool wrote the file.
     pub fn peft_type(&self) -> &str {
         self.text("peft_type").unwrap_or_default()
     }
@@ -174,14 +189,14 @@ fn is_untrained(key: &str) -> bool {
 /// Each of these must match a parameter. Returns the names of those that were loaded.
 pub fn load_keys(
     folder: &Path,
-    method: &dyn Method,
-    wanted: impl Fn(&str) -> bool,
+    method: &(impl Method + ?Sized),
+    wanted: &dyn Fn(&str) -> bool,
     parameters: &mut Parameters,
 ) -> Result<BTreeSet<String>> {
     let file = AdapterFile::open(folder)?;
     let path = file.path();
     let mut found = BTreeSet::new();
-    for key in file.keys().filter(|key| !is_untrained(key)) {
+    for key in file.keys().filter(|key| !is_untrained(key) && !method.knows(key)) {
         let name = method.parameter(key);
         if name.as_ref().is_some_and(|name| !wanted(name)) {
             continue;
@@ -247,7 +262,11 @@ fn task_type(model: &Model) -> &'static str {
 
 /// What the adapter in `folder` was trained for.
 pub fn task(folder: &Path) -> Result<Task> {
-    match AdapterConfig::read(folder)?.text("task_type") {
+    let config = AdapterConfig::read(folder)?;
+    if config.peft_type().is_empty() {
+        return adapter_hub::task(&config);
+    }
+    match config.text("task_type") {
         Some("SEQ_CLS") => {
             let file = AdapterFile::open(folder)?;
             let heads = ["classifier.weight", "classifier.out_proj.weight", "score.weight"];

@@ -7,6 +7,7 @@ mod memory;
 mod prefix;
 mod random;
 mod safetensors_file;
+mod twister;
 mod write;
 
 use std::fmt::Debug;
@@ -16,11 +17,12 @@ use tch::{Kind, Tensor};
 use crate::error::Result;
 
 pub use checkpoint::Checkpoint;
-pub(crate) use copied::{copied, shape};
+pub(crate) use copied::{copied as read_tensor, shape as shape_of};
 pub use memory::InMemory;
 pub use prefix::WithoutPrefix;
 pub use random::Random;
 pub use safetensors_file::SafetensorsFile;
+pub use twister::Twister;
 pub use write::{write_json, write_model, write_tensors, write_tensors_with};
 
 /// The first values of a tensor that no file holds.
@@ -30,6 +32,8 @@ pub enum Init {
     Constant(f64),
     /// Normal with mean zero and this standard deviation.
     Normal(f64),
+    /// The same without what is further from zero than two deviations.
+    TruncatedNormal(f64),
     /// Uniform between minus and plus this bound.
     Uniform(f64),
 }

@@ -26,6 +26,7 @@ impl Random {
         let tensor = match init {
             Init::Constant(value) => return Ok(Tensor::f_full(shape, value, (kind, self.device))?),
             Init::Normal(deviation) => normal(&mut self.generator(name), count(shape), deviation),
+            Init::TruncatedNormal(deviation) => truncated(&mut self.generator(name), count(shape), deviation),
             Init::Uniform(bound) => uniform(&mut self.generator(name), count(shape), bound),
         };
         Ok(Tensor::f_from_slice(&tensor)?.f_reshape(shape)?.f_to_device(self.device)?.f_to_kind(kind)?)
@@ -84,6 +85,16 @@ fn normal(generator: &mut ChaCha8Rng, count: usize, deviation: f64) -> Vec<f32> 
     values
 }
 
+/// Normal values until there are enough that lie within two deviations.
+fn truncated(generator: &mut ChaCha8Rng, count: usize, deviation: f64) -> Vec<f32> {
+    let mut values = Vec::with_capacity(count);
+    while values.len() < count {
+        let drawn = normal(generator, count - values.len(), deviation);
+        values.extend(drawn.into_iter().filter(|value| f64::from(value.abs()) <= 2.0 * deviation));
+    }
+    values
+}
+
 fn uniform(generator: &mut ChaCha8Rng, count: usize, bound: f64) -> Vec<f32> {
     (0..count).map(|_| ((2.0 * generator.random::<f64>() - 1.0) * bound) as f32).collect()
 }
@@ -118,6 +129,9 @@ mod tests {
         assert!((normal.std(true).double_value(&[]) - 0.5).abs() < 0.02);
         let fourth = normal.pow_tensor_scalar(4).mean(Kind::Float).double_value(&[]) / 0.5f64.powi(4);
         assert!((fourth - 3.0).abs() < 0.2, "kurtosis {fourth}");
+        let truncated = source().draw("t", &[20_000], Init::TruncatedNormal(0.5)).unwrap();
+        assert!(truncated.abs().max().double_value(&[]) <= 1.0);
+        assert!((truncated.std(true).double_value(&[]) - 0.5 * 0.8796).abs() < 0.01, "that of a normal one cut there");
         let uniform = source().draw("u", &[20_000], Init::Uniform(0.25)).unwrap();
         assert!(uniform.abs().max().double_value(&[]) <= 0.25);
         assert!((uniform.std(true).double_value(&[]) - 0.25 / 3f64.sqrt()).abs() < 0.005);

@@ -61,6 +61,30 @@ fn cuda_used() -> Option<u64> {
     None
 }
 
+/// Lets the C library keep memory that is freed. A training frees the same buffers in each step and asks for them in the
+/// next; each page that went back to the system in between costs a fault when it comes again. Buffers of 32 MiB and more
+/// are mapped by themselves, as ever. Where the environment tells the C library what to do, that holds.
+#[cfg(all(unix, target_env = "gnu"))]
+pub fn keep_freed() {
+    /// `M_TRIM_THRESHOLD` and `M_MMAP_THRESHOLD` of `malloc.h`, in bytes.
+    const SETTINGS: [(i32, i32); 2] = [(-1, i32::MAX), (-3, 32 << 20)];
+    type Mallopt = unsafe extern "C" fn(i32, i32) -> i32;
+    let told = ["MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES"];
+    if told.iter().any(|variable| std::env::var_os(variable).is_some()) {
+        return;
+    }
+    let program = libloading::os::unix::Library::this();
+    for (setting, bytes) in SETTINGS {
+        #[expect(unsafe_code, reason = "the C library's function is reached by its name")]
+        // SAFETY: the symbol is `mallopt(int, int)` of the C library, which takes any numbers.
+        let _ = unsafe { program.get::<Mallopt>(b"mallopt\0").map(|mallopt| mallopt(setting, bytes)) };
+    }
+}
+
+/// Other C libraries are left as they are.
+#[cfg(not(all(unix, target_env = "gnu")))]
+pub fn keep_freed() {}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,11 +2,12 @@
 
 use spec::adapter::{self as written, Adapter};
 
+use super::bottleneck;
 use crate::adapters::first_values::{
     Base, FirstValues, Gaussian, Kaiming, Olora, Orthogonal, Pissa, ScaledRandom, SingularValues, Svd,
 };
 use crate::adapters::{
-    Biases, BitFit, Dora, Full, Gradient, Lora, LoraFa, LowRank, Method, Prefix, Prompt, Scale, Start,
+    Biases, BitFit, Dora, Full, Gradient, Ia3, Lora, LoraFa, LowRank, Method, Prefix, Prompt, Scale, Start, Vera,
 };
 use crate::by_name::{ByName, Several};
 use crate::error::{Error, Result};
@@ -24,6 +25,17 @@ pub fn method(adapter: &Adapter, tokenized: Tokenized<'_>) -> Result<Box<dyn Met
         Adapter::Dora(settings) => Box::new(dora(settings)?),
         Adapter::LoraFa(settings) => Box::new(lora_fa(settings)?),
         Adapter::BitFit(_) => Box::new(BitFit),
+        Adapter::Bottleneck(style) => bottleneck::method(style)?,
+        Adapter::Ia3(settings) => {
+            Box::new(Ia3::new(targets(&settings.targets)?, settings.feedforward.as_ref().map(targets).transpose()?))
+        }
+        Adapter::Vera(settings) => Box::new(Vera::new(
+            rank(settings.rank)?,
+            settings.d_initial,
+            settings.dropout,
+            settings.projection_seed,
+            targets(&settings.targets)?,
+        )?),
         Adapter::Prompt(settings) => Box::new(prompt(settings, tokenized)?),
         Adapter::Prefix(settings) => Box::new(prefix(settings)?),
     })

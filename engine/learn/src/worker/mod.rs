@@ -2,6 +2,7 @@
 //! events. Knows the words of pipeline files and the files between stages; the mathematics is elsewhere.
 
 mod adapter_source;
+mod bottleneck;
 mod device;
 mod estimate;
 mod evaluate;
@@ -56,7 +57,7 @@ fn work(job: &Job, stage: &Stage, events: &mut Events) -> crate::Result<()> {
             events.catch_signals();
             train::run(job, settings, device, events)
         }
-        Stage::Merge(_) => merge::run(job, device, events),
+        Stage::Merge(settings) => merge::run(job, settings, device),
         Stage::Evaluate(settings) => evaluate::run(job, settings, device, events),
         other => Err(crate::Error::setting(
             "kind",

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use spec::job::{Job, JobInput};
 use spec::model::{LlamaShape, RandomModel};
 use tch::{Device, Kind};
+use tensor_files::{Dtype, WeightFiles};
 
 use super::special_ids::SpecialIds;
 use crate::adapters::{self, Frozen, Method, saved_method};
@@ -16,7 +17,7 @@ use crate::numerics::Numerics;
 use crate::weights::InMemory;
 
 /// The model of the job's input `model` for a task, to be evaluated. An adapter is merged into it, unless its weights are
-/// rounded so that the adapter's small part would be lost, or it is none that weights could hold: then it stays beside them.
+/// rounded so that the adapter's small part would be lost, or its method is none that merges: then it stays beside them.
 pub fn plain(job: &Job, task: Task, numerics: Numerics) -> Result<Model> {
     let input = input(job)?;
     let opened = open(input, task, numerics)?;
@@ -32,12 +33,33 @@ pub fn plain(job: &Job, task: Task, numerics: Numerics) -> Result<Model> {
     Ok(model)
 }
 
-/// The model of the job's input `model` as it was trained: an adapter beside the weights it belongs to.
-pub fn adapted(job: &Job, device: Device) -> Result<Model> {
+/// The model of the job's input `model` as it was trained, computing in float32: an adapter beside the weights it belongs
+/// to, which are kept as `kind`, that of their file. Weights that an earlier adapter is merged into are kept in float32.
+pub fn adapted(job: &Job, kind: Kind, device: Device) -> Result<Model> {
     let input = input(job)?;
+    let is_whole = |input: &JobInput| folder(input).join(spec::files::MODEL_CONFIG).exists();
+    let as_stored = input.carried.as_deref().is_none_or(is_whole);
+    let numerics = Numerics { base: if as_stored { kind } else { Kind::Float }, ..device.into() };
     let folder = folder(input);
     let task = if adapters::is_adapter(&folder) { adapters::task(&folder)? } else { Task::LanguageModel };
-    open(input, task, device.into())
+    open(input, task, numerics)
+}
+
+/// The kind of most numbers in the files of the model that the job's input `model` is or belongs to.
+pub fn stored_kind(job: &Job) -> Result<Kind> {
+    let files = WeightFiles::open(&folder(base(job)?))?;
+    let mut counts = [(Kind::Float, 0), (Kind::BFloat16, 0), (Kind::Half, 0)];
+    for name in files.names() {
+        let Some(stored) = files.holder(name).and_then(|file| file.tensors().get(name)) else { continue };
+        let kind = match stored.dtype {
+            Dtype::BF16 => Kind::BFloat16,
+            Dtype::F16 => Kind::Half,
+            Dtype::F32 | Dtype::Other(_) => Kind::Float,
+        };
+        let count = stored.shape.iter().product::<usize>();
+        counts.iter_mut().filter(|(of, _)| *of == kind).for_each(|(_, sum)| *sum += count);
+    }
+    Ok(counts.into_iter().max_by_key(|(_, count)| *count).map_or(Kind::Float, |(kind, _)| kind))
 }
 
 /// The input that left the whole model which the job's input `model` is or belongs to.
@@ -134,7 +156,8 @@ fn input(job: &Job) -> Result<&JobInput> {
 
 fn merged(input: &JobInput, task: Task, numerics: Numerics) -> Result<Model> {
     let model = open(input, task, numerics)?;
-    if folder(input).join(spec::files::MODEL_CONFIG).exists() { Ok(model) } else { model.merged() }
+    let whole = folder(input).join(spec::files::MODEL_CONFIG).exists();
+    if whole || !model.merges() { Ok(model) } else { model.merged() }
 }
 
 fn open(input: &JobInput, task: Task, numerics: Numerics) -> Result<Model> {

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod activations;
+mod beside;
 mod checkpoints;
 mod decoders;
 mod encoders;

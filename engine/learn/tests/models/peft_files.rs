@@ -89,7 +89,7 @@ fn settings_that_are_not_known_are_refused() {
         ("bias", json!("all"), "k_proj.bias"),
         ("fan_in_fan_out", json!(true), "`fan_in_fan_out` is set, and its meaning is not known here"),
         ("init_lora_weights", json!("pissa"), "`init_lora_weights` is `pissa`"),
-        ("peft_type", json!("VERA"), "its adapter is of the type `VERA`"),
+        ("peft_type", json!("LOHA"), "its adapter is of the type `LOHA`"),
         ("r", json!("3"), "r: invalid type"),
         ("target_modules", json!(null), "target_modules: names no module"),
         ("target_modules", json!(["query"]), "no linear map is called `query`"),

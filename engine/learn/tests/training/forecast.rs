@@ -85,12 +85,33 @@ const WAYS: [[&str; 3]; 4] = [
     ["full", "bf16", "kept"],
 ];
 
+/// The same of methods that stand beside a model.
+const WAYS_BESIDE: [[&str; 3]; 6] = [
+    ["ia3", "float32", "kept"],
+    ["vera", "bf16", "kept"],
+    ["houlsby", "float32", "kept"],
+    ["pfeiffer", "bf16", "recomputed"],
+    ["parallel", "float32", "recomputed"],
+    ["series", "bf16", "kept"],
+];
+
 #[test]
 fn memory_is_forecast_and_parameters_are_counted() {
+    forecast(&cases(), &WAYS);
+}
+
+#[test]
+fn memory_of_methods_that_stand_beside_a_model_is_forecast() {
+    let [llama, _, _, roberta, t5] = cases();
+    forecast(&[llama], &WAYS_BESIDE);
+    forecast(&[roberta, t5], &WAYS_BESIDE[2..4]);
+}
+
+fn forecast(cases: &[(Value, &'static str, [u64; 3])], ways: &[[&str; 3]]) {
     let mut far = Vec::new();
-    for (config, task, sizes) in cases() {
-        for [method, precision, memory] in WAYS {
-            let found = measure(&config, method, precision, memory, task, sizes);
+    for (config, task, sizes) in cases {
+        for [method, precision, memory] in ways {
+            let found = measure(config, method, precision, memory, task, *sizes);
             let name = format!("{} {method} {precision} {memory}", config["model_type"].as_str().unwrap());
             assert_eq!(found["counted"], true, "{name}: {found}");
             let ratio = found["ratio"].as_f64().unwrap();

@@ -4,15 +4,19 @@
 use std::path::Path;
 use std::time::Instant;
 
-use learn::adapters::{Dora, Full, Lora, Method, Prefix, Prompt, Start};
+use learn::adapters::{
+    Bottleneck, Dora, First, Full, Ia3, LinearBottleneck, Lora, Method, Norms, Prefix, Prompt, Size, Start, Style, Vera,
+};
 use learn::batches::LossRow;
 use learn::forecast::{self, Keeping, Micro, Outline, Speed};
+use learn::layers::Activation;
 use learn::models::{Model, Network, Task};
 use learn::numerics::{Memory, Numerics};
 use learn::objectives::{
     AnsweredRow, Classify, Examples, Labelled, LanguageModel, Normalize, Seq2Seq, Span, TextExamples, TextRow,
 };
 use learn::optim::AdamW;
+use learn::sublayers;
 use learn::targets::{Role, Targets};
 use learn::train::{Rule, Weights};
 use learn::weights::{Init, Source};
@@ -60,7 +64,8 @@ fn wrong(what: &str) -> Error {
 /// Trains as the words say, and tells what was forecast and what was measured.
 ///
 /// `CONFIG METHOD PRECISION MEMORY TASK ROWS LENGTH ANSWER [STEPS [THREADS]]`: `CONFIG` is the path of a `config.json`, or
-/// its text; `METHOD` is `full`, `lora`, `dora`, or one of these two without dropout, `plain_lora` or `plain_dora`, or `prompt` or `prefix`;
+/// its text; `METHOD` is `full`, `lora`, `dora`, or one of these two without dropout, `plain_lora` or `plain_dora`, or
+/// `prompt`, `prefix`, `ia3`, `vera`, `series`, `houlsby`, `pfeiffer`, `parallel`;
 /// `PRECISION` is `float32` or `bf16`; `MEMORY` is `kept` or `recomputed`; `TASK` is `text`, `classify` or `span`. Of a
 /// decoder's row of `LENGTH` tokens, all carry loss where `ANSWER` is 0, else its last `ANSWER`.
 pub fn run(arguments: &[String]) -> Result<Value> {
@@ -90,6 +95,12 @@ pub fn run(arguments: &[String]) -> Result<Value> {
         "plain_dora" => Box::new(Dora::new(16, 32.0, 0.0, targets)?),
         "prompt" => Box::new(Prompt::new(20, Start::Vocabulary)?),
         "prefix" => Box::new(Prefix::new(20, None)?),
+        "ia3" => Box::new(Ia3::new(targets, None)),
+        "vera" => Box::new(Vera::new(64, 0.1, 0.1, 0, targets)?),
+        "series" => Box::new(LinearBottleneck::series(32, Activation::Tanh, 1.0, 0.1, targets)?),
+        "houlsby" => Box::new(bottleneck(Style::Houlsby)),
+        "pfeiffer" => Box::new(bottleneck(Style::Pfeiffer)),
+        "parallel" => Box::new(bottleneck(Style::Parallel)),
         other => return Err(wrong(other)),
     };
     let kind = match *precision {
@@ -162,6 +173,21 @@ pub fn run(arguments: &[String]) -> Result<Value> {
         "forecast_seconds": outlined, "load_seconds": load_seconds,
         "step_seconds": seconds, "forecast_step_seconds": speed.seconds(work), "losses": losses,
     }))
+}
+
+fn bottleneck(style: Style) -> Bottleneck {
+    Bottleneck {
+        style,
+        size: Size::Units(32),
+        activation: Activation::Silu,
+        scale: 2.0,
+        dropout: 0.1,
+        norms: Norms { before: true, after: false },
+        first: First::Bert,
+        sublayers: vec![sublayers::Role::Attention, sublayers::Role::Mlp],
+        leave_out: Vec::new(),
+        output_head: false,
+    }
 }
 
 fn examples(model: &Model, rows: u64, length: u64, answer: u64) -> Box<dyn Examples> {

@@ -1,8 +1,10 @@
 //! The fine-tuning methods: one file each, and the registry that lists them. Knows their settings, not their mathematics.
 
 mod bitfit;
+pub mod bottleneck;
 mod dora;
 mod full;
+mod ia3;
 mod lora;
 mod lora_fa;
 mod low_rank;
@@ -10,10 +12,13 @@ mod prefix;
 mod prompt;
 mod source;
 mod targets;
+mod vera;
 
 pub use bitfit::BitFit;
+pub use bottleneck::Bottleneck;
 pub use dora::{Dora, TheA};
 pub use full::Full;
+pub use ia3::Ia3;
 pub use lora::Lora;
 pub use lora_fa::{Base, Gradient, LoraFa, LoraFaInit, ScaledRandom, SingularValues, Svd};
 pub use low_rank::{Bias, Factor, Init, Orthogonality, Penalty, PlainInit, Scale};
@@ -21,6 +26,7 @@ pub use prefix::{Prefix, Projection};
 pub use prompt::{Prompt, PromptInit};
 pub use source::{AdapterSource, Continued, Head};
 pub use targets::{ROLES, Targets};
+pub use vera::Vera;
 
 use crate::stage::Fault;
 
@@ -41,6 +47,12 @@ crate::one_of! {
         prompt => Prompt(Prompt),
         /// Prefix tuning.
         prefix => Prefix(Prefix),
+        /// Bottlenecks behind or beside sublayers.
+        bottleneck => Bottleneck(Bottleneck),
+        /// Learned scales of inner activations.
+        ia3 => Ia3(Ia3),
+        /// Vectors around shared random matrices.
+        vera => Vera(Vera),
     }
 }
 
@@ -59,6 +71,9 @@ impl Adapter {
             Self::LoraFa(lora_fa) => lora_fa.faults(),
             Self::Prompt(prompt) => prompt.faults(),
             Self::Prefix(prefix) => prefix.faults(),
+            Self::Bottleneck(bottleneck) => bottleneck.faults(),
+            Self::Ia3(ia3) => ia3.faults(),
+            Self::Vera(vera) => vera.faults(),
         }
     }
 }

@@ -10,10 +10,11 @@ use super::Config;
 use crate::adapters::{Attentions, Reading};
 use crate::error::{Error, Result};
 use crate::layers::{
-    Activation, Activations, Heads, LayerNorm, LinearMap, Mode, Prefix, VirtualTokens, attend_unordered, dropped,
-    in_front, of_layer,
+    Activation, Activations, Heads, Join, LayerNorm, LinearMap, Mode, Prefix, Sum, VirtualTokens, attend_unordered,
+    dropped, in_front, of_layer,
 };
 use crate::models::{Builder, Texts};
+use crate::sublayers::{Role as SublayerRole, Sublayer};
 use crate::targets::Role;
 use crate::weights::Init;
 
@@ -52,10 +53,10 @@ struct Layer {
     k: Rc<dyn LinearMap>,
     v: Rc<dyn LinearMap>,
     o: Rc<dyn LinearMap>,
-    attention_norm: LayerNorm,
+    attention_join: Rc<dyn Join>,
     up: Rc<dyn LinearMap>,
     down: Rc<dyn LinearMap>,
-    mlp_norm: LayerNorm,
+    mlp_join: Rc<dyn Join>,
     heads: Heads,
     activation: Activation,
     attention_dropout: f64,
@@ -77,7 +78,7 @@ impl Encoder {
         let types = table("token_type", config.type_vocab_size)?;
         let norm = norm(&format!("{name}.embeddings.LayerNorm"), config, builder)?;
         let layers = (0..config.num_hidden_layers)
-            .map(|index| Layer::new(&format!("{name}.encoder.layer.{index}"), config, builder).map(Rc::new))
+            .map(|index| Layer::new(&format!("{name}.encoder.layer.{index}"), index, config, builder).map(Rc::new))
             .collect::<Result<Vec<_>>>()?;
         let (dropout, vocabulary) = (config.hidden_dropout_prob, config.vocab_size);
         let (activations, compute) = (builder.activations(), builder.compute());
@@ -205,7 +206,7 @@ impl Encoder {
 }
 
 impl Layer {
-    fn new(name: &str, config: &Config, builder: &mut Builder) -> Result<Self> {
+    fn new(name: &str, index: usize, config: &Config, builder: &mut Builder) -> Result<Self> {
         let (width, inner, init) =
             (config.hidden_size, config.intermediate_size, Init::Normal(config.initializer_range));
         let mut linear = |part: &str, role, inputs, outputs| {
@@ -217,15 +218,20 @@ impl Layer {
         let o = linear("attention.output.dense", Role::AttentionO, width, width)?;
         let up = linear("intermediate.dense", Role::MlpUp, width, inner)?;
         let down = linear("output.dense", Role::MlpDown, inner, width)?;
+        let mut join = |module: &str, role| {
+            let module = format!("{name}.{module}");
+            let plain = Sum::normed(norm(&format!("{module}.LayerNorm"), config, builder)?);
+            builder.join(Sublayer { name: module, role, layer: index, width }, plain)
+        };
         Ok(Self {
             q,
             k,
             v,
             o,
-            attention_norm: norm(&format!("{name}.attention.output.LayerNorm"), config, builder)?,
+            attention_join: join("attention.output", SublayerRole::Attention)?,
             up,
             down,
-            mlp_norm: norm(&format!("{name}.output.LayerNorm"), config, builder)?,
+            mlp_join: join("output", SublayerRole::Mlp)?,
             heads: config.heads(),
             activation: config.hidden_act,
             attention_dropout: config.attention_probs_dropout_prob,
@@ -245,10 +251,10 @@ impl Layer {
         let (k, v) = in_front(before, (heads(&self.k)?, heads(&self.v)?))?;
         let seen = attend_unordered(&q, &k, &v, mask, None, mode.dropout(self.attention_dropout))?;
         let attended = dropped(self.o.forward(&self.heads.join(&seen)?, mode)?, mode.dropout(self.dropout))?;
-        let x = self.attention_norm.forward(&attended.f_add(x)?)?;
+        let x = self.attention_join.forward(&attended, x, mode)?;
         let inner = self.activation.apply(&self.up.forward(&x, mode)?)?;
         let made = dropped(self.down.forward(&inner, mode)?, mode.dropout(self.dropout))?;
-        self.mlp_norm.forward(&made.f_add(&x)?)
+        self.mlp_join.forward(&made, &x, mode)
     }
 }
 

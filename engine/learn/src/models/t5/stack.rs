@@ -9,10 +9,11 @@ use super::positions::{Buckets, RelativePositions, Sight, as_bias};
 use crate::adapters::Attentions;
 use crate::error::{Error, Result};
 use crate::layers::{
-    Activation, Activations, Heads, KeysBefore, LinearMap, Mode, Norm, Prefix, RmsNorm, attend_unordered, dropped,
-    in_front, of_layer,
+    Activation, Activations, Heads, Join, KeysBefore, LinearMap, Mode, Norm, Prefix, RmsNorm, Sum, attend_unordered,
+    dropped, in_front, of_layer,
 };
 use crate::models::Builder;
+use crate::sublayers;
 use crate::targets::{Map, Part, Role};
 use crate::weights::Init;
 
@@ -60,6 +61,7 @@ struct Sublayer<T> {
     norm: RmsNorm,
     inner: T,
     dropout: f64,
+    join: Rc<dyn Join>,
 }
 
 #[derive(Debug)]
@@ -81,6 +83,27 @@ struct Mlp {
     dropout: f64,
 }
 
+/// Where a sublayer stands.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    stack: &'static str,
+    block: usize,
+    /// Its number in the block.
+    number: usize,
+    /// The number of its layer, the encoder's first.
+    layer: usize,
+}
+
+impl Place {
+    fn name(&self) -> String {
+        format!("{}.block.{}.layer.{}", self.stack, self.block, self.number)
+    }
+
+    fn join(&self, role: sublayers::Role, width: i64, builder: &mut Builder) -> Result<Rc<dyn Join>> {
+        builder.join(sublayers::Sublayer { name: self.name(), role, layer: self.layer, width }, Sum::plain())
+    }
+}
+
 /// Keys and values, each `[rows, heads, length, width]`.
 pub type KeysAndValues = (Tensor, Tensor);
 
@@ -89,9 +112,9 @@ impl Encoder {
     pub fn new(config: &Config, builder: &mut Builder) -> Result<Self> {
         let mut layers = Vec::new();
         for index in 0..config.num_layers {
-            let name = format!("encoder.block.{index}");
-            let own = Attention::sublayer(&format!("{name}.layer.0"), "SelfAttention", Part::Encoder, config, builder)?;
-            let mlp = Mlp::sublayer(&format!("{name}.layer.1"), Part::Encoder, config, builder)?;
+            let at = |number| Place { stack: "encoder", block: index, number, layer: index };
+            let own = Attention::sublayer(&at(0), "SelfAttention", Part::Encoder, config, builder)?;
+            let mlp = Mlp::sublayer(&at(1), Part::Encoder, config, builder)?;
             layers.push(Rc::new(EncoderLayer { own, mlp }));
         }
         let positions = positions("encoder", Sight::Both, config, builder)?;
@@ -126,11 +149,12 @@ impl Decoder {
     pub fn new(config: &Config, builder: &mut Builder) -> Result<Self> {
         let mut layers = Vec::new();
         for index in 0..config.num_decoder_layers.unwrap_or(config.num_layers) {
-            let name = |layer: usize| format!("decoder.block.{index}.layer.{layer}");
+            let layer = config.num_layers + index;
+            let at = |number| Place { stack: "decoder", block: index, number, layer };
             layers.push(Rc::new(DecoderLayer {
-                own: Attention::sublayer(&name(0), "SelfAttention", Part::Decoder, config, builder)?,
-                cross: Attention::sublayer(&name(1), "EncDecAttention", Part::CrossAttention, config, builder)?,
-                mlp: Mlp::sublayer(&name(2), Part::Decoder, config, builder)?,
+                own: Attention::sublayer(&at(0), "SelfAttention", Part::Decoder, config, builder)?,
+                cross: Attention::sublayer(&at(1), "EncDecAttention", Part::CrossAttention, config, builder)?,
+                mlp: Mlp::sublayer(&at(2), Part::Decoder, config, builder)?,
             }));
         }
         let positions = positions("decoder", Sight::Back, config, builder)?;
@@ -250,20 +274,20 @@ impl DecoderLayer {
 
 impl<T> Sublayer<T> {
     fn forward(&self, x: &Tensor, mode: Mode, inner: impl FnOnce(&T, &Tensor) -> Result<Tensor>) -> Result<Tensor> {
-        let made = inner(&self.inner, &self.norm.forward(x)?)?;
-        Ok(x.f_add(&dropped(made, mode.dropout(self.dropout))?)?)
+        let made = dropped(inner(&self.inner, &self.norm.forward(x)?)?, mode.dropout(self.dropout))?;
+        self.join.forward(&made, x, mode)
     }
 }
 
 impl Attention {
     fn sublayer(
-        name: &str,
+        place: &Place,
         module: &str,
         part: Part,
         config: &Config,
         builder: &mut Builder,
     ) -> Result<Sublayer<Self>> {
-        let (width, inner) = (config.d_model, config.num_heads * config.d_kv);
+        let (name, width, inner) = (place.name(), config.d_model, config.num_heads * config.d_kv);
         let deviation = |inputs: i64| Init::Normal(config.initializer_factor * (inputs as f64).sqrt().recip());
         let mut linear = |map: &str, role, inputs, outputs, init| {
             builder.linear(&format!("{name}.{module}.{map}"), Role::In(part, role), inputs, outputs, false, init)
@@ -277,7 +301,9 @@ impl Attention {
             dropout: config.dropout_rate,
         };
         let norm = norm(&format!("{name}.layer_norm"), config, builder)?;
-        Ok(Sublayer { norm, inner: attention, dropout: config.dropout_rate })
+        let role = if place.number == 0 { sublayers::Role::Attention } else { sublayers::Role::CrossAttention };
+        let join = place.join(role, width, builder)?;
+        Ok(Sublayer { norm, inner: attention, dropout: config.dropout_rate, join })
     }
 
     fn keys_and_values(&self, x: &Tensor, mode: Mode) -> Result<KeysAndValues> {
@@ -297,8 +323,8 @@ impl Attention {
 }
 
 impl Mlp {
-    fn sublayer(name: &str, part: Part, config: &Config, builder: &mut Builder) -> Result<Sublayer<Self>> {
-        let (width, inner) = (config.d_model, config.d_ff);
+    fn sublayer(place: &Place, part: Part, config: &Config, builder: &mut Builder) -> Result<Sublayer<Self>> {
+        let (name, width, inner) = (place.name(), config.d_model, config.d_ff);
         let deviation = |inputs: i64| Init::Normal(config.initializer_factor * (inputs as f64).sqrt().recip());
         let mut linear = |map: &str, role, inputs, outputs| {
             let name = format!("{name}.DenseReluDense.{map}");
@@ -314,7 +340,8 @@ impl Mlp {
         let down = linear("wo", Map::Down, inner, width)?;
         let norm = norm(&format!("{name}.layer_norm"), config, builder)?;
         let dropout = config.dropout_rate;
-        Ok(Sublayer { norm, inner: Self { gate, up, down, activation, dropout }, dropout })
+        let join = place.join(sublayers::Role::Mlp, width, builder)?;
+        Ok(Sublayer { norm, inner: Self { gate, up, down, activation, dropout }, dropout, join })
     }
 
     fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
