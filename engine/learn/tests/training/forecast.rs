@@ -78,13 +78,11 @@ fn measure(config: &Value, method: &str, precision: &str, memory: &str, task: &s
 }
 
 /// Method, precision, and what is kept.
-const WAYS: [[&str; 3]; 6] = [
+const WAYS: [[&str; 3]; 4] = [
     ["plain_lora", "float32", "kept"],
     ["dora", "bf16", "kept"],
     ["full", "float32", "recomputed"],
     ["full", "bf16", "kept"],
-    ["prompt", "bf16", "recomputed"],
-    ["prefix", "float32", "kept"],
 ];
 
 /// The same of methods that stand beside a model.
