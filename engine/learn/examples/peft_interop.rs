@@ -14,7 +14,7 @@ use learn::adapters::{
     self, Biases, Dora, Frozen, Lora, LoraFa, LowRank, Method, Prefix, Prompt, Scale, Start, saved_method,
 };
 use learn::by_name::{ByName, Several};
-use learn::models::{Model, Task};
+use learn::models::{Model, Task, read_config};
 use learn::peft::Saved;
 use learn::targets::{Layers, Pattern, Role, Targets};
 use learn::weights::{Fresh, Init, Random, SafetensorsFile, write_tensors};
@@ -63,6 +63,7 @@ fn save(folder: &Path, task: Task) -> Result<()> {
     let second = Targets::Pattern(Pattern::new(r".*\.1\..*(q|up|wi|wi_0|q_proj|up_proj|query|intermediate\.dense)")?);
     let layers = Targets::InLayers(Box::new(Targets::AllLinear), Layers::new(vec![1]));
     let roles = vec![Role::AttentionQ, Role::AttentionV, Role::MlpDown];
+    let config = read_config(&model_folder)?;
     let low_rank = || LowRank::new(4, 7.5, 0.1, Targets::AllLinear);
     let q = || "(q|q_proj|query)".to_owned();
     let ranks = ByName::new("rank_pattern", [(q(), 2)], Several::Refused)?;
@@ -83,6 +84,10 @@ fn save(folder: &Path, task: Task) -> Result<()> {
         ("prefix", Box::new(Prefix::new(4, None)?)),
         ("prefix_projected", Box::new(Prefix::new(3, Some(5))?)),
     ];
+    if !matches!(config["model_type"].as_str(), Some("t5")) {
+        let targets = Targets::Roles(vec![Role::Embedding, Role::AttentionQ]);
+        methods.push(("embedding", Box::new(Lora::of(LowRank { targets, ..low_rank()? }))));
+    }
     // That of an encoder stands where PEFT has none.
     if task == Task::LanguageModel {
         methods.push(("prompt", Box::new(Prompt::new(5, Start::Vocabulary)?)));
@@ -125,12 +130,13 @@ fn check(folder: &Path, task: Task) -> Result<()> {
         "pissa",
         "olora",
         "orthogonal",
+        "embedding",
         "prompt",
         "prefix",
     ];
     for name in names {
         let adapter = folder.join(name).join("adapter");
-        if !adapter.exists() && ["prompt", "prefix"].contains(&name) {
+        if !adapter.exists() && ["prompt", "prefix", "embedding"].contains(&name) {
             continue;
         }
         let method = saved_method(&adapter)?;

@@ -29,6 +29,8 @@ pub enum Role {
     Pooler,
     /// The output head over the vocabulary, or that of a task.
     Head,
+    /// The embedding of tokens.
+    Embedding,
     /// What a map of an encoder–decoder does, and in which of its parts.
     In(Part, Map),
 }
@@ -79,7 +81,7 @@ impl Map {
 }
 
 /// All roles with the names that a pipeline file uses, in the order of a layer.
-const ROLES: [(Role, &str); 27] = [
+const ROLES: [(Role, &str); 28] = [
     (Role::AttentionQ, "attention.q"),
     (Role::AttentionK, "attention.k"),
     (Role::AttentionV, "attention.v"),
@@ -89,6 +91,7 @@ const ROLES: [(Role, &str); 27] = [
     (Role::MlpDown, "mlp.down"),
     (Role::Pooler, "pooler"),
     (Role::Head, "head"),
+    (Role::Embedding, "embedding"),
     (Role::In(Part::Encoder, Map::Q), "encoder.attention.q"),
     (Role::In(Part::Encoder, Map::K), "encoder.attention.k"),
     (Role::In(Part::Encoder, Map::V), "encoder.attention.v"),
@@ -251,7 +254,7 @@ impl Targets {
             Self::Roles(roles) => roles.iter().any(|role| role.covers(place.role)),
             Self::Suffixes(suffixes) => suffixes.iter().any(|suffix| ends_in(&place.name, suffix)),
             Self::Pattern(pattern) => pattern.whole.is_match(&place.name),
-            Self::AllLinear => place.role != Role::Head,
+            Self::AllLinear => !matches!(place.role, Role::Head | Role::Embedding),
             Self::Except(targets, others) => targets.contain(place) && !others.contain(place),
             Self::InLayers(targets, layers) => targets.contain(place) && layers.contain(&place.name),
         }

@@ -8,7 +8,7 @@ use tch::Tensor;
 
 use super::{Attentions, Beside, Method, Neck, Reading, Style};
 use crate::error::{Error, Result};
-use crate::layers::{Join, Linear, LinearMap, PrefixSizes, Sum, Values, VirtualTokens};
+use crate::layers::{Join, Linear, LinearMap, Lookup, PrefixSizes, Sum, Table, Values, VirtualTokens};
 use crate::parameters::Stores;
 use crate::peft::Saved;
 use crate::sublayers::Sublayer;
@@ -79,6 +79,26 @@ impl Method for Combined {
         let map = part.linear(place, plain, stores);
         stores.trainable.begin_part(0);
         map
+    }
+
+    fn changes_lookup(&self, place: &Place) -> bool {
+        self.parts.iter().any(|part| part.changes_lookup(place))
+    }
+
+    fn lookup(&self, place: &Place, plain: Table, stores: &mut Stores) -> Result<Rc<dyn Lookup>> {
+        let Some((index, part)) = self.part(|part| part.changes_lookup(place)) else { return Ok(Rc::new(plain)) };
+        if let Some((_, other)) = self.part(|other| other.name() != part.name() && other.changes_lookup(place)) {
+            let problem = format!("`{}` and `{}` both change `{}`", part.name(), other.name(), place.name);
+            return Err(Error::setting("adapter", problem, "give them different targets"));
+        }
+        stores.trainable.begin_part(index);
+        let table = part.lookup(place, plain, stores);
+        stores.trainable.begin_part(0);
+        table
+    }
+
+    fn beside_lookup(&self, place: &Place) -> Option<i64> {
+        self.parts.iter().find_map(|part| part.beside_lookup(place))
     }
 
     fn beside(&self, place: &Place) -> Option<Beside> {

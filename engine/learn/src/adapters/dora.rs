@@ -14,7 +14,7 @@ use super::low_rank::{FactorA, LowRank};
 use super::{Beside, FactorSizes, Method};
 use crate::error::{Error, Result};
 use crate::fused::{self, DoraMap, Dropout, Ratio, RowNorms, Version};
-use crate::layers::{Linear, LinearMap, Mode};
+use crate::layers::{Linear, LinearMap, Lookup, Mode, Table};
 use crate::parameters::{Learning, Stores};
 use crate::peft::lora::LoraConfig;
 use crate::peft::{AdapterConfig, Saved};
@@ -75,6 +75,15 @@ impl Method for Dora {
         let magnitude = norms.of_sum(&plain.weight, &factors.a, &factors.b, factors.scale)?;
         let magnitude = stores.trainable.add(&format!("{}.lora_magnitude_vector", place.name), &magnitude)?;
         Ok(Rc::new(DoraLinear::new(plain, factors, magnitude, norms)))
+    }
+
+    fn changes_lookup(&self, place: &Place) -> bool {
+        self.low_rank.targets.contain(place)
+    }
+
+    fn lookup(&self, place: &Place, _plain: Table, _stores: &mut Stores) -> Result<Rc<dyn Lookup>> {
+        let problem = format!("mean the embedding `{}`, where DoRA is not defined by its paper", place.name);
+        Err(Error::setting("targets", problem, "leave it out, or take `lora`"))
     }
 
     fn beside(&self, place: &Place) -> Option<Beside> {

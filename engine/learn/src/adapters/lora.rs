@@ -10,7 +10,7 @@ use super::low_rank::{FactorA, LowRank};
 use super::{Beside, Method};
 use crate::error::{Error, Result};
 use crate::fused::{self, Dropout};
-use crate::layers::{Linear, LinearMap, Mode};
+use crate::layers::{Linear, LinearMap, Lookup, Mode, Table};
 use crate::optim::{Orthogonality, Side};
 use crate::parameters::{Learning, Stores};
 use crate::peft::lora::LoraConfig;
@@ -81,6 +81,18 @@ impl Method for Lora {
         let b = self.learning(Side::Columns, self.ratio);
         let (plain, factors) = self.low_rank.create(place, plain, a, b, stores)?;
         Ok(beside(plain, factors))
+    }
+
+    fn changes_lookup(&self, place: &Place) -> bool {
+        self.low_rank.targets.contain(place)
+    }
+
+    fn lookup(&self, place: &Place, plain: Table, stores: &mut Stores) -> Result<Rc<dyn Lookup>> {
+        Ok(Rc::new(self.low_rank.create_lookup(place, plain, stores)?))
+    }
+
+    fn beside_lookup(&self, place: &Place) -> Option<i64> {
+        self.changes_lookup(place).then(|| self.low_rank.rank_at(place))
     }
 
     fn beside(&self, place: &Place) -> Option<Beside> {

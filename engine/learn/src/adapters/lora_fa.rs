@@ -9,7 +9,7 @@ use tch::{Kind, Tensor};
 use super::low_rank::{FactorA, LowRank};
 use super::{Beside, FactorSizes, Method, lora};
 use crate::error::{Error, Result};
-use crate::layers::{Linear, LinearMap};
+use crate::layers::{Linear, LinearMap, Lookup, Table};
 use crate::optim::{Orthogonality, Side};
 use crate::parameters::{Learning, Stores};
 use crate::peft::Saved;
@@ -98,6 +98,18 @@ impl Method for LoraFa {
         };
         let (plain, factors) = self.low_rank.create_with(place, plain, FactorA::Frozen, learning, stores)?;
         Ok(lora::beside(plain, factors))
+    }
+
+    fn changes_lookup(&self, place: &Place) -> bool {
+        self.low_rank.targets.contain(place)
+    }
+
+    fn lookup(&self, place: &Place, _plain: Table, _stores: &mut Stores) -> Result<Rc<dyn Lookup>> {
+        let problem = format!(
+            "mean the embedding `{}`, whose A begins as zero there: frozen, it would keep B from learning",
+            place.name
+        );
+        Err(Error::setting("targets", problem, "leave it out, or take `lora`"))
     }
 
     fn beside(&self, place: &Place) -> Option<Beside> {

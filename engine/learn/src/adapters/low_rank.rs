@@ -9,13 +9,15 @@ use tch::{Kind, Tensor};
 use super::FactorSizes;
 use super::first_values::{self, Base, First, FirstValues, Kaiming};
 use super::lora::Factors;
+use super::lora_embedding::LoraLookup;
 use crate::by_name::{ByName, Several};
 use crate::error::{Error, Result};
-use crate::layers::Linear;
+use crate::layers::{Linear, Table};
 use crate::parameters::{Learning, Stores};
 use crate::peft::lora::LoraConfig;
 use crate::peft::{self, PREFIX, Saved};
 use crate::targets::{Place, Targets};
+use crate::weights::Init;
 
 /// The settings of a product of two small matrices beside each of the targets.
 #[derive(Debug)]
@@ -201,7 +203,8 @@ impl LowRank {
         self.alphas.check(adapted())
     }
 
-    fn rank_at(&self, place: &Place) -> i64 {
+    /// The rank at `place`.
+    pub fn rank_at(&self, place: &Place) -> i64 {
         self.ranks.get(&place.name).unwrap_or(self.rank)
     }
 
@@ -263,6 +266,16 @@ impl LowRank {
         let a = a.keep(&names.a, first.a, stores)?;
         let b = stores.trainable.add_learning(&names.b, &first.b, learning)?;
         Ok((plain, Factors { a, b, scale, dropout: self.dropout }))
+    }
+
+    /// New factors for the embedding at `place`; they begin alike whatever those of maps begin with, as in PEFT.
+    pub(super) fn create_lookup(&self, place: &Place, plain: Table, stores: &mut Stores) -> Result<LoraLookup> {
+        let ((count, width), rank) = (plain.weight.size2()?, self.rank_at(place));
+        let [a_name, b_name] = ["A", "B"].map(|factor| format!("{}.lora_embedding_{factor}", place.name));
+        let a = stores.fresh.draw(&a_name, &[rank, count], Init::Constant(0.0))?;
+        let b = stores.fresh.draw(&b_name, &[width, rank], Init::Normal(1.0))?;
+        let (a, b) = (stores.trainable.add(&a_name, &a)?, stores.trainable.add(&b_name, &b)?);
+        Ok(LoraLookup { plain, a, b, scale: self.scale_at(place) })
     }
 
     /// The parameter that has this key in PEFT's files.

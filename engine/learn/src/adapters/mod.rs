@@ -11,6 +11,7 @@ mod frozen;
 mod full;
 mod ia3;
 mod lora;
+mod lora_embedding;
 mod lora_fa;
 mod low_rank;
 mod prefix;
@@ -25,7 +26,7 @@ use std::rc::Rc;
 use tch::Tensor;
 
 use crate::error::{Error, Result};
-use crate::layers::{Join, Linear, LinearMap, PrefixSizes, Sum, Values, VirtualTokens};
+use crate::layers::{Join, Linear, LinearMap, Lookup, PrefixSizes, Sum, Table, Values, VirtualTokens};
 use crate::models::{Model, Task};
 use crate::parameters::{Parameters, Stores};
 use crate::peft::{self, AdapterConfig, Saved};
@@ -91,6 +92,24 @@ pub trait Method: Debug {
         None
     }
 
+    /// Whether it changes the embedding at `place`.
+    fn changes_lookup(&self, place: &Place) -> bool {
+        let _ = place;
+        false
+    }
+
+    /// What becomes of the embedding at `place`, one that it [changes](Self::changes_lookup): as [`linear`](Self::linear).
+    fn lookup(&self, place: &Place, plain: Table, stores: &mut Stores) -> Result<Rc<dyn Lookup>> {
+        let _ = (place, stores);
+        Ok(Rc::new(plain))
+    }
+
+    /// The rank of the factors that it puts beside the embedding at `place`, where it changes that one.
+    fn beside_lookup(&self, place: &Place) -> Option<i64> {
+        let _ = place;
+        None
+    }
+
     /// Whether it changes how what `sublayer` gives joins the hidden states.
     fn joins(&self, sublayer: &Sublayer) -> bool {
         let _ = sublayer;
@@ -135,7 +154,7 @@ pub trait Method: Debug {
         Ok(())
     }
 
-    /// Checks, when all linear maps are known, that the method found what it is to change.
+    /// Checks, when all linear maps, and the embeddings that it changes, are known, that the method found what it is to change.
     fn check(&self, places: &[&Place]) -> Result<()> {
         let _ = places;
         Ok(())

@@ -58,8 +58,7 @@ impl<'p, 't> Decoder<'p, 't> {
         let masked = window.is_some() || outline.keys_before > 0;
         let _mask = masked.then(|| tape.constant(micro.length * keys, 1 + EXACT));
         let mut x = {
-            let table = pass.named(&format!("{model}.embed_tokens.weight"))?;
-            let rows = tape.rows_of(&table, tokens * width);
+            let rows = pass.lookup(&format!("{model}.embed_tokens"), tokens, width)?;
             let scaled = outline.tensor(&format!("{model}.layers.0.post_feedforward_layernorm.weight")).is_some();
             let rows = if scaled { tape.scaled(&rows) } else { rows };
             pass.with_virtual(tape.cast(&rows, outline.compute()), micro.rows, width)
@@ -183,7 +182,7 @@ impl<'p, 't> Encoder<'p, 't> {
         let micro = Micro { length: micro.length + outline.virtual_tokens, ..micro };
         let table = |what: &str| pass.named(&format!("{model}.embeddings.{what}_embeddings.weight"));
         let mut x = {
-            let words = tape.rows_of(&table("word")?, tokens * width);
+            let words = pass.lookup(&format!("{model}.embeddings.word_embeddings"), tokens, width)?;
             let words = pass.with_virtual(words, micro.rows, width);
             let types = tape.rows_of(&table("token_type")?, width);
             let places = tape.rows_of(&table("position")?, micro.length * width);

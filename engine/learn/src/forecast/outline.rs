@@ -11,7 +11,7 @@ use tch::{Device, Kind, Tensor};
 
 use crate::adapters::{Attentions, Beside, Method, Neck, Reading, Style};
 use crate::error::{Error, Result};
-use crate::layers::{Join, Linear, LinearMap, PrefixSizes, Sum, Values, VirtualTokens};
+use crate::layers::{Join, Linear, LinearMap, Lookup, PrefixSizes, Sum, Table, Values, VirtualTokens};
 use crate::models::{Model, Task};
 use crate::numerics::Numerics;
 use crate::parameters::Stores;
@@ -80,6 +80,7 @@ pub struct Outline {
     pub weight_bytes: u64,
     tensors: HashMap<String, (Vec<u64>, Tensors)>,
     maps: HashMap<String, Map>,
+    lookups: HashMap<String, u64>,
     necks: HashMap<String, Necked>,
 }
 
@@ -96,7 +97,8 @@ impl Outline {
         let device = numerics.device;
         let numerics = Numerics { device: Device::Cpu, ..numerics };
         let names = checkpoint.map(|folder| Checkpoint::open(folder, Device::Cpu)).transpose()?;
-        let drafted = Drafted { method, maps: RefCell::default(), necks: RefCell::default() };
+        let drafted =
+            Drafted { method, maps: RefCell::default(), lookups: RefCell::default(), necks: RefCell::default() };
         let model = Model::build_from(task, config, &mut Sizes { names }, &drafted, &Sketches, numerics)?;
         let mut outline = Self {
             config: config.clone(),
@@ -110,6 +112,7 @@ impl Outline {
             weight_bytes: 0,
             tensors: HashMap::new(),
             maps: drafted.maps.into_inner(),
+            lookups: drafted.lookups.into_inner(),
             necks: drafted.necks.into_inner(),
         };
         for (name, tensor) in model.trainable.iter().chain(model.frozen.iter()) {
@@ -154,6 +157,11 @@ impl Outline {
     /// The linear map `name`.
     pub fn map(&self, name: &str) -> Option<&Map> {
         self.maps.get(name)
+    }
+
+    /// The rank of the factors beside the embedding `name`, where there are some.
+    pub fn lookup(&self, name: &str) -> Option<u64> {
+        self.lookups.get(name).copied()
     }
 
     /// What the method puts at the end of the sublayer `name`.
@@ -242,6 +250,7 @@ impl Fresh for Sketches {
 struct Drafted<'a> {
     method: &'a dyn Method,
     maps: RefCell<HashMap<String, Map>>,
+    lookups: RefCell<HashMap<String, u64>>,
     necks: RefCell<HashMap<String, Necked>>,
 }
 
@@ -280,6 +289,22 @@ impl Method for Drafted<'_> {
             beside,
         };
         self.maps.borrow_mut().insert(place.name.clone(), map);
+        Ok(Rc::new(plain))
+    }
+
+    fn changes_lookup(&self, place: &Place) -> bool {
+        self.method.changes_lookup(place)
+    }
+
+    fn lookup(&self, place: &Place, plain: Table, stores: &mut Stores) -> Result<Rc<dyn Lookup>> {
+        let (count, width) = plain.weight.size2()?;
+        // A method that refuses embeddings says so before it says sizes.
+        let Some(rank) = self.method.beside_lookup(place) else { return self.method.lookup(place, plain, stores) };
+        for (factor, shape) in [("A", [rank, count]), ("B", [width, rank])] {
+            let name = format!("{}.lora_embedding_{factor}", place.name);
+            let _ = stores.trainable.add(&name, &sketch(&shape, Kind::Float)?)?;
+        }
+        self.lookups.borrow_mut().insert(place.name.clone(), rank.unsigned_abs());
         Ok(Rc::new(plain))
     }
 

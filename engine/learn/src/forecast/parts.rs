@@ -176,6 +176,19 @@ impl<'t> Pass<'t> {
         y
     }
 
+    /// The rows of the embedding `name` for so many tokens: [`Lookup::forward`](crate::layers::Lookup::forward).
+    pub fn lookup(&self, name: &str, tokens: u64, width: u64) -> Result<Value> {
+        let tape = self.tape;
+        let table = self.named(&format!("{name}.weight"))?;
+        let rows = tape.rows_of(&table, tokens * width);
+        let Some(rank) = self.outline.lookup(name) else { return Ok(rows) };
+        let a = tape.parameter(rank * table.count / width.max(1), EXACT, true);
+        let b = tape.parameter(rank * width, EXACT, true);
+        let low = tape.rows_of(&a, tokens * rank);
+        let update = tape.scaled(&tape.linear(&low, &b, None, [width, rank]));
+        Ok(tape.add(&rows, &tape.cast(&update, rows.size)))
+    }
+
     /// A bottleneck, from `inputs` to `outputs` numbers.
     fn neck(&self, neck: &Neck, x: &Value, [outputs, inputs]: [u64; 2]) -> Value {
         let tape = self.tape;

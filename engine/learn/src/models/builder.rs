@@ -7,7 +7,7 @@ use tch::{Device, Kind, Tensor};
 
 use crate::adapters::{Attentions, Method, Reading};
 use crate::error::{Error, Result};
-use crate::layers::{Activations, Join, Linear, LinearMap, Prefix, Sum, VirtualTokens};
+use crate::layers::{Activations, Join, Linear, LinearMap, Lookup, Prefix, Sum, Table, VirtualTokens};
 use crate::numerics::Numerics;
 use crate::parameters::Stores;
 use crate::sublayers::Sublayer;
@@ -34,6 +34,8 @@ pub struct Parts<'a> {
     pub base: Vec<String>,
     /// Every linear map by its place, but those of the task's head.
     pub maps: Vec<(Place, Rc<dyn LinearMap>)>,
+    /// Every embedding of tokens by its place.
+    pub lookups: Vec<(Place, Rc<dyn Lookup>)>,
     /// Every sublayer.
     pub sublayers: Vec<Sublayer>,
     /// Names of the source's tensors that the family knowingly does without.
@@ -61,6 +63,7 @@ impl<'a> Builder<'a> {
             stores,
             base,
             maps,
+            lookups: Vec::new(),
             sublayers: Vec::new(),
             left_out,
             heads,
@@ -141,6 +144,42 @@ impl<'a> Builder<'a> {
             false => None,
         };
         self.wrap(place, Linear { weight, bias })
+    }
+
+    /// The embedding `name` over a weight that the model has already, `name.weight`. The row of the id `padding` gets no
+    /// gradient.
+    pub fn lookup(&mut self, name: &str, weight: &Tensor, padding: i64) -> Result<Rc<dyn Lookup>> {
+        let place = Place { name: name.to_owned(), role: Role::Embedding };
+        let plain = Table { weight: weight.shallow_clone(), padding };
+        let lookup: Rc<dyn Lookup> = match self.method.changes_lookup(&place) {
+            true => self.method.lookup(&place, plain, &mut self.parts.stores)?,
+            false => Rc::new(plain),
+        };
+        self.parts.lookups.push((place, Rc::clone(&lookup)));
+        Ok(lookup)
+    }
+
+    /// Refuses a method that would change the embedding `name`, which must stay as it is for this `reason`.
+    pub fn fixed_lookup(&self, name: &str, reason: &str) -> Result<()> {
+        let place = Place { name: name.to_owned(), role: Role::Embedding };
+        match self.method.changes_lookup(&place) {
+            false => Ok(()),
+            true => {
+                let problem = format!("mean the embedding `{name}`, which cannot be adapted: {reason}");
+                Err(Error::setting("targets", problem, "leave it out of the targets"))
+            }
+        }
+    }
+
+    /// Refuses a method that would change the linear map `name`, which must stay as it is for this `reason`.
+    pub fn fixed_linear(&self, name: &str, role: Role, reason: &str) -> Result<()> {
+        match self.method.beside(&Place { name: name.to_owned(), role }) {
+            None => Ok(()),
+            Some(_) => {
+                let problem = format!("mean `{name}`, which cannot be adapted: {reason}");
+                Err(Error::setting("targets", problem, "leave it out of the targets"))
+            }
+        }
     }
 
     /// The linear map `name` over a weight that the model has already, such as an output head tied to the embedding.
@@ -237,7 +276,9 @@ impl<'a> Builder<'a> {
     /// Ends the building: everything the source has must have been used, and the method's targets must exist.
     pub fn finish(mut self) -> Result<Parts<'a>> {
         self.source.finish()?;
-        let places: Vec<&Place> = self.parts.maps.iter().map(|(place, _)| place).collect();
+        let lookups = self.parts.lookups.iter().map(|(place, _)| place);
+        let lookups = lookups.filter(|place| self.method.changes_lookup(place));
+        let places: Vec<&Place> = self.parts.maps.iter().map(|(place, _)| place).chain(lookups).collect();
         self.method.check(&places)?;
         self.method.check_tensors(&self.parts.base.iter().map(String::as_str).collect::<Vec<_>>())?;
         self.method.check_sublayers(&self.parts.sublayers)?;

@@ -16,8 +16,8 @@ use super::{Builder, CausalLm};
 use crate::adapters::{Attentions, Reading};
 use crate::error::Result;
 use crate::layers::{
-    Activation, Activations, Angles, AttentionMask, Cache, Join, KeysBefore, LinearMap, Mode, Norm, Prefix, RmsNorm,
-    Rope, Sum, VirtualTokens, of_layer,
+    Activation, Activations, Angles, AttentionMask, Cache, Join, KeysBefore, LinearMap, Lookup, Mode, Norm, Prefix,
+    RmsNorm, Rope, Sum, VirtualTokens, of_layer,
 };
 use crate::sublayers::{Role as SublayerRole, Sublayer};
 use crate::targets::Role;
@@ -67,9 +67,7 @@ pub struct Pass {
 /// The embedding of tokens.
 #[derive(Debug)]
 pub struct Embedding {
-    /// `[vocabulary, width]`
-    weight: Tensor,
-    padding_id: i64,
+    table: Rc<dyn Lookup>,
     scale: Option<f64>,
     compute: Kind,
 }
@@ -108,31 +106,31 @@ pub struct Head {
 }
 
 impl Embedding {
-    /// An embedding by the rows of `weight`, given as the kind `compute`. The row of `padding_id` gets no gradient here,
-    /// as in transformers.
-    pub fn new(weight: &Tensor, padding_id: Option<i64>, compute: Kind) -> Self {
-        Self { weight: weight.shallow_clone(), padding_id: padding_id.unwrap_or(-1), scale: None, compute }
+    /// An embedding by the rows of `table`, given as the kind `compute`.
+    pub fn new(table: Rc<dyn Lookup>, compute: Kind) -> Self {
+        Self { table, scale: None, compute }
     }
 
-    /// With all rows multiplied by `scale`, rounded to the weight's kind as transformers has it.
-    pub fn scaled(self, scale: f64) -> Result<Self> {
-        let rounded = Tensor::from(scale as f32).f_to_kind(self.weight.f_kind()?)?.f_double_value(&[])?;
+    /// With all rows multiplied by `scale`, rounded to the kind of the weight as transformers has it.
+    pub fn scaled(self, scale: f64, kind: Kind) -> Result<Self> {
+        let rounded = Tensor::from(scale as f32).f_to_kind(kind)?.f_double_value(&[])?;
         Ok(Self { scale: Some(rounded), ..self })
     }
 
     /// The virtual tokens that the method puts at the front of every text, if it does.
     pub fn prompt(&self, shape: &Shape, builder: &mut Builder) -> Result<Option<VirtualTokens>> {
+        let device = builder.device();
         builder.prompt(&Reading {
             width: shape.hidden_size,
             vocabulary: shape.vocab_size,
             positions: Some(shape.max_position_embeddings),
             after: 0,
-            embed: &|ids| self.forward(&Tensor::f_from_slice(ids)?.f_to_device(self.weight.device())?),
+            embed: &|ids| self.forward(&Tensor::f_from_slice(ids)?.f_to_device(device)?, Mode::Eval),
         })
     }
 
-    fn forward(&self, tokens: &Tensor) -> Result<Tensor> {
-        let rows = Tensor::f_embedding(&self.weight, tokens, self.padding_id, false, false)?;
+    fn forward(&self, tokens: &Tensor, mode: Mode) -> Result<Tensor> {
+        let rows = self.table.forward(tokens, mode)?;
         let rows = match self.scale {
             Some(scale) => rows.f_mul_scalar(scale)?,
             None => rows,
@@ -184,7 +182,7 @@ impl Decoder {
 
 impl CausalLm for Decoder {
     fn hidden(&self, tokens: &Tensor, mode: Mode) -> Result<Tensor> {
-        let mut x = self.embedding.forward(tokens)?;
+        let mut x = self.embedding.forward(tokens, mode)?;
         if let Some(prompt) = &self.prompt {
             x = prompt.insert(&x)?;
         }
@@ -220,7 +218,7 @@ impl CausalLm for Decoder {
     }
 
     fn hidden_next(&self, tokens: &Tensor, cache: &mut Cache) -> Result<Tensor> {
-        let mut x = self.embedding.forward(tokens)?;
+        let mut x = self.embedding.forward(tokens, Mode::Eval)?;
         // They stand before the first column, so the first pass alone reads them.
         let prompt = self.prompt.as_ref().filter(|_| cache.is_new());
         if let Some(prompt) = prompt {
@@ -303,7 +301,8 @@ pub fn like_llama(
     } else {
         builder.linear("lm_head", Role::Head, width, vocabulary, false, init)?
     };
-    let embedding = Embedding::new(&weight, shape.padding_id(), builder.compute());
+    let table = builder.lookup("model.embed_tokens", &weight, shape.padding_id().unwrap_or(-1))?;
+    let embedding = Embedding::new(table, builder.compute());
     let prompt = embedding.prompt(shape, builder)?;
     let prefix = prefix(shape, builder)?;
     let (head, activations) = (Head { map, cap: None }, builder.activations());

@@ -166,7 +166,8 @@ fn decoder(config: &Value, model: &str, builder: &mut Builder) -> Result<Decoder
     } else {
         builder.linear("lm_head", Role::Head, width, vocabulary, false, init)?
     };
-    let embedding = Embedding::new(&weight, shape.padding_id(), builder.compute()).scaled((width as f64).sqrt())?;
+    let table = builder.lookup(&format!("{model}.embed_tokens"), &weight, shape.padding_id().unwrap_or(-1))?;
+    let embedding = Embedding::new(table, builder.compute()).scaled((width as f64).sqrt(), weight.f_kind()?)?;
     let head = Head { map, cap: keys.final_logit_softcapping };
     let prompt = embedding.prompt(&shape, builder)?;
     let prefix = prefix(&shape, builder)?;

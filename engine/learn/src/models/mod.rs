@@ -23,7 +23,7 @@ use tch::{Device, Tensor};
 
 use crate::adapters::{Frozen, Method};
 use crate::error::{Error, Result, nearest};
-use crate::layers::{Activations, Cache, LinearMap, Mode, Prefix};
+use crate::layers::{Activations, Cache, LinearMap, Lookup, Mode, Prefix};
 use crate::numerics::Numerics;
 use crate::parameters::{Named, Parameters};
 use crate::targets::Place;
@@ -122,6 +122,7 @@ pub struct Model {
     method: (&'static str, bool),
     base: Vec<String>,
     maps: Vec<(Place, Rc<dyn LinearMap>)>,
+    lookups: Vec<(Place, Rc<dyn Lookup>)>,
     heads: Vec<Place>,
     fresh: Vec<String>,
 }
@@ -224,8 +225,19 @@ impl Model {
                 task.families(),
             ));
         };
-        let Parts { stores, base, maps, left_out, heads, fresh, virtual_tokens, virtual_tokens_after, prefix, .. } =
-            builder.finish()?;
+        let Parts {
+            stores,
+            base,
+            maps,
+            lookups,
+            left_out,
+            heads,
+            fresh,
+            virtual_tokens,
+            virtual_tokens_after,
+            prefix,
+            ..
+        } = builder.finish()?;
         let (trainable, frozen) = (stores.trainable, stores.frozen);
         let config = config.clone();
         Ok(Self {
@@ -244,6 +256,7 @@ impl Model {
             method: (method.name(), method.merges()),
             base,
             maps,
+            lookups,
             heads,
             fresh,
         })
@@ -266,6 +279,9 @@ impl Model {
         for (place, map) in &self.maps {
             merged.insert(format!("{}.weight", place.name), map.merged()?);
             merged.extend(map.merged_bias()?.map(|bias| (format!("{}.bias", place.name), bias)));
+        }
+        for (place, table) in &self.lookups {
+            merged.insert(format!("{}.weight", place.name), table.merged()?);
         }
         let mut tensors = Vec::new();
         for name in &self.base {
@@ -308,6 +324,11 @@ impl Model {
     /// All linear maps of the model.
     pub fn places(&self) -> impl Iterator<Item = &Place> {
         self.maps.iter().map(|(place, _)| place)
+    }
+
+    /// All embeddings of tokens.
+    pub fn lookups(&self) -> impl Iterator<Item = &Place> {
+        self.lookups.iter().map(|(place, _)| place)
     }
 
     /// The linear maps of the task's head, which train whole whatever the method.

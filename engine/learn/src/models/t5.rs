@@ -57,6 +57,9 @@ impl T5 {
         let (width, vocabulary) = (config.d_model, config.vocab_size);
         let init = Init::Normal(config.initializer_factor);
         let embedding = builder.tensor("shared.weight", &[vocabulary, width], init)?;
+        for name in ["shared", "encoder.embed_tokens", "decoder.embed_tokens"] {
+            builder.fixed_lookup(name, "encoder and decoder of a T5 share it, and a checkpoint holds it once")?;
+        }
         // The embedding again, and a table that old checkpoints hold and nothing reads.
         builder.leave_out("encoder.embed_tokens.weight");
         builder.leave_out("decoder.embed_tokens.weight");
@@ -69,6 +72,11 @@ impl T5 {
             true => builder.linear("lm_head", Role::Head, width, vocabulary, false, init)?,
             // No method's to change: untied, it would lose the scale that belongs to it.
             false => {
+                builder.fixed_linear(
+                    "lm_head",
+                    Role::Head,
+                    "tied to the embedding, it is scaled; untied, it would not be",
+                )?;
                 builder.same_tensor("lm_head.weight", &embedding)?;
                 Rc::new(Linear { weight: embedding.shallow_clone(), bias: None })
             }

@@ -185,6 +185,14 @@ fn is_untrained(key: &str) -> bool {
     key.contains(".original_module.") || key.contains(".modules_to_save.")
 }
 
+/// Whether a key holds the base's own weight beside factors: PEFT saves it of embeddings and heads that are targets.
+fn is_base_of_factors(key: &str, parameters: &Parameters) -> bool {
+    let map = name_of(key).and_then(|name| name.strip_suffix(".base_layer.weight"));
+    map.is_some_and(|map| {
+        ["lora_embedding_A", "lora_A.weight"].iter().any(|end| parameters.get(&format!("{map}.{end}")).is_some())
+    })
+}
+
 /// Loads the adapter in `folder` into the parameters of a model that was made with `method`, those whose names are `wanted`.
 /// Each of these must match a parameter. Returns the names of those that were loaded.
 pub fn load_keys(
@@ -196,7 +204,10 @@ pub fn load_keys(
     let file = AdapterFile::open(folder)?;
     let path = file.path();
     let mut found = BTreeSet::new();
-    for key in file.keys().filter(|key| !is_untrained(key) && !method.knows(key)) {
+    for key in file.keys() {
+        if is_untrained(key) || is_base_of_factors(key, parameters) || method.knows(key) {
+            continue;
+        }
         let name = method.parameter(key);
         if name.as_ref().is_some_and(|name| !wanted(name)) {
             continue;

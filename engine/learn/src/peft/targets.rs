@@ -23,7 +23,8 @@ pub fn read(target_modules: &Value) -> Result<Targets> {
 
 /// The `target_modules` that mean the same maps of `model` to PEFT as `targets`: a list of suffixes.
 pub fn write(targets: &Targets, model: &Model) -> Value {
-    json!(suffixes(targets, &model.places().collect::<Vec<_>>(), &model.heads().collect::<Vec<_>>()))
+    let places: Vec<_> = model.places().chain(model.lookups()).collect();
+    json!(suffixes(targets, &places, &model.heads().collect::<Vec<_>>()))
 }
 
 fn not_targets(problem: &str) -> Error {

@@ -5,8 +5,11 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use learn::adapters::first_values::{Olora, Pissa};
-use learn::adapters::{self, BitFit, Dora, Frozen, Gradient, Lora, LoraFa, LowRank, Method, Scale, saved_method};
+use learn::adapters::{
+    self, Biases, BitFit, Dora, Frozen, Gradient, Lora, LoraFa, LowRank, Method, Scale, saved_method,
+};
 use learn::batches::LossRow;
+use learn::forecast::{self, Keeping, Micro, Outline};
 use learn::layers::Mode;
 use learn::models::{Model, Task, Texts};
 use learn::objectives::{
@@ -14,7 +17,7 @@ use learn::objectives::{
 };
 use learn::optim::{AdamW, Orthogonality, Side};
 use learn::peft::Saved;
-use learn::targets::Targets;
+use learn::targets::{Role, Targets};
 use learn::train::{Rule, Weights};
 use learn::weights::SafetensorsFile;
 use serde_json::Value;
@@ -435,4 +438,82 @@ fn a_model_without_biases_is_no_case_for_bitfit() {
     let error = Model::load(&folder, &BitFit, 0, Device::Cpu).unwrap_err();
     assert_eq!(error.to_string(), "adapter: `bitfit` trains biases, and this model has none");
     assert!(error.hint().unwrap().contains("RoBERTa"));
+}
+
+#[test]
+fn an_adapted_embedding_leaves_a_tied_head_as_it_was_also_when_merged() {
+    let folder = golden("llama/tied_multi_head/model");
+    let targets = || Targets::Roles(vec![Role::Embedding, Role::AttentionQ]);
+    let lora = Lora::new(2, 5.0, 0.3, targets()).unwrap();
+    let mut model = Model::load(&folder, &lora, 0, Device::Cpu).unwrap();
+    let base = Model::load(&folder, &Frozen, 0, Device::Cpu).unwrap();
+    let tokens = Tensor::from_slice(&[3i64, 7, 1, 60, 0, 12]).view([2, 3]);
+    let outputs = |model: &Model| model.network.outputs(&tokens).unwrap();
+    assert!(outputs(&model).equal(&outputs(&base)), "A begins as zero");
+    let a = Tensor::arange(2 * 61, (Kind::Float, Device::Cpu)).view([2, 61]) / 100.0;
+    model.trainable.set("model.embed_tokens.lora_embedding_A", &a).unwrap();
+    let b = model.trainable.get("model.embed_tokens.lora_embedding_B").unwrap().detach();
+    assert_eq!(b.size(), [24, 2]);
+    assert!((b.std(true).double_value(&[]) - 1.0).abs() < 0.4, "normal");
+    let (config, tensors) = model.merged_tensors().unwrap();
+    assert_eq!(config["tie_word_embeddings"], false);
+    let tensor = |wanted: &str| &tensors.iter().find(|(name, _)| name == wanted).unwrap().1;
+    let table = base.frozen.get("model.embed_tokens.weight").unwrap();
+    assert!(tensor("lm_head.weight").equal(table));
+    let expected = table + a.tr().matmul(&b.tr()) * 2.5;
+    assert_close(tensor("model.embed_tokens.weight"), &expected, TOLERANCE, "E + s (BA)ᵀ");
+    assert_close(&outputs(&model.merged().unwrap()), &outputs(&model), TOLERANCE, "merged");
+    let saved = tempfile::tempdir().unwrap();
+    lora.save(&Saved::of(&model, None), saved.path()).unwrap();
+    let config: Value =
+        serde_json::from_slice(&std::fs::read(saved.path().join("adapter_config.json")).unwrap()).unwrap();
+    assert_eq!(config["target_modules"], serde_json::json!(["embed_tokens", "q_proj"]));
+}
+
+#[test]
+fn embeddings_that_cannot_be_adapted_are_refused_with_the_reason() {
+    let targets = || Targets::Roles(vec![Role::Embedding, Role::AttentionQ]);
+    let lora = Lora::new(2, 5.0, 0.0, targets()).unwrap();
+    let problem = |family: Family, method: &dyn Method| {
+        let folder = family.base().join("model");
+        Model::load_for(family.task(), &folder, method, 0, Device::Cpu).unwrap_err().to_string()
+    };
+    assert!(problem(Family::T5, &lora).contains("encoder and decoder of a T5 share it"));
+    let head = Lora::new(2, 5.0, 0.0, Targets::Suffixes(vec!["lm_head".into(), "q".into()])).unwrap();
+    assert!(problem(Family::T5, &head).contains("tied to the embedding, it is scaled"));
+    let frozen = LoraFa::new(2, 5.0, 0.0, targets()).unwrap();
+    assert!(problem(Family::Roberta, &frozen).contains("frozen, it would keep B from learning"));
+    let dora = Dora::new(2, 5.0, 0.0, targets()).unwrap();
+    assert!(problem(Family::Llama, &dora).contains("where DoRA is not defined"));
+}
+
+#[test]
+fn a_forecast_counts_what_is_made() {
+    for family in FAMILIES {
+        let golden = Golden::read(family);
+        let low_rank = || golden.low_rank();
+        let mut methods: Vec<Box<dyn Method>> = vec![
+            Box::new(Lora::of(LowRank { init: Box::new(Pissa), biases: Biases::All, ..low_rank() })),
+            Box::new(LoraFa::of(LowRank { biases: Biases::Adapted, ..low_rank() })),
+            Box::new(Dora::of(low_rank()).unwrap().with_frozen_a()),
+            saved_method(&golden.folder("patterns")).unwrap(),
+            saved_method(&golden.folder("layers")).unwrap(),
+        ];
+        if family != Family::T5 {
+            methods.push(saved_method(&golden.folder("embedding")).unwrap());
+            methods.push(Box::new(BitFit));
+        }
+        for method in methods {
+            let folder = family.base().join("model");
+            let config = learn::models::read_config(&folder).unwrap();
+            let numerics = Device::Cpu.into();
+            let outline = Outline::new(family.task(), &config, Some(&folder), method.as_ref(), numerics).unwrap();
+            let model = family.model(method.as_ref());
+            let counted = (outline.trainable, outline.frozen);
+            let made = (model.trainable.elements() as u64, model.frozen.elements() as u64);
+            assert_eq!(counted, made, "{}, {method:?}", family.name());
+            let micro = Micro { rows: 2, length: 8, answer: if family == Family::T5 { 4 } else { 0 }, targets: 2 };
+            assert!(forecast::memory(&outline, &[micro], Keeping::default()).unwrap().peak() > 0);
+        }
+    }
 }

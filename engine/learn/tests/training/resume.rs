@@ -15,6 +15,10 @@ const LEFT: [&str; 4] = ["adapter_model.safetensors", "adapter_config.json", "hi
 
 /// A space with a small trained base, and the job that adapts it with dropout, four micro-batches a step.
 fn space(method: &str) -> (Space, Value) {
+    with_adapter(json!({ method: { "rank": 3, "alpha": 6.0, "dropout": 0.3, "targets": "all-linear" } }))
+}
+
+fn with_adapter(adapter: Value) -> (Space, Value) {
     let rows = rows();
     let (train, dev) = rows.split_at(160);
     let space = Space::new(train, dev);
@@ -27,7 +31,7 @@ fn space(method: &str) -> (Space, Value) {
     let settings = json!({
         "model": "base",
         "data": "tokens",
-        "adapter": { method: { "rank": 3, "alpha": 6.0, "dropout": 0.3, "targets": "all-linear" } },
+        "adapter": adapter,
         "steps": 120,
         "seed": 5,
         "batch": { "size": 8, "micro": 2 },
@@ -88,6 +92,47 @@ fn killed_again_and_again_a_training_leaves_the_same_bytes() {
         other["seed"] = json!({ "init": 5, "data": 5, "dropout": 6 });
         let other = space.run(&job(&space, "other", &other)).expect_finished();
         assert!(whole.bytes(LEFT[0]) != other.bytes(LEFT[0]), "{method}: dropout does nothing");
+    }
+}
+
+/// What is taken out of the base, projections and penalties are made again from the base and the seed.
+#[test]
+fn what_begins_in_the_base_goes_on_after_a_kill_and_stands_on_the_untouched_base() {
+    let common = json!({ "rank": 4, "alpha": 6.0, "dropout": 0.2, "targets": "all-linear", "bias": "lora_only" });
+    let with = |method: &str, more: Value| {
+        let mut settings = common.clone();
+        settings.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        json!({ method: settings })
+    };
+    let penalty = |of: &str| json!({ "orthogonality": { "of": of, "weight": 0.01 } });
+    let pissa = json!({ "init": "pissa", "learning_rate_ratio": 4.0, "penalty": penalty("b"), "layers": [1] });
+    let residual = json!({ "init": { "svd": { "base": "residual", "singular_values": "sqrt" } },
+                           "gradient": "projected", "penalty": penalty("b"), "scale": "rank_stabilized" });
+    for adapter in [with("lora", pissa), with("lora_fa", residual)] {
+        let (space, settings) = with_adapter(adapter);
+        let whole = space.run(&job(&space, "whole", &settings)).expect_finished();
+        let killed = job(&space, "killed", &settings);
+        kill_after(space.start(&killed), &killed, 20, Duration::from_millis(3));
+        let resumed = space.run(&killed).expect_finished();
+        assert_same(&whole, &resumed);
+        assert!(resumed.measured()["resumed_from"].as_u64() >= Some(20), "{}", resumed.measured());
+        let steps = whole.lines("history.jsonl");
+        let steps = || steps.iter().filter(|line| line.get("loss").is_some());
+        assert_eq!(steps().count(), 120);
+        assert!(steps().all(|line| line["penalty"].as_f64().unwrap() > 0.0), "each step has its penalty");
+        let config = whole.json("adapter_config.json");
+        assert_eq!((&config["r"], &config["init_lora_weights"]), (&json!(8), &json!(true)), "of twice the rank");
+
+        // Evaluated beside the untouched base, it is what was trained: the same loss on the same rows.
+        let evaluate = json!({
+            "model": "tuned", "data": "tokens/dev", "protocol": "perplexity", "metrics": ["perplexity"],
+        });
+        let tuned = space.adapter("whole", space.model("base"));
+        let metrics = space.run(&space.job("scores", "evaluate", &evaluate, Some(tuned), Some("dev")));
+        let metrics = metrics.expect_finished().json("metrics.json");
+        let perplexity = metrics["headline"]["perplexity.perplexity"].as_f64().unwrap();
+        let loss = whole.json("summary.json")["validation_loss"].as_f64().unwrap();
+        assert!((perplexity.ln() - loss).abs() < 1e-5, "{metrics}, loss {loss}");
     }
 }
 

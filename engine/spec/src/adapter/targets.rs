@@ -17,6 +17,7 @@ pub const ROLES: &[&str] = &[
     "mlp.up",
     "mlp.down",
     "pooler",
+    "embedding",
     "encoder.attention.q",
     "encoder.attention.k",
     "encoder.attention.v",

@@ -10,8 +10,8 @@ use super::Config;
 use crate::adapters::{Attentions, Reading};
 use crate::error::{Error, Result};
 use crate::layers::{
-    Activation, Activations, Heads, Join, LayerNorm, LinearMap, Mode, Prefix, Sum, VirtualTokens, attend_unordered,
-    dropped, in_front, of_layer,
+    Activation, Activations, Heads, Join, LayerNorm, LinearMap, Lookup, Mode, Prefix, Sum, VirtualTokens,
+    attend_unordered, dropped, in_front, of_layer,
 };
 use crate::models::{Builder, Texts};
 use crate::sublayers::{Role as SublayerRole, Sublayer};
@@ -21,7 +21,7 @@ use crate::weights::Init;
 /// Embeddings and layers.
 #[derive(Debug)]
 pub struct Encoder {
-    words: Tensor,
+    words: Rc<dyn Lookup>,
     /// Virtual tokens behind the first token of every text, whose state the heads read.
     prompt: Option<VirtualTokens>,
     /// Keys and values before those of every text.
@@ -73,15 +73,17 @@ impl Encoder {
         let mut table = |what: &str, rows| {
             builder.tensor(&format!("{name}.embeddings.{what}_embeddings.weight"), &[rows, width], init)
         };
-        let words = table("word", config.vocab_size)?;
+        let weight = table("word", config.vocab_size)?;
         let positions = table("position", config.max_position_embeddings)?;
         let types = table("token_type", config.type_vocab_size)?;
+        let words = builder.lookup(&format!("{name}.embeddings.word_embeddings"), &weight, padding.token)?;
         let norm = norm(&format!("{name}.embeddings.LayerNorm"), config, builder)?;
         let layers = (0..config.num_hidden_layers)
             .map(|index| Layer::new(&format!("{name}.encoder.layer.{index}"), index, config, builder).map(Rc::new))
             .collect::<Result<Vec<_>>>()?;
         let (dropout, vocabulary) = (config.hidden_dropout_prob, config.vocab_size);
         let (activations, compute) = (builder.activations(), builder.compute());
+        let device = builder.device();
         let known = Some(config.max_position_embeddings - padding.position - 1);
         let (layers_count, Heads { keys, width: of_head, .. }) = (config.num_hidden_layers, config.heads());
         let attentions = Attentions { layers: layers_count, heads: keys, width: of_head, positions: known, stride: 1 };
@@ -91,7 +93,7 @@ impl Encoder {
             vocabulary,
             positions: known,
             after: 1,
-            embed: &|ids| embed(&words, &Tensor::f_from_slice(ids)?.f_to_device(words.device())?, padding),
+            embed: &|ids| words.forward(&Tensor::f_from_slice(ids)?.f_to_device(device)?, Mode::Eval),
         })?;
         Ok(Self {
             words,
@@ -136,7 +138,7 @@ impl Encoder {
     /// (`[rows or 1, …]`).
     pub fn hidden(&self, texts: &Texts, positions: &Tensor, mode: Mode) -> Result<Tensor> {
         self.check(texts, positions)?;
-        let mut words = embed(&self.words, &texts.ids, self.padding)?;
+        let mut words = self.words.forward(&texts.ids, mode)?;
         let (mut types, mut mask) = (texts.types.as_ref().map(Tensor::shallow_clone), texts.mask()?);
         if let Some(prompt) = &self.prompt {
             words = prompt.insert(&words)?;
@@ -267,8 +269,4 @@ fn norm(name: &str, config: &Config, builder: &mut Builder) -> Result<LayerNorm>
     let weight = tensor("weight", "gamma", Init::Constant(1.0))?;
     let bias = tensor("bias", "beta", Init::Constant(0.0))?;
     Ok(LayerNorm::new(weight, bias, config.layer_norm_eps))
-}
-
-fn embed(table: &Tensor, tokens: &Tensor, padding: Padding) -> Result<Tensor> {
-    Ok(Tensor::f_embedding(table, tokens, padding.token, false, false)?)
 }
