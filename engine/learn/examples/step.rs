@@ -9,22 +9,18 @@
 use std::io::{BufRead, Write};
 use std::path::Path;
 use std::process::ExitCode;
-use std::rc::Rc;
 use std::time::Instant;
 
-use learn::adapters::{Dora, Full, Lora, Method};
+use learn::adapters::{Dora, Full, Lora, LoraFa, Method};
 use learn::batches::LossRow;
-use learn::fused::{Dropout, low_rank_frozen_a, saved_bytes};
-use learn::layers::{Linear, LinearMap, Mode};
+use learn::fused::saved_bytes;
 use learn::models::{Model, Task};
 use learn::numerics::Numerics;
 use learn::objectives::{LanguageModel, Normalize};
 use learn::optim::AdamW;
-use learn::parameters::Stores;
 use learn::peft::Saved;
 use learn::targets::{Place, Targets};
 use learn::train::{Rule, Weights};
-use learn::weights::Init;
 use learn::worker::memory::{Peak, keep_freed};
 use learn::{Error, Result};
 use serde_json::{Value, json};
@@ -70,7 +66,7 @@ impl Method for Floor {
 fn method(name: &str, dropout: f64) -> Result<Box<dyn Method>> {
     Ok(match name {
         "lora" => Box::new(Lora::new(RANK, ALPHA, dropout, Targets::AllLinear)?),
-        "lora_fa" => Box::new(FrozenA { dropout }),
+        "lora_fa" => Box::new(LoraFa::new(RANK, ALPHA, dropout, Targets::AllLinear)?),
         "dora" => Box::new(Dora::new(RANK, ALPHA, dropout, Targets::AllLinear)?),
         "full" => Box::new(Full),
         "floor" => Box::new(Floor),
@@ -138,52 +134,4 @@ fn say(answer: &Value) -> Result<()> {
     writeln!(out, "{answer}")
         .and_then(|()| out.flush())
         .map_err(|error| Error::io("write", Path::new("standard output"), error))
-}
-
-/// LoRA with an A that does not train.
-#[derive(Debug)]
-struct FrozenA {
-    dropout: f64,
-}
-
-impl Method for FrozenA {
-    fn name(&self) -> &'static str {
-        "lora_fa"
-    }
-
-    fn changes(&self, place: &Place) -> bool {
-        Targets::AllLinear.contain(place)
-    }
-
-    fn linear(&self, place: &Place, plain: Linear, stores: &mut Stores) -> Result<Rc<dyn LinearMap>> {
-        let (outputs, inputs) = plain.weight.size2()?;
-        let (a_name, b_name) = (format!("{}.lora_A.weight", place.name), format!("{}.lora_B.weight", place.name));
-        let a = stores.fresh.draw(&a_name, &[RANK, inputs], Init::Uniform((inputs as f64).sqrt().recip()))?;
-        let b = stores.fresh.draw(&b_name, &[outputs, RANK], Init::Constant(0.0))?;
-        let (a, b) = (stores.freeze(&a_name, a)?, stores.trainable.add(&b_name, &b)?);
-        Ok(Rc::new(FrozenALinear { plain, a, b, dropout: self.dropout }))
-    }
-
-    fn save(&self, _saved: &Saved, folder: &Path) -> Result<()> {
-        Err(Error::file(folder, "there is nothing to save", "it is a measure"))
-    }
-}
-
-#[derive(Debug)]
-struct FrozenALinear {
-    plain: Linear,
-    a: Tensor,
-    b: Tensor,
-    dropout: f64,
-}
-
-impl LinearMap for FrozenALinear {
-    fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
-        let y = self.plain.forward(x, mode)?;
-        low_rank_frozen_a(&y, x, &self.a, &self.b, ALPHA / RANK as f64, Dropout::draw(mode.dropout(self.dropout))?)
-    }
-
-    fn merged(&self) -> Result<Tensor> {
-        self.plain.merged()
-    }
 }

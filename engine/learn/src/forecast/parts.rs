@@ -150,9 +150,6 @@ impl<'t> Pass<'t> {
         let a = tape.parameter(rank * map.inputs, EXACT, factors.a_trains);
         let b = tape.parameter(rank * map.outputs, EXACT, true);
         let magnitude = tape.parameter(map.outputs, EXACT, true);
-        if map.weight.size != EXACT {
-            tape.scratch(map.weight.count * EXACT);
-        }
         let rows = x.count / map.inputs.max(1);
         let (whole, low) =
             (2.0 * (rows * map.inputs * map.outputs) as f64, 2.0 * (rows * rank * (map.inputs + map.outputs)) as f64);
@@ -163,6 +160,7 @@ impl<'t> Pass<'t> {
         let outputs = rows * map.outputs;
         let below = if x.learns() { whole } else { 0.0 };
         if !factors.dropout {
+            tape.scratch(outputs * x.size);
             let scratch = outputs * x.size + cast;
             let backward = Backward { edges, saved: vec![x, &down], scratch, products: below + 2.0 * low };
             return tape.function(outputs, x.size, whole + low, backward, true);

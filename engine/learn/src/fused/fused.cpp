@@ -42,21 +42,30 @@ struct Dropout {
 
     bool acts() const { return probability > 0.0; }
 
-    // The mask over (1 − p), of the shape and the kind of `x`.
-    Tensor mask(const Tensor& x) const {
-        at::Generator shared = at::globalContext().defaultGenerator(x.device());
+    // `rows` with dropout: the same mask each time for one shape.
+    Tensor of(const Tensor& rows) const { return acts() ? into(at::empty_like(rows), rows) : rows; }
+
+    // The same in place, for rows that nothing else holds.
+    Tensor within(const Tensor& rows) const { return acts() ? into(rows, rows) : rows; }
+
+  private:
+    Tensor into(const Tensor& to, const Tensor& from) const {
+        if (fused::known(from)) {
+            fused::drop(to, from, probability, seed);
+            return to;
+        }
+        at::Generator shared = at::globalContext().defaultGenerator(from.device());
         at::Generator own = [&] {
             std::lock_guard<std::mutex> lock(shared.mutex());
             return shared.clone();
         }();
         own.set_current_seed(static_cast<std::uint64_t>(seed));
         const double kept = 1.0 - probability;
-        return at::empty_like(x).bernoulli_(kept, own).div_(kept);
+        const Tensor dropped = at::empty_like(from).bernoulli_(kept, own).div_(kept).mul_(from);
+        return to.is_same(from) ? to.copy_(dropped) : dropped;
     }
 
-    // `x` with dropout.
-    Tensor of(const Tensor& x) const { return acts() ? mask(x).mul_(x) : x; }
-
+  public:
     void save(AutogradContext* ctx) const {
         ctx->saved_data["probability"] = probability;
         ctx->saved_data["seed"] = seed;
@@ -92,9 +101,7 @@ struct LowRank : Function<LowRank> {
         if (ctx->needs_input_grad(1) || ctx->needs_input_grad(2)) {
             const Tensor through = g.mm(b.to(kind)).mul_(ctx->saved_data["scale"].toDouble());
             if (ctx->needs_input_grad(1)) {
-                gx = through.mm(a.to(kind));
-                if (dropout.acts()) gx.mul_(dropout.mask(gx));
-                gx = gx.view(ctx->saved_data["shape"].toIntVector());
+                gx = dropout.within(through.mm(a.to(kind))).view(ctx->saved_data["shape"].toIntVector());
             }
             if (ctx->needs_input_grad(2)) ga = through.t().mm(dropout.of(rows(x)));
         }
@@ -233,13 +240,12 @@ struct DroppedDora : Function<DroppedDora> {
         if (ctx->needs_input_grad(0) || ctx->needs_input_grad(1)) {
             const Tensor through =
                 g.mm(at::mul(b, c.unsqueeze(1)).to(kind)).mul_(ctx->saved_data["scale"].toDouble());
-            const Tensor mask = dropout.mask(rows(x));
             if (ctx->needs_input_grad(0)) {
                 const Tensor turned = weight.to(kind);
-                const Tensor below = scaled.mm(turned).addmm_(through, a.to(kind));
-                gx = shaped(g.mm(turned).addcmul_(below, mask), x);
+                const Tensor below = scaled.mm(turned).add_(through.mm(a.to(kind)));
+                gx = shaped(g.mm(turned).add_(dropout.within(below)), x);
             }
-            if (ctx->needs_input_grad(1)) ga = through.t().mm(mask.mul(rows(x)));
+            if (ctx->needs_input_grad(1)) ga = through.t().mm(dropout.of(rows(x)));
         }
         if (ctx->needs_input_grad(2)) gb = g.t().mm(down).to(c.scalar_type()).mul_(c.unsqueeze(1));
         const Tensor gm = ctx->needs_input_grad(3) ? sums.mul(inverse) : Tensor();

@@ -52,6 +52,24 @@ inline void write(Bits& to, float value) {
 inline void write(float& to, float value) { to = value; }
 inline void write(double& to, double value) { to = value; }
 
+// 64 random bits of a number: the finaliser of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014).
+inline std::uint64_t mixed_bits(std::uint64_t bits) {
+    bits += 0x9e3779b97f4a7c15u;
+    bits = (bits ^ (bits >> 30)) * 0xbf58476d1ce4e5b9u;
+    bits = (bits ^ (bits >> 27)) * 0x94d049bb133111ebu;
+    return bits ^ (bits >> 31);
+}
+
+// 32 random bits of a column, for the two keys of its row: rounds of multiplication and shift, so that a loop over columns
+// becomes vector instructions.
+inline std::uint32_t drawn(std::uint32_t column, std::uint32_t first, std::uint32_t second) {
+    std::uint32_t bits = column * 0x9e3779b9u + first;
+    bits = (bits ^ (bits >> 16)) * 0x7feb352du;
+    bits = ((bits ^ (bits >> 15)) + second) * 0x846ca68bu;
+    bits = (bits ^ (bits >> 16)) * 0x2c1b3c6du;
+    return bits ^ (bits >> 15);
+}
+
 // Each loop stands in a function of its own for each kind: only a plain function can be compiled several times.
 #define FUSED_LOOPS(Number, Exact)                                                                                        \
     FUSED_CLONES inline void scale_row(Number* __restrict y, const Number* __restrict z, const Exact* __restrict c,      \
@@ -79,10 +97,22 @@ inline void write(double& to, double value) { to = value; }
             write(g[at], number * c[at]);                                                                                \
         }                                                                                                                \
     }
+#define FUSED_DROPOUT(Number, Exact)                                                                                     \
+    FUSED_CLONES inline void drop_row(Number* to, const Number* from, std::uint32_t first, std::uint32_t second,         \
+                                      std::uint32_t below, Exact factor, std::int64_t columns) {                         \
+        _Pragma("omp simd") for (std::int64_t at = 0; at < columns; ++at) {                                              \
+            const Exact number = read(from[at]) * factor;                                                                \
+            write(to[at], drawn(std::uint32_t(at), first, second) < below ? Exact(0) : number);                          \
+        }                                                                                                                \
+    }
 FUSED_LOOPS(float, float)
 FUSED_LOOPS(double, double)
 FUSED_LOOPS(Bits, float)
+FUSED_DROPOUT(float, float)
+FUSED_DROPOUT(double, double)
+FUSED_DROPOUT(Bits, float)
 #undef FUSED_LOOPS
+#undef FUSED_DROPOUT
 
 // Whether a loop of this file knows the numbers of `x`.
 inline bool known(const at::Tensor& x) {
@@ -186,6 +216,27 @@ inline at::Tensor scaled_and_summed(const at::Tensor& scaled, const at::Tensor& 
         });
     });
     return at::sum(sums, {0});
+}
+
+// Writes `from` with dropout of this probability to `to`, which may be `from` itself, both `[rows, columns]`. What is
+// dropped depends on the seed, the row and the column alone.
+inline void drop(const at::Tensor& to, const at::Tensor& from, double probability, std::int64_t seed) {
+    const std::int64_t columns = from.size(1);
+    const auto below = static_cast<std::uint32_t>(probability * 4294967296.0);
+    by_kind(from.scalar_type(), [&](auto* number, auto* between) {
+        using Number = std::remove_pointer_t<decltype(number)>;
+        using Exact = std::remove_pointer_t<decltype(between)>;
+        auto* into = static_cast<Number*>(to.data_ptr());
+        auto* out = static_cast<const Number*>(from.const_data_ptr());
+        const auto factor = static_cast<Exact>(1.0 / (1.0 - probability));
+        at::parallel_for(0, from.size(0), grain(columns), [&](std::int64_t begin, std::int64_t end) {
+            for (std::int64_t row = begin; row < end; ++row) {
+                const std::uint64_t key = mixed_bits(mixed_bits(std::uint64_t(seed)) + std::uint64_t(row));
+                drop_row(into + row * columns, out + row * columns, std::uint32_t(key), std::uint32_t(key >> 32), below,
+                         factor, columns);
+            }
+        });
+    });
 }
 
 }  // namespace fused

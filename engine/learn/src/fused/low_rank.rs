@@ -10,18 +10,7 @@ use crate::error::Result;
 /// B `[outputs, rank]`. It computes in the kind of `x`.
 ///
 /// For its backward pass it keeps `s · x̃ Aᵀ` where B trains and `x` itself where A does; never a dropped copy or a mask.
+/// So with a frozen A (LoRA-FA) it keeps `[…, rank]` numbers of its inputs alone.
 pub fn low_rank(y: &Tensor, x: &Tensor, a: &Tensor, b: &Tensor, scale: f64, dropout: Dropout) -> Result<Tensor> {
     boundary::low_rank([y, x, a, b], scale, dropout)
-}
-
-/// [`low_rank`] with an A that gets no gradient: of its inputs it keeps `[…, rank]` numbers alone.
-pub fn low_rank_frozen_a(
-    y: &Tensor,
-    x: &Tensor,
-    a: &Tensor,
-    b: &Tensor,
-    scale: f64,
-    dropout: Dropout,
-) -> Result<Tensor> {
-    low_rank(y, x, &a.f_detach()?, b, scale, dropout)
 }

@@ -11,6 +11,6 @@ mod version;
 
 pub use dora::{DoraMap, Ratio, RowNorms, dora};
 pub use dropout::Dropout;
-pub use low_rank::{low_rank, low_rank_frozen_a};
+pub use low_rank::low_rank;
 pub use saved::saved_bytes;
 pub use version::{Version, share_version};

@@ -340,7 +340,7 @@ crate::one_of! {
 }
 
 impl Kind for Train {
-    const VERSION: u32 = 3;
+    const VERSION: u32 = 4;
     const PROGRAM: Program = Program::Worker;
 
     fn inputs(&self) -> Vec<Input<'_>> {
