@@ -4,6 +4,7 @@
 pub mod answers;
 pub mod download;
 pub mod error;
+pub mod extract;
 pub mod job;
 pub mod join;
 pub mod library;

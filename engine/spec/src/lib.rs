@@ -5,6 +5,7 @@ pub mod adapter;
 pub mod diagnostic;
 pub mod docs;
 pub mod execution;
+pub mod extract;
 pub mod files;
 pub mod forecast;
 pub mod include;

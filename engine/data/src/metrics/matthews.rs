@@ -3,25 +3,27 @@
 
 use std::collections::BTreeMap;
 
-use super::{ClassMetric, ClassRow, Figures};
+use super::Figures;
+use super::classes::{ClassMetric, Pairs};
+use super::meaning::{Meaning, Meanings};
+
+/// What the figures mean.
+pub(super) const MEANINGS: Meanings = &[("matthews", Meaning::more("Matthews correlation"))];
 
 /// Matthews' correlation, from −1 to 1; 0 where one side is constant. A row that failed is of a class of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Matthews;
 
 impl ClassMetric for Matthews {
-    fn summary(&self, rows: &[ClassRow], _labels: &[String]) -> Figures {
-        if rows.is_empty() {
-            return Figures::new();
-        }
+    fn of_pairs(&self, pairs: &Pairs, _labels: &[String]) -> Figures {
         let (mut predicted, mut right) = (BTreeMap::<Option<usize>, f64>::new(), BTreeMap::<Option<usize>, f64>::new());
-        let mut hits = 0.0;
-        for row in rows {
-            *predicted.entry(row.predicted).or_default() += 1.0;
-            *right.entry(Some(row.right)).or_default() += 1.0;
-            hits += f64::from(u8::from(row.predicted == Some(row.right)));
+        let (mut hits, mut total) = (0.0, 0.0);
+        for (row, count) in pairs {
+            *predicted.entry(row.predicted).or_default() += count;
+            *right.entry(Some(row.right)).or_default() += count;
+            hits += if row.predicted == Some(row.right) { *count } else { 0.0 };
+            total += count;
         }
-        let total = rows.len() as f64;
         let product: f64 =
             right.iter().map(|(class, count)| count * predicted.get(class).copied().unwrap_or_default()).sum();
         let spread = |counts: &BTreeMap<Option<usize>, f64>| {
@@ -29,7 +31,11 @@ impl ClassMetric for Matthews {
         };
         let below = (spread(&predicted) * spread(&right)).sqrt();
         let matthews = if below == 0.0 { 0.0 } else { (hits * total - product) / below };
-        Figures::from([("matthews".into(), matthews), ("total".into(), total)])
+        Figures::from([("matthews".to_owned(), matthews)])
+    }
+
+    fn meanings(&self) -> Meanings {
+        MEANINGS
     }
 
     fn headline(&self) -> &'static [&'static str] {

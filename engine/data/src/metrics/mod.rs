@@ -2,106 +2,92 @@
 //! likelihoods that others made; knows no model and no file.
 
 mod accuracy;
+mod bleu;
+mod chrf;
+mod classes;
+mod exact_match;
 mod f1;
+mod hf_bleu;
 mod matthews;
+mod meaning;
+mod meteor;
+mod numbers;
 mod pearson;
 mod perplexity;
+mod rouge;
 mod spearman;
+mod squad_v1;
 mod squad_v2;
+mod text;
+mod texts;
+mod thresholds;
+mod token_accuracy;
+mod tokens;
+mod uncertainty;
+mod wordnet;
 
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
 
-use rayon::prelude::*;
 use spec::metric::{F1Of, Metric};
 
+use crate::Error;
+
 pub use accuracy::Accuracy;
+pub use bleu::Bleu;
+pub use chrf::Chrf;
+pub use classes::{ClassMetric, ClassRow};
+pub use exact_match::ExactMatch;
 pub use f1::{Averaged, F1};
+pub use hf_bleu::HfBleu;
 pub use matthews::Matthews;
+pub use meaning::{Meaning, meaning};
+pub use meteor::{Meteor, Synonyms};
+pub use numbers::{NumberMetric, NumberRow};
 pub use pearson::Pearson;
-pub use perplexity::{Perplexity, TokenScore};
+pub use perplexity::Perplexity;
+pub use rouge::Rouge;
 pub use spearman::Spearman;
-pub use squad_v2::{Question, SquadV2, at_threshold, best_threshold};
+pub use squad_v1::SquadV1;
+pub use squad_v2::SquadV2;
+pub use text::python::{pieces, strip};
+pub use texts::{TextMetric, TextRow};
+pub use thresholds::{Question, at_threshold, average_precisions, best_threshold};
+pub use token_accuracy::TokenAccuracy;
+pub use tokens::{TokenMetric, TokenScore};
+pub use uncertainty::{Uncertainties, Uncertainty};
+pub use wordnet::WordNet;
 
 /// The figures of one row, or of all rows together, by name.
 pub type Figures = BTreeMap<String, f64>;
 
-/// A metric that compares a generated text with the row's references.
-pub trait TextMetric: Send + Sync {
-    /// The figures of one row: 1 is right and 0 is wrong, whatever the unit of the summary.
-    fn score(&self, prediction: &str, references: &[String]) -> Figures;
-
-    /// The figures of a row that got no prediction, such as one whose prompt did not fit: wrong, whatever was asked.
-    fn failed(&self, references: &[String]) -> Figures;
-
+/// What a metric says of rows.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Counted {
+    /// The figures of each row: 1 is right and 0 is wrong, whatever the unit of the whole.
+    pub rows: Vec<Figures>,
     /// The figures of all rows together. Every row counts, failed ones too; there are no figures of no row.
-    fn summary(&self, rows: &[Figures]) -> Figures;
-
+    pub summary: Figures,
+    /// How sure those are.
+    pub uncertainty: Uncertainties,
+    /// How they were counted: options, tokenizer, the implementation whose numbers these are, the metric's version.
+    pub signature: String,
     /// The summary's figures that tables, locks and progress show, the first of them first.
-    fn headline(&self) -> &'static [&'static str];
+    pub headline: &'static [&'static str],
 }
 
-/// A metric that counts the likelihood of a row's own tokens.
-pub trait TokenMetric: Send + Sync {
-    /// The figures of one row.
-    fn score(&self, row: &TokenScore) -> Figures;
+/// A signature's parts, in their order.
+type Signature = Vec<(&'static str, String)>;
 
-    /// The figures of all rows together, of every token alike.
-    fn summary(&self, rows: &[TokenScore]) -> Figures;
-
-    /// The summary's figures that tables, locks and progress show, the first of them first.
-    fn headline(&self) -> &'static [&'static str];
-}
-
-/// A row's class and the one that was predicted, by their numbers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ClassRow {
-    /// The predicted class; none for a row that failed, which is wrong.
-    pub predicted: Option<usize>,
-    /// The right one.
-    pub right: usize,
-}
-
-/// A metric that compares classes.
-pub trait ClassMetric: Send + Sync {
-    /// Why the metric cannot be counted with these classes.
-    fn fault(&self, labels: &[String]) -> Option<String> {
-        let _ = labels;
-        None
-    }
-
-    /// The figures of all rows together; there are no figures of no row.
-    fn summary(&self, rows: &[ClassRow], labels: &[String]) -> Figures;
-
-    /// The summary's figures that tables, locks and progress show, the first of them first.
-    fn headline(&self) -> &'static [&'static str];
-}
-
-/// A row's number and the one that was predicted.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct NumberRow {
-    /// The predicted number; none for a row that failed, which no correlation can count.
-    pub predicted: Option<f64>,
-    /// The right one.
-    pub right: f64,
-}
-
-/// A metric that compares numbers.
-pub trait NumberMetric: Send + Sync {
-    /// The figures of all rows together.
-    fn summary(&self, rows: &[NumberRow]) -> Figures;
-
-    /// The summary's figures that tables, locks and progress show, the first of them first.
-    fn headline(&self) -> &'static [&'static str];
-}
-
-/// The predicted and the right numbers of the rows that did not fail.
-fn sides(rows: &[NumberRow]) -> (Vec<f64>, Vec<f64>) {
-    rows.iter().filter_map(|row| Some((row.predicted?, row.right))).unzip()
+/// A signature as text, `case:mixed|tok:13a|version:1`.
+fn signature(parts: Signature) -> String {
+    parts.into_iter().map(|(name, value)| format!("{name}:{value}")).collect::<Vec<_>>().join("|")
 }
 
 /// A metric of a pipeline file, ready to count.
 pub enum Counter {
-    /// Counts texts: for the protocol `generate`.
+    /// Counts texts: for the protocols `generate` and `span`.
     Text(Box<dyn TextMetric>),
     /// Counts likelihoods: for the protocol `perplexity`.
     Tokens(Box<dyn TokenMetric>),
@@ -115,16 +101,41 @@ pub enum Counter {
 pub fn counter(metric: &Metric) -> Counter {
     match metric {
         Metric::SquadV2(settings) => Counter::Text(Box::new(SquadV2::new(settings.no_answer.as_deref()))),
+        Metric::SquadV1(_) => Counter::Text(Box::new(SquadV1)),
+        Metric::ExactMatch(settings) => Counter::Text(Box::new(ExactMatch::new(settings))),
+        Metric::Bleu(settings) => Counter::Text(Box::new(Bleu::new(settings))),
+        Metric::HfBleu(settings) => Counter::Text(Box::new(HfBleu::new(settings))),
+        Metric::Chrf(settings) => Counter::Text(Box::new(Chrf::new(settings))),
+        Metric::Rouge(settings) => Counter::Text(Box::new(Rouge::new(settings))),
+        Metric::Meteor(settings) => Counter::Text(Box::new(Meteor::new(settings))),
         Metric::Perplexity(_) => Counter::Tokens(Box::new(Perplexity)),
+        Metric::TokenAccuracy(_) => Counter::Tokens(Box::new(TokenAccuracy)),
         Metric::Accuracy(_) => Counter::Classes(Box::new(Accuracy)),
         Metric::F1(settings) => Counter::Classes(Box::new(F1::new(match &settings.of {
             F1Of::Class(name) => Averaged::Class(name.clone()),
             F1Of::MacroMean(_) => Averaged::MacroMean,
+            F1Of::WeightedMean(_) => Averaged::WeightedMean,
             F1Of::Second(_) => Averaged::Second,
         }))),
         Metric::Matthews(_) => Counter::Classes(Box::new(Matthews)),
         Metric::Pearson(_) => Counter::Numbers(Box::new(Pearson)),
         Metric::Spearman(_) => Counter::Numbers(Box::new(Spearman)),
+    }
+}
+
+/// What counts for a metric that reads the folder of another stage: `meteor` with synonyms. Other metrics read none.
+///
+/// # Errors
+/// Where the folder is missing or holds something else.
+pub fn counter_from(metric: &Metric, folder: Option<&Path>) -> Result<Counter, Error> {
+    match metric {
+        Metric::Meteor(settings) if settings.synonyms.is_some() => {
+            let hint = "run `engine run` again";
+            let folder = folder.ok_or_else(|| Error::new("the job names no folder with synonyms").hint(hint))?;
+            let synonyms = Arc::new(WordNet::open(folder)?);
+            Ok(Counter::Text(Box::new(Meteor::new(settings).with_synonyms(synonyms))))
+        }
+        metric => Ok(counter(metric)),
     }
 }
 
@@ -143,59 +154,6 @@ pub fn names(metrics: &[Metric]) -> Vec<String> {
 pub fn headline(name: &str, keys: &[&str], summary: &Figures) -> Figures {
     let entry = |key: &&str| summary.get(*key).map(|value| (format!("{name}.{key}"), *value));
     keys.iter().filter_map(entry).collect()
-}
-
-/// What a figure means to a reader.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Meaning {
-    /// The figure's name in words.
-    pub title: &'static str,
-    /// Whether it is a percentage.
-    pub is_percent: bool,
-    /// Whether more is better.
-    pub more_is_better: bool,
-}
-
-/// What a figure means, by `metric.figure`; nothing for a figure that no metric here counts, or that is a mere count.
-pub fn meaning(name: &str) -> Option<Meaning> {
-    let (metric, figure) = name.split_once('.')?;
-    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    let metric = metric.rsplit_once('_').filter(|(_, times)| is_number(times)).map_or(metric, |(first, _)| first);
-    let percent = |title| Some(Meaning { title, is_percent: true, more_is_better: true });
-    match (metric, figure) {
-        ("squad_v2", "exact") => percent("Exact match"),
-        ("squad_v2", "f1") => percent("F1"),
-        ("squad_v2", "has_ans_exact") => percent("HasAns exact"),
-        ("squad_v2", "has_ans_f1") => percent("HasAns F1"),
-        ("squad_v2", "no_ans_exact") => percent("NoAns exact"),
-        ("squad_v2", "no_ans_f1") => percent("NoAns F1"),
-        ("perplexity", "token_accuracy") => percent("Token accuracy"),
-        ("accuracy", "accuracy") => percent("Accuracy"),
-        ("f1", "f1") => percent("F1"),
-        ("f1", "precision") => percent("Precision"),
-        ("f1", "recall") => percent("Recall"),
-        ("matthews", "matthews") => {
-            Some(Meaning { title: "Matthews correlation", is_percent: false, more_is_better: true })
-        }
-        ("pearson", "pearson") => {
-            Some(Meaning { title: "Pearson correlation", is_percent: false, more_is_better: true })
-        }
-        ("spearman", "spearman") => {
-            Some(Meaning { title: "Spearman correlation", is_percent: false, more_is_better: true })
-        }
-        ("perplexity", "perplexity") => Some(Meaning { title: "Perplexity", is_percent: false, more_is_better: false }),
-        ("perplexity", "mean_nll") => Some(Meaning { title: "Mean NLL", is_percent: false, more_is_better: false }),
-        _ => None,
-    }
-}
-
-/// Scores many rows at once; a row without a prediction has failed.
-pub fn score_texts(metric: &dyn TextMetric, rows: &[(Option<String>, Vec<String>)]) -> Vec<Figures> {
-    let score = |(prediction, references): &(Option<String>, Vec<String>)| match prediction {
-        Some(text) => metric.score(text, references),
-        None => metric.failed(references),
-    };
-    rows.par_iter().map(score).collect()
 }
 
 #[cfg(test)]
@@ -230,6 +188,22 @@ mod tests {
                 assert!(meaning(&format!("{name}.{key}")).is_some(), "{name}.{key}");
                 assert_eq!(meaning(&format!("{name}_2.{key}")), meaning(&format!("{name}.{key}")));
             }
+        }
+    }
+
+    #[test]
+    fn no_row_has_no_figure_and_every_metric_a_signature() {
+        for name in Metric::NAMES {
+            let metric: Metric = serde_json::from_value((*name).into()).unwrap();
+            let counted = match counter(&metric) {
+                Counter::Text(metric) => metric.count(&[]),
+                Counter::Tokens(metric) => metric.count(&[]),
+                Counter::Classes(metric) => metric.count(&[], &["no".to_owned(), "yes".to_owned()]),
+                Counter::Numbers(metric) => metric.count(&[]),
+            };
+            assert!(counted.rows.is_empty() && counted.uncertainty.is_empty(), "{name}: {counted:?}");
+            assert!(counted.summary.is_empty(), "{name}: {counted:?}");
+            assert!(counted.signature.contains("version:"), "{name}: {}", counted.signature);
         }
     }
 }

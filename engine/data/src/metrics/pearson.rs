@@ -1,17 +1,27 @@
 //! `pearson`: the linear correlation of numbers. Knows no model.
 
-use super::{Figures, NumberMetric, NumberRow, sides};
+use super::meaning::{Meaning, Meanings};
+use super::numbers::NumberMetric;
+
+/// What the figures mean.
+pub(super) const MEANINGS: Meanings = &[("pearson", Meaning::more("Pearson correlation"))];
 
 /// Pearson's correlation; absent where one side is constant. Rows that failed cannot be counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Pearson;
 
 impl NumberMetric for Pearson {
-    fn summary(&self, rows: &[NumberRow]) -> Figures {
-        let (predicted, right) = sides(rows);
-        let mut figures = Figures::from([("total".into(), rows.len() as f64), ("counted".into(), right.len() as f64)]);
-        figures.extend(correlation(&predicted, &right).map(|value| ("pearson".into(), value)));
-        figures
+    fn name(&self) -> &'static str {
+        "pearson"
+    }
+
+    fn correlation(&self, predicted: &[f64], right: &[f64]) -> Option<f64> {
+        correlation(predicted, right)
+    }
+
+    /// Fisher 1921.
+    fn spread(&self, _correlation: f64) -> f64 {
+        1.0
     }
 
     fn headline(&self) -> &'static [&'static str] {

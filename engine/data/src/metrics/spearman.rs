@@ -1,6 +1,11 @@
 //! `spearman`: the correlation of ranks. Knows no model.
 
-use super::{Figures, NumberMetric, NumberRow, pearson::correlation, sides};
+use super::meaning::{Meaning, Meanings};
+use super::numbers::NumberMetric;
+use super::pearson::correlation;
+
+/// What the figures mean.
+pub(super) const MEANINGS: Meanings = &[("spearman", Meaning::more("Spearman correlation"))];
 
 /// Spearman's correlation: Pearson's of ranks, where equal numbers share the mean of theirs; absent where one side is
 /// constant. Rows that failed cannot be counted.
@@ -8,13 +13,18 @@ use super::{Figures, NumberMetric, NumberRow, pearson::correlation, sides};
 pub struct Spearman;
 
 impl NumberMetric for Spearman {
-    fn summary(&self, rows: &[NumberRow]) -> Figures {
-        let (predicted, right) = sides(rows);
-        let mut figures = Figures::from([("total".into(), rows.len() as f64), ("counted".into(), right.len() as f64)]);
-        if !predicted.iter().chain(&right).any(|value| value.is_nan()) {
-            figures.extend(correlation(&ranks(&predicted), &ranks(&right)).map(|value| ("spearman".into(), value)));
-        }
-        figures
+    fn name(&self) -> &'static str {
+        "spearman"
+    }
+
+    fn correlation(&self, predicted: &[f64], right: &[f64]) -> Option<f64> {
+        let is_number = !predicted.iter().chain(right).any(|value| value.is_nan());
+        correlation(&ranks(predicted), &ranks(right)).filter(|_| is_number)
+    }
+
+    /// Bonett and Wright 2000, "Sample size requirements for estimating Pearson, Kendall and Spearman correlations".
+    fn spread(&self, correlation: f64) -> f64 {
+        1.0 + correlation.powi(2) / 2.0
     }
 
     fn headline(&self) -> &'static [&'static str] {

@@ -7,10 +7,11 @@ use std::io::Write;
 use std::path::Path;
 use std::time::Instant;
 
-use data::metrics::{self, Counter, Figures, TokenScore};
+use data::metrics::{self, Counted, Counter, Figures, TextMetric, TextRow, TokenScore, Uncertainty};
 use serde_json::{Map, Value, json};
 use spec::files;
 use spec::job::{Job, JobInput};
+use spec::metric::Metric;
 use spec::protocol::{Generate, Perplexity, Protocol};
 use spec::stage::{Evaluate, LossOn};
 use tch::Device;
@@ -113,17 +114,14 @@ impl Asked<'_> {
 
     /// Continues every prompt and scores the texts. Returns the tokens that were generated, and the rows.
     fn generate(&self, protocol: &Generate, ids: &SpecialIds, observer: &mut dyn Observer) -> Result<(usize, usize)> {
-        let counters = self.counters(|counter| match counter {
-            Counter::Text(metric) => Some(metric),
-            _ => None,
-        })?;
-        if !counters.is_empty() && !has_column(self.path, "references")? {
+        if !has_column(self.path, "references")? {
             let problem = "has no column `references`, so there is nothing to compare answers with";
             return Err(Error::file(self.path, problem, "add a block `references` to the template"));
         }
+        let texts = read_texts(self.path)?;
+        let counters = self.text_counters(texts.iter().map(|texts| texts.references.as_slice()))?;
         let model = self.model(Task::LanguageModel, ids)?;
         let all = self.some(self.prompts(&model)?)?;
-        let texts = read_texts(self.path)?;
         let tokenizer = super::tokenizer(self.data)?;
         let mut end_ids = ids.eos.clone();
         end_ids.extend(model_source::end_ids(self.job)?);
@@ -135,12 +133,14 @@ impl Asked<'_> {
             batch: self.batch(),
         };
         let answers = answers(&model, &all, &limits, &tokenizer, self.device, observer)?;
-        let compared: Vec<(Option<String>, Vec<String>)> =
-            answers.iter().zip(&texts).map(|(answer, texts)| (answer.text.clone(), texts.references.clone())).collect();
+        let compared: Vec<TextRow> = answers
+            .iter()
+            .zip(&texts)
+            .map(|(answer, texts)| TextRow::new(answer.text.clone(), texts.references.clone()))
+            .collect();
         let mut scored = Scored::default();
         for (name, metric) in counters {
-            let rows = metrics::score_texts(metric.as_ref(), &compared);
-            scored.add(name, metric.headline(), metric.summary(&rows), rows);
+            scored.add(name, metric.count(&compared));
         }
         let lines = all.iter().zip(&texts).zip(&answers).enumerate();
         self.predictions(lines.map(|(index, ((row, texts), answer))| {
@@ -186,8 +186,7 @@ impl Asked<'_> {
         }
         let mut scored = Scored::default();
         for (name, metric) in counters {
-            let rows = counted.iter().map(|row| metric.score(row)).collect();
-            scored.add(name, metric.headline(), metric.summary(&counted), rows);
+            scored.add(name, metric.count(&counted));
         }
         let lines = names.iter().enumerate();
         self.predictions(
@@ -209,7 +208,12 @@ impl Asked<'_> {
                 Some(_) => None,
             })
             .collect();
-        let counted = scores(&model, &rows, self.batch(), ids.pad, observer)?;
+        let mut counted = scores(&model, &rows, self.batch(), ids.pad, observer)?;
+        let tokenizer = super::tokenizer(self.data)?;
+        for (score, row) in counted.iter_mut().zip(&rows) {
+            let ids = row.iter().flat_map(|row| row.ids.iter().zip(&row.targets));
+            measure(score, &tokenizer, ids.filter(|(_, counts)| **counts).map(|(id, _)| *id))?;
+        }
         let names = all.into_iter().map(|row| (row.id, row.failed)).collect();
         Ok(Own { names, counted, read: rows.iter().flatten().map(|row| row.inputs()).sum() })
     }
@@ -225,7 +229,11 @@ impl Asked<'_> {
         let names = all.iter().map(|(row, failed)| (row.text.id.clone(), failed.clone())).collect();
         let rows: Vec<_> =
             all.into_iter().map(|(row, failed)| (failed.is_none() && !row.answer.is_empty()).then_some(row)).collect();
-        let counted = answer_scores(&model, &rows, self.batch(), ids.pad, observer)?;
+        let mut counted = answer_scores(&model, &rows, self.batch(), ids.pad, observer)?;
+        let tokenizer = super::tokenizer(self.data)?;
+        for (score, row) in counted.iter_mut().zip(&rows) {
+            measure(score, &tokenizer, row.iter().flat_map(|row| row.answer.iter().copied()))?;
+        }
         Ok(Own { names, counted, read: rows.iter().flatten().map(|row| row.inputs()).sum() })
     }
 
@@ -233,15 +241,40 @@ impl Asked<'_> {
     fn counters<T>(&self, fits: impl Fn(Counter) -> Option<T>) -> Result<Vec<(String, T)>> {
         let metrics = &self.stage.metrics;
         let names = metrics::names(metrics);
-        let counters = metrics.iter().zip(names).map(|(metric, name)| match fits(metrics::counter(metric)) {
-            Some(counter) => Ok((name, counter)),
-            None => Err(Error::setting(
-                "metrics",
-                format!("`{}` cannot be counted from the protocol `{}`", metric.name(), self.stage.protocol.name()),
-                metric.wants(),
-            )),
+        let counters = metrics.iter().zip(names).enumerate().map(|(index, (metric, name))| {
+            let folder = self.job.input(&Metric::input_role(index)).map(|input| input.result.as_path());
+            let unreadable = |e: data::Error| Error::stopped(e.message, e.place, e.hint.unwrap_or_default());
+            match fits(metrics::counter_from(metric, folder).map_err(unreadable)?) {
+                Some(counter) => Ok((name, counter)),
+                None => Err(Error::setting(
+                    "metrics",
+                    format!("`{}` cannot be counted from the protocol `{}`", metric.name(), self.stage.protocol.name()),
+                    metric.wants(),
+                )),
+            }
         });
         counters.collect()
+    }
+
+    /// The metrics of texts, which look first whether each row has what they compare with.
+    fn text_counters<'r>(
+        &self,
+        references: impl Iterator<Item = &'r [String]>,
+    ) -> Result<Vec<(String, Box<dyn TextMetric>)>> {
+        let counters = self.counters(|counter| match counter {
+            Counter::Text(metric) => Some(metric),
+            _ => None,
+        })?;
+        let wanting = counters.iter().find(|(_, metric)| metric.wants_references());
+        if let (Some((name, _)), Some(row)) = (wanting, { references }.position(<[String]>::is_empty)) {
+            let hint = "leave such rows out with `where`, or use `squad_v2`, where none means that there is no answer";
+            return Err(Error::file(
+                self.path,
+                format!("row {} has no reference, and `{name}` needs one", row + 1),
+                hint,
+            ));
+        }
+        Ok(counters)
     }
 
     fn metrics<'r>(&self, scored: &Scored, failures: impl Iterator<Item = &'r Option<String>>) -> Result<()> {
@@ -250,6 +283,8 @@ impl Asked<'_> {
         let metrics = json!({
             "headline": scored.headline,
             "metrics": scored.summaries,
+            "uncertainty": scored.uncertainties,
+            "signatures": scored.signatures,
             "rows": failures.len(),
             "failed": failed,
         });
@@ -281,11 +316,14 @@ struct Own {
 struct Scored {
     headline: Map<String, Value>,
     summaries: Map<String, Value>,
+    uncertainties: Map<String, Value>,
+    signatures: Map<String, Value>,
     rows: Vec<(String, Vec<Figures>)>,
 }
 
 impl Scored {
-    fn add(&mut self, name: String, keys: &[&str], summary: Figures, rows: Vec<Figures>) {
+    fn add(&mut self, name: String, counted: Counted) {
+        let Counted { rows, summary, uncertainty, signature, headline: keys } = counted;
         let headline = metrics::headline(&name, keys, &summary);
         for key in keys {
             let key = format!("{name}.{key}");
@@ -293,13 +331,28 @@ impl Scored {
                 self.headline.insert(key, json!(value));
             }
         }
+        let of_figure = |(figure, uncertainty): (String, Uncertainty)| match uncertainty {
+            Uncertainty::StandardError(error) => (figure, json!({ "standard_error": error })),
+            Uncertainty::Interval { low, high } => (figure, json!({ "low": low, "high": high })),
+        };
         self.summaries.insert(name.clone(), json!(summary));
+        self.uncertainties.insert(name.clone(), uncertainty.into_iter().map(of_figure).collect::<Map<_, _>>().into());
+        self.signatures.insert(name.clone(), json!(signature));
         self.rows.push((name, rows));
     }
 
     fn of_row(&self, index: usize) -> Value {
         self.rows.iter().map(|(name, rows)| (name.clone(), json!(rows.get(index)))).collect::<Map<_, _>>().into()
     }
+}
+
+/// Counts the words and the bytes of the text whose tokens count.
+fn measure(score: &mut TokenScore, tokenizer: &tokenizers::Tokenizer, ids: impl Iterator<Item = i32>) -> Result<()> {
+    let text = decode(tokenizer, ids.map(i64::from))?;
+    if !text.is_empty() {
+        (score.words, score.bytes) = (metrics::pieces(&text), text.len() as u64);
+    }
+    Ok(())
 }
 
 fn decode(tokenizer: &tokenizers::Tokenizer, ids: impl Iterator<Item = i64>) -> Result<String> {

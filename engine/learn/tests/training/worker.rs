@@ -67,6 +67,9 @@ fn a_model_learns_from_nothing_is_adapted_and_is_scored() {
     assert!(metrics["headline"]["squad_v2.has_ans_exact"].as_f64().unwrap() >= 95.0, "{metrics}");
     assert_eq!(metrics["headline"]["squad_v2.no_ans_exact"], 0.0, "a row that failed is wrong: {metrics}");
     assert_eq!(metrics["metrics"]["squad_v2"]["total"], 41.0);
+    assert!(metrics["uncertainty"]["squad_v2"]["exact"]["standard_error"].as_f64().unwrap() > 0.0, "{metrics}");
+    let signature = "nrefs:var|no_answer:empty|like:evaluate-v2.0.py|version:1";
+    assert_eq!(metrics["signatures"]["squad_v2"], signature);
     let predictions = scored.lines("predictions.jsonl");
     let ids: Vec<&str> = predictions.iter().map(|line| line["id"].as_str().unwrap()).collect();
     assert_eq!(ids, dev.iter().map(|row| row.id.as_str()).collect::<Vec<_>>());

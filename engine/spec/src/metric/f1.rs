@@ -19,6 +19,8 @@ crate::one_of! {
         class => Class(String),
         /// All alike: the mean of their F1, of classes without rows too.
         macro_mean => MacroMean(crate::stage::Empty),
+        /// The same mean, each class as heavy as it has rows.
+        weighted_mean => WeightedMean(crate::stage::Empty),
         /// The second of two, as GLUE has it.
         second => Second(crate::stage::Empty),
     }

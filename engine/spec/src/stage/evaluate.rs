@@ -78,7 +78,7 @@ impl Default for EvaluateBatch {
 }
 
 impl Kind for Evaluate {
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const PROGRAM: Program = Program::Worker;
 
     fn inputs(&self) -> Vec<Input<'_>> {
@@ -87,13 +87,17 @@ impl Kind for Evaluate {
             read.push(files::LABELS.to_owned());
         }
         read.extend(self.data.part.iter().map(|part| files::split(part)));
-        vec![
+        let mut inputs = vec![
             Input::any_of("model", self.model.0.iter().collect()).of_kind(&["download", "train", "merge"]),
             Input::follow("data", &self.data)
                 .of_kind(&["tokenize"])
                 .only(read)
                 .with_splits(self.data.part.iter().map(|split| WantedSplit::by_value("data", split))),
-        ]
+        ];
+        inputs.extend(self.metrics.iter().enumerate().filter_map(|(index, metric)| {
+            Some(Input::follow(Metric::input_role(index), metric.input()?).of_kind(&["download"]))
+        }));
+        inputs
     }
 
     fn faults(&self) -> Vec<Fault> {
@@ -112,6 +116,8 @@ impl Kind for Evaluate {
             faults.push(Fault::new("batch.size", "a batch of no row", "give a number above zero"));
         }
         for (index, metric) in self.metrics.iter().enumerate() {
+            let at = |fault: Fault| Fault { path: format!("metrics.{index}.{}", fault.path), ..fault };
+            faults.extend(metric.faults().into_iter().map(at));
             if !metric.fits(&self.protocol) {
                 faults.push(Fault::new(
                     format!("metrics.{index}"),

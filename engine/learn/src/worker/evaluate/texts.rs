@@ -2,7 +2,7 @@
 //! the words of pipeline files; not how texts are scored or figures counted.
 
 use data::answers::{Found, Rule, Window, best};
-use data::metrics::{self, ClassRow, Counter, Figures, NumberRow};
+use data::metrics::{self, ClassRow, Counter, NumberRow};
 use serde_json::{Map, Value, json};
 use spec::protocol::{NoAnswer, Span};
 
@@ -52,13 +52,9 @@ pub(super) fn classify(asked: &Asked<'_>, ids: &SpecialIds, observer: &mut dyn O
         .zip(&right)
         .map(|(row, right)| ClassRow { predicted: predicted(row), right: *right })
         .collect();
-    let figures: Vec<Figures> = compared
-        .iter()
-        .map(|row| Figures::from([("correct".to_owned(), f64::from(u8::from(row.predicted == Some(row.right))))]))
-        .collect();
     let mut scored = Scored::default();
     for (name, metric) in counters {
-        scored.add(name, metric.headline(), metric.summary(&compared, &labels), figures.clone());
+        scored.add(name, metric.count(&compared, &labels));
     }
     let lines = rows.iter().zip(&probabilities).zip(&compared).enumerate();
     asked.predictions(lines.map(|(index, ((row, probabilities), compared))| {
@@ -96,13 +92,9 @@ pub(super) fn regress(asked: &Asked<'_>, ids: &SpecialIds, observer: &mut dyn Ob
         .zip(&right)
         .map(|(scores, right)| NumberRow { predicted: scores.as_ref().and_then(|s| s.first().copied()), right: *right })
         .collect();
-    let figures: Vec<Figures> = compared
-        .iter()
-        .map(|row| row.predicted.map(|found| ("error".to_owned(), found - row.right)).into_iter().collect())
-        .collect();
     let mut scored = Scored::default();
     for (name, metric) in counters {
-        scored.add(name, metric.headline(), metric.summary(&compared), figures.clone());
+        scored.add(name, metric.count(&compared));
     }
     let lines = rows.iter().zip(&compared).enumerate();
     asked.predictions(lines.map(|(index, (row, compared))| {
@@ -127,10 +119,6 @@ pub(super) fn span(
     ids: &SpecialIds,
     observer: &mut dyn Observer,
 ) -> Result<(usize, usize)> {
-    let counters = asked.counters(|counter| match counter {
-        Counter::Text(metric) => Some(metric),
-        _ => None,
-    })?;
     let windows = asked.some(read_text_rows(asked.path)?)?;
     for column in ["references", "places"] {
         if !crate::rows::has_column(asked.path, column)? {
@@ -139,6 +127,8 @@ pub(super) fn span(
             return Err(Error::file(asked.path, problem, hint));
         }
     }
+    let firsts = windows.iter().filter(|row| row.window == 0);
+    let counters = asked.text_counters(firsts.map(|row| row.references.as_slice()))?;
     let model = asked.model(Task::QuestionAnswering, ids)?;
     let scores = token_scores(&model, &texts(&windows), asked.batch(), ids.pad, observer)?;
     let size = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
@@ -161,23 +151,26 @@ pub(super) fn span(
         let place = found.as_ref().map(|found| found.place.clone());
         place.and_then(|place| record.pair.as_deref()?.get(place)).unwrap_or_default().to_owned()
     };
-    let compared: Vec<(Option<String>, Vec<String>)> = answers
+    let compared: Vec<metrics::TextRow> = answers
         .iter()
-        .map(|(record, found)| (found.as_ref().map(|found| text(record, found)), record.references.clone()))
+        .map(|(record, found)| metrics::TextRow {
+            prediction: found.as_ref().map(|found| text(record, found)),
+            references: record.references.clone(),
+            no_answer: found.as_ref().and_then(|found| found.as_ref()?.none_is_better_by),
+        })
         .collect();
     let mut scored = Scored::default();
     for (name, metric) in counters {
-        let rows = metrics::score_texts(metric.as_ref(), &compared);
-        scored.add(name, metric.headline(), metric.summary(&rows), rows);
+        scored.add(name, metric.count(&compared));
     }
     let lines = answers.iter().zip(&compared).enumerate();
-    asked.predictions(lines.map(|(index, ((record, found), (answer, references)))| {
+    asked.predictions(lines.map(|(index, ((record, _), row))| {
         Ok(json!({
             "id": record.text.id,
             "prompt": record.prompt,
-            "output": answer,
-            "references": references,
-            "none_is_better_by": found.as_ref().and_then(|found| found.as_ref()?.none_is_better_by),
+            "output": row.prediction,
+            "references": row.references,
+            "none_is_better_by": row.no_answer,
             "failed": record.failed,
             "scores": scored.of_row(index),
         }))
