@@ -8,6 +8,7 @@ use crate::stage::Fault;
 /// Takes the answer out of what was generated. Where it finds nothing, the row's answer is wrong.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("minProperties" = 1))]
 pub struct Extract {
     /// The answer stands behind the last of this; a text without it is taken whole. White space at both ends is cut off.
     #[serde(default, skip_serializing_if = "Option::is_none")]

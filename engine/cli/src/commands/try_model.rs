@@ -196,7 +196,7 @@ impl Known<'_> {
         };
         let protocol = match &train.objective {
             Objective::LanguageModel(_) | Objective::Seq2Seq(_) => {
-                Protocol::Generate(Generate { decode: Decode::default(), max_new_tokens: 64 })
+                Protocol::Generate(Generate { extract: None, decode: Decode::default(), max_new_tokens: 64 })
             }
             Objective::Classify(_) => Protocol::Classify(Empty {}),
             Objective::Regress(_) => Protocol::Regress(Empty {}),

@@ -136,21 +136,21 @@ impl Asked<'_> {
         let compared: Vec<TextRow> = answers
             .iter()
             .zip(&texts)
-            .map(|(answer, texts)| TextRow::new(answer.text.clone(), texts.references.clone()))
+            .map(|(answer, texts)| TextRow::new(answered(protocol, answer), texts.references.clone()))
             .collect();
         let mut scored = Scored::default();
         for (name, metric) in counters {
             scored.add(name, metric.count(&compared));
         }
-        let lines = all.iter().zip(&texts).zip(&answers).enumerate();
-        self.predictions(lines.map(|(index, ((row, texts), answer))| {
+        let lines = all.iter().zip(&texts).zip(&answers).zip(&compared).enumerate();
+        self.predictions(lines.map(|(index, (((row, texts), answer), compared))| {
             let Texts { prompt, references } = texts;
             let prompt = match prompt {
                 Some(prompt) => Ok(prompt.clone()),
                 None => decode(&tokenizer, row.ids.iter().take(row.prompt_length).map(|&id| i64::from(id))),
             }?;
             let Answer { text, tokens, ended } = answer;
-            Ok(json!({
+            let mut line = json!({
                 "id": row.id,
                 "prompt": prompt,
                 "output": text,
@@ -159,7 +159,11 @@ impl Asked<'_> {
                 "ended": ended,
                 "tokens": tokens,
                 "scores": scored.of_row(index),
-            }))
+            });
+            if let (Some(_), Some(line)) = (&protocol.extract, line.as_object_mut()) {
+                line.insert("extracted".to_owned(), json!(compared.prediction));
+            }
+            Ok(line)
         }))?;
         self.metrics(&scored, all.iter().map(|row| &row.failed))?;
         Ok((answers.iter().map(|answer| answer.tokens).sum(), all.len()))
@@ -343,6 +347,14 @@ impl Scored {
 
     fn of_row(&self, index: usize) -> Value {
         self.rows.iter().map(|(name, rows)| (name.clone(), json!(rows.get(index)))).collect::<Map<_, _>>().into()
+    }
+}
+
+/// What metrics compare of an answer: all of it, or what is taken out of it.
+fn answered(protocol: &Generate, answer: &Answer) -> Option<String> {
+    match &protocol.extract {
+        Some(rule) => data::extract::extract(answer.text.as_deref()?, rule),
+        None => answer.text.clone(),
     }
 }
 

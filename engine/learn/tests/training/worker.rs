@@ -76,6 +76,23 @@ fn a_model_learns_from_nothing_is_adapted_and_is_scored() {
     assert_eq!((&predictions[40]["output"], &predictions[40]["failed"]), (&Value::Null, &json!("it does not fit")));
     assert_eq!(predictions[3]["references"], json!([dev[3].references[0]]));
 
+    // What is taken out of the answers is compared in their place; nothing taken out is wrong.
+    let mut first = squad("base");
+    first["protocol"]["generate"]["extract"] = json!({ "first_of": [dev[3].references[0]] });
+    first["metrics"] = json!(["exact_match"]);
+    let job = space.job("extracted", "evaluate", &first, Some(space.model("base")), Some("dev"));
+    let refused = space.run(&job);
+    let problem = &refused.failure().message;
+    assert!(problem.contains("row 41 has no reference, and `exact_match` needs one"), "{problem}");
+    first["metrics"] = json!(["squad_v2"]);
+    let job = space.job("extracted", "evaluate", &first, Some(space.model("base")), Some("dev"));
+    let lines = space.run(&job).expect_finished().lines("predictions.jsonl");
+    for (line, whole) in lines.iter().zip(&predictions) {
+        let has = whole["output"].as_str().is_some_and(|text| text.contains(&dev[3].references[0]));
+        assert_eq!(line["extracted"].is_string(), has, "{line}");
+        assert_eq!(line["output"], whole["output"]);
+    }
+
     // The same rows with the question turned round, for an adapter; then one more adapter on top of it.
     let turned: Vec<Row> = rows
         .iter()

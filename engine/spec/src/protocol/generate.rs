@@ -9,6 +9,9 @@ use crate::stage::Empty;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Generate {
+    /// Which part of the text is the answer that metrics compare; without it, all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extract: Option<crate::extract::Extract>,
     /// How the next token is chosen.
     #[serde(default)]
     pub decode: Decode,
