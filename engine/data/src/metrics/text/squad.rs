@@ -8,36 +8,74 @@ use super::python;
 
 /// A text as it is compared: lower case, without ASCII punctuation and English articles, words one space apart.
 pub fn normalize(text: &str) -> String {
-    let bare: String = text.to_lowercase().chars().filter(|c| !c.is_ascii_punctuation()).collect();
-    let mut kept = String::with_capacity(bare.len());
-    // A run of word characters is what stands between two of Python's `\b`; `a`, `an` and `the` become white space. A space
-    // is owed where white space was passed.
-    let mut owed = false;
-    let mut rest = bare.as_str();
-    while let Some(first) = rest.chars().next() {
-        let end = match python::is_word(first) {
-            true => rest.find(|c| !python::is_word(c)).unwrap_or(rest.len()),
-            false => first.len_utf8(),
-        };
-        let (run, behind) = rest.split_at(end);
-        rest = behind;
-        if matches!(run, "a" | "an" | "the") || python::is_space(first) {
-            owed = true;
-            continue;
+    // What a capital letter becomes may depend on its neighbours only beyond ASCII.
+    let lower = if text.is_ascii() { text.to_ascii_lowercase() } else { text.to_lowercase() };
+    let mut normal = Normal { text: String::with_capacity(lower.len()), run: None, owes_space: false };
+    for c in lower.chars().filter(|c| !c.is_ascii_punctuation()) {
+        match c {
+            c if python::is_word(c) => normal.word(c),
+            c if python::is_space(c) => normal.space(),
+            c => normal.other(c),
         }
-        if owed && !kept.is_empty() {
-            kept.push(' ');
-        }
-        owed = false;
-        kept.push_str(run);
     }
-    kept
+    normal.end_run();
+    normal.text
+}
+
+/// A normal text as it grows.
+struct Normal {
+    text: String,
+    /// Of the run of word characters that is written, what stands between two of Python's `\b`: where the text ended before
+    /// it, and where it begins.
+    run: Option<(usize, usize)>,
+    /// Whether white space was passed since the last character.
+    owes_space: bool,
+}
+
+impl Normal {
+    fn word(&mut self, c: char) {
+        if self.run.is_none() {
+            let before = self.text.len();
+            self.pay_space();
+            self.run = Some((before, self.text.len()));
+        }
+        self.text.push(c);
+    }
+
+    fn space(&mut self) {
+        self.end_run();
+        self.owes_space = true;
+    }
+
+    fn other(&mut self, c: char) {
+        self.end_run();
+        self.pay_space();
+        self.text.push(c);
+    }
+
+    /// Ends a run; an article becomes white space.
+    fn end_run(&mut self) {
+        if let Some((before, begin)) = self.run.take()
+            && matches!(&self.text[begin..], "a" | "an" | "the")
+        {
+            self.text.truncate(before);
+            self.owes_space = true;
+        }
+    }
+
+    fn pay_space(&mut self) {
+        if std::mem::take(&mut self.owes_space) && !self.text.is_empty() {
+            self.text.push(' ');
+        }
+    }
 }
 
 /// How many words two normal texts have in common, each counted as often as it occurs, and how many each has.
 pub fn overlap(gold: &str, prediction: &str) -> (usize, usize, usize) {
-    let words = |text: &'_ str| text.split(' ').filter(|word| !word.is_empty()).count();
-    let mut left: HashMap<&str, usize, FixedState> = HashMap::default();
+    let words = |text: &'_ str| if text.is_empty() { 0 } else { 1 + text.bytes().filter(|byte| *byte == b' ').count() };
+    let (gold_words, predicted_words) = (words(gold), words(prediction));
+    let mut left: HashMap<&str, usize, FixedState> =
+        HashMap::with_capacity_and_hasher(gold_words, FixedState::default());
     for word in gold.split(' ') {
         *left.entry(word).or_default() += 1;
     }
@@ -48,7 +86,7 @@ pub fn overlap(gold: &str, prediction: &str) -> (usize, usize, usize) {
             same += 1;
         }
     }
-    (same, words(gold), words(prediction))
+    (same, gold_words, predicted_words)
 }
 
 /// The harmonic mean of precision and recall over words; zero where there is none in common.
