@@ -129,6 +129,9 @@ const BEYOND_A_SCHEMA: &[(&str, &[&str])] = &[
     (
         "one value compared with another",
         &[
+            "choices_with_a_boundary",
+            "choices_with_eos",
+            "choices_with_two_lengths",
             "form_label_twice",
             "form_two_texts_one_length",
             "form_with_eos",

@@ -6,6 +6,7 @@ mod adapters;
 mod arguments;
 mod beside;
 mod cache;
+mod choices;
 mod clones;
 mod commands;
 mod data;

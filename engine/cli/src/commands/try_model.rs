@@ -172,7 +172,7 @@ impl Known<'_> {
         let asks = graph.nodes.iter().find_map(|node| match node.settings.as_ref() {
             Stage::Evaluate(evaluate)
                 if input(node, "model").is_some_and(|(id, _)| id == model)
-                    && !matches!(evaluate.protocol, Protocol::Perplexity(_)) =>
+                    && !matches!(evaluate.protocol, Protocol::Perplexity(_) | Protocol::Choices(_)) =>
             {
                 Some((Evaluate::clone(evaluate), input(node, "data")?))
             }

@@ -4,6 +4,7 @@
 mod accuracy;
 mod f1;
 mod matthews;
+mod normalized_accuracy;
 mod pearson;
 mod perplexity;
 mod spearman;
@@ -17,6 +18,7 @@ use spec::metric::{F1Of, Metric};
 pub use accuracy::Accuracy;
 pub use f1::{Averaged, F1};
 pub use matthews::Matthews;
+pub use normalized_accuracy::{NormalizedAccuracy, first_best};
 pub use pearson::Pearson;
 pub use perplexity::{Perplexity, TokenScore};
 pub use spearman::Spearman;
@@ -76,6 +78,40 @@ pub trait ClassMetric: Send + Sync {
     fn headline(&self) -> &'static [&'static str];
 }
 
+/// What a model makes of a choice.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ChoiceScore {
+    /// The sum of the log-likelihoods of its tokens, in nats.
+    pub log_likelihood: f64,
+    /// Its tokens, with those of what stands between it and the prompt.
+    pub tokens: usize,
+    /// Its characters.
+    pub characters: usize,
+    /// Its bytes in UTF-8.
+    pub bytes: usize,
+}
+
+/// A row's choices and the right one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ChoiceRow {
+    /// The choices; none where the row failed.
+    pub choices: Vec<ChoiceScore>,
+    /// The number of the right one.
+    pub right: usize,
+}
+
+/// A metric that compares the likelihoods of choices.
+pub trait ChoiceMetric: Send + Sync {
+    /// The figures of one row.
+    fn score(&self, row: &ChoiceRow) -> Figures;
+
+    /// The figures of all rows together; there are no figures of no row.
+    fn summary(&self, rows: &[Figures]) -> Figures;
+
+    /// The summary's figures that tables, locks and progress show, the first of them first.
+    fn headline(&self) -> &'static [&'static str];
+}
+
 /// A row's number and the one that was predicted.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct NumberRow {
@@ -107,6 +143,8 @@ pub enum Counter {
     Tokens(Box<dyn TokenMetric>),
     /// Compares classes: for the protocol `classify`.
     Classes(Box<dyn ClassMetric>),
+    /// Compares likelihoods: for the protocol `choices`.
+    Choices(Box<dyn ChoiceMetric>),
     /// Compares numbers: for the protocol `regress`.
     Numbers(Box<dyn NumberMetric>),
 }
@@ -117,6 +155,7 @@ pub fn counter(metric: &Metric) -> Counter {
         Metric::SquadV2(settings) => Counter::Text(Box::new(SquadV2::new(settings.no_answer.as_deref()))),
         Metric::Perplexity(_) => Counter::Tokens(Box::new(Perplexity)),
         Metric::Accuracy(_) => Counter::Classes(Box::new(Accuracy)),
+        Metric::NormalizedAccuracy(settings) => Counter::Choices(Box::new(NormalizedAccuracy(settings.by))),
         Metric::F1(settings) => Counter::Classes(Box::new(F1::new(match &settings.of {
             F1Of::Class(name) => Averaged::Class(name.clone()),
             F1Of::MacroMean(_) => Averaged::MacroMean,
@@ -171,6 +210,7 @@ pub fn meaning(name: &str) -> Option<Meaning> {
         ("squad_v2", "no_ans_f1") => percent("NoAns F1"),
         ("perplexity", "token_accuracy") => percent("Token accuracy"),
         ("accuracy", "accuracy") => percent("Accuracy"),
+        ("normalized_accuracy", "normalized_accuracy") => percent("Accuracy by length"),
         ("f1", "f1") => percent("F1"),
         ("f1", "precision") => percent("Precision"),
         ("f1", "recall") => percent("Recall"),
@@ -224,6 +264,7 @@ mod tests {
                 Counter::Text(metric) => metric.headline(),
                 Counter::Tokens(metric) => metric.headline(),
                 Counter::Classes(metric) => metric.headline(),
+                Counter::Choices(metric) => metric.headline(),
                 Counter::Numbers(metric) => metric.headline(),
             };
             for key in keys {

@@ -4,6 +4,7 @@
 // Below, g is the gradient of y, s the scale, and dropout of probability p multiplies with a mask over (1 − p). A, B and
 // the magnitudes are kept in float32 and cast to the kind of x.
 
+#include "guarded.h"
 #include "kernels.h"
 
 #include <ATen/Context.h>
@@ -20,6 +21,7 @@
 namespace {
 
 using at::Tensor;
+using fused::guarded;
 using std::optional;
 using torch::autograd::AutogradContext;
 using torch::autograd::Function;
@@ -260,32 +262,11 @@ void frozen(const Tensor& weight) {
     TORCH_CHECK(!weight.requires_grad(), "the weight beside a low-rank part must not train");
 }
 
-char* copied(const char* text) {
-    char* copy = static_cast<char*>(std::malloc(std::strlen(text) + 1));
-    return copy ? std::strcpy(copy, text) : nullptr;
-}
-
-// What `compute` makes, or nothing and the text of what went wrong: no exception leaves this file.
-template <class Compute>
-Tensor* guarded(char** error, Compute compute) {
-    try {
-        return new Tensor(compute());
-    } catch (const c10::Error& thrown) {
-        *error = copied(thrown.what_without_backtrace());
-    } catch (const std::exception& thrown) {
-        *error = copied(thrown.what());
-    } catch (...) {
-        *error = copied("an exception of an unknown kind");
-    }
-    return nullptr;
-}
-
 }  // namespace
 
 extern "C" {
 
-// Each returns a new tensor, which the caller owns; or null, and a text in `error` that the caller gives back to
-// `fused_free`. Tensors that may be absent are null.
+// As `guarded.h` says. Tensors that may be absent are null.
 
 Tensor* fused_low_rank(const Tensor* y, const Tensor* x, const Tensor* a, const Tensor* b, double scale,
                        double probability, std::int64_t seed, char** error) {
@@ -344,15 +325,5 @@ Tensor* fused_dropped(const Tensor* x, double probability, std::int64_t seed, ch
         return Dropout{probability, seed}.of(rows(*x)).view(x->sizes());
     });
 }
-
-// From now on a change of `buffer` in place is seen in the version of `tensor`, which is a part of it. Returns `tensor`.
-Tensor* fused_share_version(const Tensor* tensor, const Tensor* buffer, char** error) {
-    return guarded(error, [&] {
-        tensor->unsafeGetTensorImpl()->set_version_counter(buffer->unsafeGetTensorImpl()->version_counter());
-        return *tensor;
-    });
-}
-
-void fused_free(char* text) { std::free(text); }
 
 }  // extern "C"

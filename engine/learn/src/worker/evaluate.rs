@@ -1,6 +1,7 @@
 //! The `evaluate` stage: a split's rows, the model, a protocol, metrics, and what it leaves. Knows the words of pipeline
 //! files; not how text is generated or counted.
 
+mod choices;
 mod texts;
 
 use std::io::Write;
@@ -42,6 +43,7 @@ pub fn run(job: &Job, stage: &Evaluate, device: Device, observer: &mut dyn Obser
     let (tokens, count) = match &stage.protocol {
         Protocol::Generate(protocol) => asked.generate(protocol, &ids, observer)?,
         Protocol::Perplexity(protocol) => asked.perplexity(protocol, &ids, observer)?,
+        Protocol::Choices(_) => choices::choices(&asked, &ids, observer)?,
         Protocol::Classify(_) => texts::classify(&asked, &ids, observer)?,
         Protocol::Regress(_) => texts::regress(&asked, &ids, observer)?,
         Protocol::Span(protocol) => texts::span(&asked, protocol, &ids, observer)?,

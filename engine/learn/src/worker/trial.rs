@@ -94,7 +94,7 @@ impl Asked {
             }
             Protocol::Regress(_) => Task::SequenceClassification { labels: 1 },
             Protocol::Span(_) => Task::QuestionAnswering,
-            Protocol::Generate(_) | Protocol::Perplexity(_) => Task::LanguageModel,
+            Protocol::Generate(_) | Protocol::Perplexity(_) | Protocol::Choices(_) => Task::LanguageModel,
         };
         let model = model_source::plain(&job, task, device::numerics(stage.precision, device))?;
         let place = model_source::config_place(&job);
@@ -111,8 +111,9 @@ impl Asked {
         self.ids.check_model(self.model.network.vocabulary(), &self.place, std::slice::from_ref(&path))?;
         match &self.protocol {
             Protocol::Generate(generate) => self.write(&path, generate),
-            Protocol::Perplexity(_) => {
-                Err(Error::setting("protocol", "`perplexity` answers nothing", "use a protocol that does"))
+            Protocol::Perplexity(_) | Protocol::Choices(_) => {
+                let problem = format!("`{}` answers nothing", self.protocol.name());
+                Err(Error::setting("protocol", problem, "use a protocol that does"))
             }
             Protocol::Classify(_) => {
                 let scores = self.scores(&path)?;

@@ -3,6 +3,7 @@
 mod accuracy;
 mod f1;
 mod matthews;
+mod normalized_accuracy;
 mod pearson;
 mod perplexity;
 mod spearman;
@@ -11,6 +12,7 @@ mod squad_v2;
 pub use accuracy::Accuracy;
 pub use f1::{F1, F1Of};
 pub use matthews::Matthews;
+pub use normalized_accuracy::{Measure, NormalizedAccuracy};
 pub use pearson::Pearson;
 pub use perplexity::Perplexity;
 pub use spearman::Spearman;
@@ -27,6 +29,8 @@ crate::one_of! {
         perplexity => Perplexity(Perplexity),
         /// The part of rows whose class is right.
         accuracy => Accuracy(Accuracy),
+        /// The part of rows whose right choice is the likeliest for its length.
+        normalized_accuracy => NormalizedAccuracy(NormalizedAccuracy),
         /// Precision and recall of classes in one number.
         f1 => F1(F1),
         /// Matthews' correlation of classes.
@@ -43,9 +47,10 @@ impl Metric {
     pub(crate) const PROTOCOLS: &[(&str, &[&str])] = &[
         ("squad_v2", &["generate", "span"]),
         ("perplexity", &["perplexity"]),
-        ("accuracy", &["classify"]),
-        ("f1", &["classify"]),
-        ("matthews", &["classify"]),
+        ("accuracy", &["classify", "choices"]),
+        ("normalized_accuracy", &["choices"]),
+        ("f1", &["classify", "choices"]),
+        ("matthews", &["classify", "choices"]),
         ("pearson", &["regress"]),
         ("spearman", &["regress"]),
     ];
@@ -60,7 +65,10 @@ impl Metric {
         match self {
             Self::SquadV2(_) => "it counts texts: use `protocol: {generate: {max_new_tokens: 32}}`, or `span`",
             Self::Perplexity(_) => "it counts likelihoods: use `protocol: perplexity`",
-            Self::Accuracy(_) | Self::F1(_) | Self::Matthews(_) => "it counts classes: use `protocol: classify`",
+            Self::Accuracy(_) | Self::F1(_) | Self::Matthews(_) => {
+                "it counts classes: use `protocol: classify`, or `choices`"
+            }
+            Self::NormalizedAccuracy(_) => "it compares the likelihoods of choices: use `protocol: choices`",
             Self::Pearson(_) | Self::Spearman(_) => "it compares numbers: use `protocol: regress`",
         }
     }

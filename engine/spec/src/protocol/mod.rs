@@ -17,6 +17,8 @@ crate::one_of! {
         generate => Generate(Generate),
         /// The completion's own probability is scored.
         perplexity => Perplexity(Perplexity),
+        /// The likeliest of the row's choices is compared with the right one.
+        choices => Choices(Empty),
         /// The likeliest class is compared with the row's.
         classify => Classify(Empty),
         /// The number is compared with the row's.

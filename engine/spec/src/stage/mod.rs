@@ -29,7 +29,7 @@ pub use report::{MetricRow, Published, Report, Table};
 pub use select::{Best, Mode, Select};
 pub use take::{Take, WholeGroups};
 pub use tokenize::{
-    Boundary, BpeTraining, Form, MaxLength, Overflow, OverflowPolicy, SpecialToken, TextForm, Tokenize,
+    Boundary, BpeTraining, ChoicesForm, Form, MaxLength, Overflow, OverflowPolicy, SpecialToken, TextForm, Tokenize,
     TokenizerSource, Trained, Truncate, Windows,
 };
 pub use train::{
