@@ -2,9 +2,12 @@
 //! tokenizer; no metric and no file.
 
 mod generate;
+mod kept;
 mod perplexity;
+mod stop;
 mod texts;
 
-pub use generate::{Answer, answers, decode};
+pub use generate::{Answer, Answers, Asking, decode};
 pub use perplexity::{answer_scores, scores};
+pub use stop::StopStrings;
 pub use texts::{class_scores, token_scores};

@@ -18,5 +18,7 @@ mod mutations;
 mod numerics;
 mod peft_files;
 mod prompts;
+mod sampling;
 mod seq2seq;
 mod torch_files;
+mod vectors;
