@@ -88,12 +88,16 @@ fn continued<'a>(
     prompts: &[&[i64]],
     device: Device,
 ) -> Result<(Box<dyn Growing + 'a>, Tensor)> {
-    let mut cache = Cache::new(model.layers(), device);
-    // The states at the ends of prompts, and for each prompt which of them is its own.
-    let (mut ends, mut end_of, mut read) = (Vec::new(), vec![0; prompts.len()], 0);
     let waves = waves(prompts);
+    let longest = prompts.iter().map(|prompt| prompt.len()).max().unwrap_or(0) as i64;
+    let mut reading = Cache::new(model.layers(), device);
+    // The keys and values of prompts that have ended, the states at their ends, and which prompts these are.
+    let (mut read, mut ends, mut ended) = (Cache::new(model.layers(), device), Vec::new(), Vec::new());
     for wave in &waves {
         let columns = wave.columns.clone();
+        if columns.start > 0 {
+            reading.keep(&indices(wave.parents.iter().copied(), device)?)?;
+        }
         let padded: Vec<i64> = wave
             .prompts
             .iter()
@@ -102,34 +106,36 @@ fn continued<'a>(
             .collect();
         let shape = [wave.prompts.len() as i64, columns.len() as i64];
         let tokens = Tensor::f_from_slice(&padded)?.f_view(shape)?.f_to_device(device)?;
-        if columns.start > 0 && !wave.parents.iter().enumerate().all(|(row, &parent)| row == parent) {
-            cache.keep(&indices(wave.parents.iter().copied(), device)?)?;
+        let hidden = model.hidden_next(&tokens, &mut reading)?;
+        let ending: Vec<(usize, usize)> = wave.ending(prompts).collect();
+        let last = |&(prompt, row): &(usize, usize)| {
+            let length = prompts.get(prompt).map_or(0, |prompt| prompt.len());
+            row * columns.len() + (length - 1 - columns.start)
+        };
+        let (_, _, width) = hidden.size3()?;
+        let lasts = indices(ending.iter().map(last), device)?;
+        ends.push(hidden.f_reshape([-1, width])?.f_index_select(0, &lasts)?);
+        let rows = indices(ending.iter().map(|(_, row)| *row), device)?;
+        let places = indices(ending.iter().map(|(prompt, _)| *prompt), device)?;
+        let in_place = ending.iter().all(|(prompt, row)| prompt == row);
+        if waves.len() == 1 && ending.len() == wave.prompts.len() && in_place {
+            read = reading;
+            ended = ending.into_iter().map(|(prompt, _)| prompt).collect();
+            break;
         }
-        let hidden = model.hidden_next(&tokens, &mut cache)?;
-        let (rows, length, width) = hidden.size3()?;
-        let mut places = Vec::new();
-        for (prompt, &row) in prompts.iter().zip(&wave.row_of) {
-            let at = (prompt.len().wrapping_sub(1)).wrapping_sub(columns.start);
-            places.push((at < columns.len()).then_some(row * columns.len() + at));
-        }
-        for (end, place) in end_of.iter_mut().zip(&places) {
-            if place.is_some() {
-                *end = read;
-                read += 1;
-            }
-        }
-        let places = indices(places.into_iter().flatten(), device)?;
-        ends.push(hidden.f_reshape([rows * length, width])?.f_index_select(0, &places)?);
+        read.put(&reading, &rows, &places, prompts.len() as i64, longest)?;
+        ended.extend(ending.into_iter().map(|(prompt, _)| prompt));
     }
-    if let Some(last) = waves.last()
-        && !last.row_of.iter().enumerate().all(|(prompt, &row)| prompt == row)
-    {
-        cache.keep(&indices(last.row_of.iter().copied(), device)?)?;
+    read.prompts_end(&prompts.iter().map(|prompt| prompt.len() as i64).collect::<Vec<_>>())?;
+    let mut place_of = vec![0; prompts.len()];
+    for (place, prompt) in ended.into_iter().enumerate() {
+        if let Some(slot) = place_of.get_mut(prompt) {
+            *slot = place;
+        }
     }
-    cache.prompts_end(&prompts.iter().map(|prompt| prompt.len() as i64).collect::<Vec<_>>())?;
-    let ends = Tensor::f_cat(&ends, 0)?.f_index_select(0, &indices(end_of.into_iter(), device)?)?;
+    let ends = Tensor::f_cat(&ends, 0)?.f_index_select(0, &indices(place_of.into_iter(), device)?)?;
     let scores = model.logits(&ends, Mode::Eval)?;
-    Ok((Box::new(Continued { model, cache }), scores))
+    Ok((Box::new(Continued { model, cache: read }), scores))
 }
 
 /// Reads texts and begins their answers.

@@ -62,6 +62,32 @@ impl Columns {
         Ok(())
     }
 
+    /// Puts the `rows` of another, with what its first `filled` columns hold, to the `places` (both `[rows]`, indices) of
+    /// this one, which has `count` rows and room for `columns`, zero where nothing is put.
+    fn put(
+        &mut self,
+        other: &Self,
+        filled: i64,
+        (rows, places): (&Tensor, &Tensor),
+        (count, columns): (i64, i64),
+    ) -> Result<()> {
+        let Some((keys, values)) = &other.0 else { return Ok(()) };
+        if self.0.is_none() {
+            let room = |like: &Tensor| -> Result<Tensor> {
+                let (_, heads, _, width) = like.size4()?;
+                Ok(Tensor::f_zeros([count, heads, columns, width], (like.f_kind()?, like.device()))?)
+            };
+            self.0 = Some((room(keys)?, room(values)?));
+        }
+        if let Some((own_keys, own_values)) = &self.0 {
+            for (own, other) in [(own_keys, keys), (own_values, values)] {
+                let rows = other.f_narrow(2, 0, filled)?.f_index_select(0, rows)?;
+                let _ = own.f_narrow(2, 0, filled)?.f_index_copy_(0, places, &rows)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Puts `rows` (`[rows]`, indices) into the places of others, in the columns `from` to `filled` alone.
     pub fn reorder(&mut self, rows: &Tensor, from: i64, filled: i64) -> Result<()> {
         if let Some((keys, values)) = &self.0 {
@@ -141,6 +167,17 @@ impl Cache {
     /// Before the first pass: each prompt is longer by `count` columns at its front, alike in all rows.
     pub fn lengthen(&mut self, count: i64) {
         self.front += count;
+    }
+
+    /// Puts the `rows` of another, which has read prompts so far, to the `places` (both `[rows]`, indices) of this one, which
+    /// is for `count` prompts of at most `longest` tokens.
+    pub fn put(&mut self, other: &Self, rows: &Tensor, places: &Tensor, count: i64, longest: i64) -> Result<()> {
+        (self.before, self.front) = (other.before, other.front);
+        self.filled = self.front + longest;
+        for (slot, other_slot) in self.layers.iter_mut().zip(&other.layers) {
+            slot.put(other_slot, other.filled, (rows, places), (count, self.filled + GROWTH))?;
+        }
+        Ok(())
     }
 
     /// All prompts have been read: these are their lengths, each at least 1, in the order of the rows. From now on a pass is

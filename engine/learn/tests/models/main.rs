@@ -8,6 +8,7 @@ mod decoders;
 mod encoders;
 mod fixtures;
 mod fused;
+mod generated;
 mod generation;
 mod golden;
 mod lora_family;
