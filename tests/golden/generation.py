@@ -44,12 +44,13 @@ def t5(name):
     folder = HERE / "t5" / name / "model"
     config = T5Config(**json.loads((folder / "config.json").read_text()))
     model = T5ForConditionalGeneration(config)
-    if not config.tie_word_embeddings:
-        # transformers ties them all the same.
+    # transformers calls every T5 tied; one that says otherwise has a head of its own, whose inputs are not scaled.
+    own_head = not config.scale_decoder_outputs
+    if own_head:
         model.lm_head.weight = torch.nn.Parameter(torch.empty_like(model.shared.weight))
     missing = model.load_state_dict(load_file(folder / "model.safetensors"), strict=False)
     assert not missing.unexpected_keys, missing
-    if config.tie_word_embeddings:
+    if not own_head:
         model.tie_weights()
     return model
 

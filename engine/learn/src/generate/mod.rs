@@ -34,6 +34,9 @@ pub struct Prompt {
     pub ids: Vec<i64>,
 }
 
+/// Whether a text ends with the last of its new tokens.
+pub type Stop<'a> = dyn Fn(&[i64]) -> Result<bool> + 'a;
+
 /// When a text ends.
 pub struct Ends<'a> {
     /// A text ends before any of these ids, which is not part of its result.
@@ -41,7 +44,7 @@ pub struct Ends<'a> {
     /// It ends at the latest after this many new tokens.
     pub max_new_tokens: usize,
     /// It ends with the token after which this is true of its new tokens.
-    pub stop: Option<&'a dyn Fn(&[i64]) -> Result<bool>>,
+    pub stop: Option<&'a Stop<'a>>,
 }
 
 /// How tokens are chosen.

@@ -9,7 +9,7 @@ use super::Prompt;
 pub fn batches(prompts: &[Prompt], size: usize) -> Vec<Vec<usize>> {
     let mut sorted: Vec<(usize, &[i64])> =
         prompts.iter().enumerate().map(|(at, prompt)| (at, prompt.ids.as_slice())).collect();
-    sorted.sort_by(|(_, one), (_, other)| one.cmp(other));
+    sorted.sort_by_key(|&(_, ids)| ids);
     // A family has at least half of its ids in common, from neighbour to neighbour.
     let mut families = sorted
         .chunk_by(|(_, one), (_, other)| 2 * common(one, other) >= one.len().max(other.len()))

@@ -41,7 +41,7 @@ struct Sorted<'a> {
 impl<'a> Sorted<'a> {
     fn new(prompts: &[&'a [i64]]) -> Self {
         let mut order: Vec<(usize, &[i64])> = prompts.iter().copied().enumerate().collect();
-        order.sort_by(|(_, one), (_, other)| one.cmp(other));
+        order.sort_by_key(|&(_, ids)| ids);
         let mut texts: Vec<(usize, &[i64], usize)> = Vec::new();
         for (at, ids) in order {
             let alike = match texts.last() {

@@ -53,7 +53,7 @@ impl Columns {
             let (_, heads, columns, width) = held.size4()?;
             let new = rows.size1()?;
             let room = Tensor::f_empty([new, heads, columns, width], (held.f_kind()?, held.device()))?;
-            room.f_narrow(2, 0, filled)?.f_copy_(&held.f_narrow(2, 0, filled)?.f_index_select(0, rows)?)?;
+            let _ = held.f_narrow(2, 0, filled)?.f_index_select_out(&room.f_narrow(2, 0, filled)?, 0, rows)?;
             Ok(room)
         };
         if let Some((keys, values)) = &self.0 {

@@ -14,7 +14,7 @@ use tch::{Device, Kind};
 
 use crate::fixtures::golden;
 
-const FAMILIES: [&str; 3] = ["llama", "gemma3", "t5_v1_0"];
+const FAMILIES: [&str; 4] = ["llama", "gemma3", "t5_v1_0", "t5_v1_1"];
 
 fn ids(value: &Value) -> Vec<i64> {
     value.as_array().unwrap().iter().map(|id| id.as_i64().unwrap()).collect()
