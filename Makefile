@@ -18,7 +18,7 @@ export CARGO_TARGET_DIR := $(CURDIR)/target
 # with the same features whatever is asked for.
 BUILD := $(CARGO) build --release --workspace
 
-.PHONY: help run build test faults fuzz test-peft test-adapters test-harness golden bench bench-engine bench-methods shapes docs clean libtorch tools test-tools
+.PHONY: help run build test faults fuzz test-peft test-adapters test-harness golden bench bench-engine bench-methods bench-generate shapes docs clean libtorch tools test-tools
 
 help: ## list these commands
 	@awk -F ':[^#]*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' Makefile
@@ -72,6 +72,10 @@ bench-engine: build ## measure the engine against ninja and DVC, in an environme
 bench-methods: build ## measure a training step of each method beside PEFT's: saved activations, memory, seconds
 	@$(BUILD) --example step
 	@python3 scripts/bench_methods.py "$$(scripts/peft-venv.sh)"
+
+bench-generate: build ## measure generation beside transformers': tokens and rows a second
+	@$(BUILD) --example generate
+	@python3 scripts/bench_generate.py "$$(scripts/peft-venv.sh)"
 
 shapes: build ## train the studies' models with random weights for two steps: memory and time beside the forecast
 	@$(BUILD) --example forecast

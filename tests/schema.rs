@@ -140,6 +140,7 @@ const BEYOND_A_SCHEMA: &[(&str, &[&str])] = &[
             "adapters_with_full",
             "axis_duplicate_label",
             "memory_beyond_machines",
+            "min_new_tokens_above_the_most",
             "rows_with_a_format",
             "chat_of_a_trained_tokenizer",
             "chat_with_a_boundary",

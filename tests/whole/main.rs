@@ -19,6 +19,7 @@ mod exporting;
 mod failures;
 mod faults;
 mod gc;
+mod generating;
 mod history;
 mod hostile;
 mod hub;

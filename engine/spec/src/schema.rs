@@ -338,6 +338,6 @@ mod tests {
         };
         assert_eq!(words("Adapter"), ["full", "bitfit", "prompt", "prefix", "ia3"]);
         assert_eq!(words("Every"), Vec::<String>::new());
-        assert_eq!(words("Decode"), ["greedy"]);
+        assert_eq!(words("Decode"), ["greedy", "sample"]);
     }
 }

@@ -3,10 +3,13 @@
 
 mod choices;
 mod generate;
+mod kept;
 mod perplexity;
+mod stop;
 mod texts;
 
 pub use choices::likelihoods;
-pub use generate::{Answer, answers, decode};
+pub use generate::{Answer, Answers, Asking, decode};
 pub use perplexity::{answer_scores, scores};
+pub use stop::StopStrings;
 pub use texts::{class_scores, token_scores};

@@ -4,6 +4,7 @@
 mod choices;
 mod texts;
 
+use std::cell::Cell;
 use std::io::Write;
 use std::path::Path;
 use std::time::Instant;
@@ -18,11 +19,10 @@ use tch::Device;
 
 use super::memory::Peak;
 use super::special_ids::SpecialIds;
-use super::{device, model_source};
+use super::{decoding, device, model_source};
 use crate::batches::Row;
 use crate::error::{Error, Result};
-use crate::evaluate::{Answer, answer_scores, answers, scores};
-use crate::generate::Limits;
+use crate::evaluate::{Answer, Answers, Asking, answer_scores, scores};
 use crate::models::{Model, Task};
 use crate::objectives::AnsweredRow;
 use crate::observer::Observer;
@@ -39,7 +39,7 @@ pub fn run(job: &Job, stage: &Evaluate, device: Device, observer: &mut dyn Obser
     let path = data.file(&files::split(split));
     let ids = SpecialIds::read(data)?;
     let peak = Peak::begin(device);
-    let asked = Asked { job, stage, data, path: &path, split, device };
+    let asked = Asked { job, stage, data, path: &path, split, device, kept: Cell::new(0) };
     let (tokens, count) = match &stage.protocol {
         Protocol::Generate(protocol) => asked.generate(protocol, &ids, observer)?,
         Protocol::Perplexity(protocol) => asked.perplexity(protocol, &ids, observer)?,
@@ -57,6 +57,7 @@ pub fn run(job: &Job, stage: &Evaluate, device: Device, observer: &mut dyn Obser
         "device": device::name(device),
         "libtorch": device::libtorch(),
         "threads": job.threads,
+        "kept_rows": asked.kept.get(),
     });
     write_json(&job.observed.join(files::MEASURED), &measured)
 }
@@ -69,6 +70,8 @@ struct Asked<'a> {
     path: &'a Path,
     split: &'a str,
     device: Device,
+    /// Rows that an attempt before this one had answered.
+    kept: Cell<usize>,
 }
 
 impl Asked<'_> {
@@ -131,28 +134,45 @@ impl Asked<'_> {
         end_ids.extend(model_source::end_ids(self.job)?);
         end_ids.sort_unstable();
         end_ids.dedup();
-        let limits = Limits {
+        let decoding = decoding::of(protocol, &end_ids, self.stage.seed.unwrap_or(0));
+        let asking = Asking {
+            model: &model,
+            tokenizer: &tokenizer,
+            decoding: &decoding,
             end_ids,
             max_new_tokens: usize::try_from(protocol.max_new_tokens).unwrap_or(usize::MAX),
+            stop: &protocol.stop,
             batch: self.batch(),
+            device: self.device,
         };
-        let answers = answers(&model, &all, &limits, &tokenizer, self.device, observer)?;
+        let Answers { rows: answers, kept } = asking.answers(&all, &self.job.state, observer)?;
+        self.kept.set(kept);
+        // Each sample of a row is an answer of its own.
+        let answers: Vec<(usize, usize, Answer)> = answers
+            .into_iter()
+            .enumerate()
+            .flat_map(|(row, samples)| {
+                samples.into_iter().enumerate().map(move |(sample, answer)| (row, sample, answer))
+            })
+            .collect();
+        let references = |row: usize| texts.get(row).map(|texts| texts.references.clone()).unwrap_or_default();
         let compared: Vec<(Option<String>, Vec<String>)> =
-            answers.iter().zip(&texts).map(|(answer, texts)| (answer.text.clone(), texts.references.clone())).collect();
+            answers.iter().map(|(row, _, answer)| (answer.text.clone(), references(*row))).collect();
         let mut scored = Scored::default();
         for (name, metric) in counters {
             let rows = metrics::score_texts(metric.as_ref(), &compared);
             scored.add(name, metric.headline(), metric.summary(&rows), rows);
         }
-        let lines = all.iter().zip(&texts).zip(&answers).enumerate();
-        self.predictions(lines.map(|(index, ((row, texts), answer))| {
+        let asked = |(row, sample, answer)| Some((all.get(row)?, texts.get(row)?, sample, answer));
+        let lines = answers.iter().filter_map(|(row, sample, answer)| asked((*row, *sample, answer)));
+        self.predictions(lines.enumerate().map(|(index, (row, texts, sample, answer))| {
             let Texts { prompt, references } = texts;
             let prompt = match prompt {
                 Some(prompt) => Ok(prompt.clone()),
                 None => decode(&tokenizer, row.ids.iter().take(row.prompt_length).map(|&id| i64::from(id))),
             }?;
             let Answer { text, tokens, ended } = answer;
-            Ok(json!({
+            let mut line = json!({
                 "id": row.id,
                 "prompt": prompt,
                 "output": text,
@@ -161,10 +181,16 @@ impl Asked<'_> {
                 "ended": ended,
                 "tokens": tokens,
                 "scores": scored.of_row(index),
-            }))
+            });
+            if decoding.samples() > 1
+                && let Some(line) = line.as_object_mut()
+            {
+                line.insert("sample".to_owned(), json!(sample));
+            }
+            Ok(line)
         }))?;
-        self.metrics(&scored, all.iter().map(|row| &row.failed))?;
-        Ok((answers.iter().map(|answer| answer.tokens).sum(), all.len()))
+        self.metrics(&scored, answers.iter().filter_map(|(row, _, _)| all.get(*row)).map(|row| &row.failed))?;
+        Ok((answers.iter().map(|(_, _, answer)| answer.tokens).sum(), all.len()))
     }
 
     /// Scores every row's own tokens. Returns how many were read, and the rows.

@@ -3,6 +3,7 @@
 
 mod adapter_source;
 mod bottleneck;
+mod decoding;
 mod device;
 mod estimate;
 mod evaluate;

@@ -595,8 +595,12 @@ fn a_prefix_goes_with_a_prompt_and_with_lora() {
         let method = adapters::Combined::new(parts).unwrap();
         let model = Model::load(&golden(path), &method, 5, Device::Cpu).unwrap();
         assert_eq!(model.added_positions(), 7);
-        let prompts: Vec<Vec<i64>> = vec![vec![7, 12, 30, 4, 9, 21, 33, 6, 11, 14, 8, 40], vec![5, 6], vec![9; 7]];
-        let limits = Limits { end_ids: Vec::new(), max_new_tokens: 9, batch: 3 };
+        let mut prompts: Vec<Vec<i64>> = vec![vec![7, 12, 30, 4, 9, 21, 33, 6, 11, 14, 8, 40], vec![5, 6], vec![9; 7]];
+        // What many begin with is read in a pass of its own.
+        let longer = |id| prompts[0].iter().copied().chain([id]).collect();
+        let many: Vec<Vec<i64>> = (3..20).map(longer).collect();
+        prompts.extend(many);
+        let limits = Limits { end_ids: Vec::new(), max_new_tokens: 9, batch: 30 };
         let made = greedy(&model.network, &prompts, &limits, Device::Cpu, &mut |_| {}).unwrap();
         for (prompt, made) in prompts.iter().zip(made) {
             let mut text = prompt.clone();
