@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::{
     encoders::{model, rows, t5_tokenizer},
-    project::{Project, worker},
+    project::{FILE, Project, worker},
     tiny::{self, DATA},
 };
 
@@ -79,10 +79,13 @@ const PREFIXES: &str = r#"
     metrics: [{squad_v2: {no_answer: "none"}}]
 "#;
 
-const BEYOND: &str = r#"
+const BEYOND: [&str; 2] = [
+    r#"
   whole:
     kind: merge
     model: tuned[init=random]
+"#,
+    r#"
   further:
     kind: train
     resources: {cpu: 1}
@@ -90,7 +93,8 @@ const BEYOND: &str = r#"
     data: tokens
     adapter: {lora: {rank: 2, alpha: 4, targets: all-linear}}
     steps: 2
-"#;
+"#,
+];
 
 fn json_of(project: &Project, path: &str) -> Value {
     serde_json::from_str(&project.text(path)).unwrap()
@@ -160,12 +164,12 @@ fn prefixes_train_and_are_evaluated_as_they_are() {
 #[test]
 fn a_prompt_is_no_weight() {
     worker();
-    let project = tiny::with_rows(&format!("{DATA}{PROMPTS}{BEYOND}"));
-    let ran = project.run(&["--until", "whole"]);
-    ran.failed(&["whole"])
-        .fails_with(&["what `prompt` adds to the model is no part of its weights", "needs no merging"]);
-    let ran = project.run(&["--until", "further"]);
-    ran.failed(&["further"]).fails_with(&["what `prompt` adds to the model is no part of its weights"]);
+    for stage in BEYOND {
+        let project = tiny::with_rows(&format!("{DATA}{PROMPTS}{stage}"));
+        let problem = ["what `prompt` adds to the model of `tuned` is no part of its weights", "needs no merging"];
+        project.engine(&["check", FILE]).exit(2).warns(&problem);
+        project.engine(&["run", FILE, "--until", "raw"]).exit(2).warns(&problem);
+    }
 }
 
 #[test]
@@ -213,7 +217,6 @@ stages:
     data: tokens/test
     protocol: {generate: {max_new_tokens: 4}}
     metrics: [squad_v2]
-  whole: {kind: merge, model: tuned}
 "#;
 
 #[test]
@@ -238,5 +241,6 @@ fn an_encoder_decoder_learns_with_lora_and_a_prompt_together() {
     let summary = json_of(&project, "outputs/p/tuned/summary.json");
     // Eight attentions with two maps of rank 4 between 16 and 18 numbers, and the prompt.
     assert_eq!(summary["trainable_parameters"], 8 * 2 * 4 * (16 + 18) + 5 * 16, "{summary}");
-    project.run(&["--until", "whole"]).failed(&["whole"]).fails_with(&["cannot be merged"]);
+    project.file(FILE, &format!("{ANSWERED}  whole: {{kind: merge, model: tuned}}\n"));
+    project.engine(&["check", FILE]).exit(2).warns(&["what `prompt` adds to the model of `tuned`", "cannot be merged"]);
 }

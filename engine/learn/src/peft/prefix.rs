@@ -1,4 +1,5 @@
-//! The settings of prefix tuning in PEFT's `adapter_config.json`. Knows PEFT's words; no layer.
+//! The settings of prefix tuning in PEFT's `adapter_config.json`. Knows PEFT's words; no layer. Which part of the numbers a
+//! layer has is [`Attentions::stride`](crate::adapters::Attentions::stride).
 
 use serde::Deserialize;
 use serde_json::{Value, json};

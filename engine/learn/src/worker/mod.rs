@@ -14,6 +14,7 @@ pub mod memory;
 mod merge;
 mod method;
 mod model_source;
+mod sized;
 mod special_ids;
 mod train;
 mod trial;

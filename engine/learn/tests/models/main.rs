@@ -18,5 +18,6 @@ mod mutations;
 mod numerics;
 mod peft_files;
 mod prompts;
+mod properties;
 mod seq2seq;
 mod torch_files;

@@ -5,17 +5,16 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Targets;
 use super::low_rank::{Bias, LowRank, PlainInit, Scale};
+use super::{Size, Targets};
 use crate::stage::Fault;
 
 /// Each target's weight is a magnitude times a direction: LoRA moves the direction, the magnitude trains beside it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Dora {
-    /// Rows of A and columns of B.
-    #[schemars(range(min = 1))]
-    pub rank: u64,
+    /// Rows of A and columns of B; or `{parameters_like: {…}}`, as large as another method.
+    pub rank: Size,
     /// The update of the direction is scaled by `alpha / rank`.
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub alpha: f64,
@@ -78,7 +77,7 @@ impl Dora {
     pub fn faults(&self) -> Vec<Fault> {
         let low_rank = LowRank {
             method: "dora",
-            rank: self.rank,
+            rank: &self.rank,
             alpha: self.alpha,
             dropout: self.dropout,
             targets: &self.targets,

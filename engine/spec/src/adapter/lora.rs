@@ -5,17 +5,16 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Targets;
 use super::low_rank::{Bias, Factor, Init, LowRank, Penalty, Scale, penalty_on_zero};
+use super::{Size, Targets};
 use crate::stage::Fault;
 
 /// Adds `alpha / rank · B A` to each target; A and B train.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Lora {
-    /// Rows of A and columns of B.
-    #[schemars(range(min = 1))]
-    pub rank: u64,
+    /// Rows of A and columns of B; or `{parameters_like: {…}}`, as large as another method.
+    pub rank: Size,
     /// The update is scaled by `alpha / rank`.
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub alpha: f64,
@@ -65,7 +64,7 @@ impl Lora {
     pub fn faults(&self) -> Vec<Fault> {
         let mut faults = LowRank {
             method: "lora",
-            rank: self.rank,
+            rank: &self.rank,
             alpha: self.alpha,
             dropout: self.dropout,
             targets: &self.targets,

@@ -5,18 +5,17 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Targets;
 use super::low_rank::{Bias, Factor, LowRank, Penalty, Scale, penalty_on_zero};
+use super::{Size, Targets};
 use crate::stage::{Empty, Fault};
 
 /// LoRA whose A keeps its first values: B alone trains, and of an adapted map's input only its product with A is kept for
-/// the backward pass. Saved as a LoRA.
+/// the backward pass. Saved as a LoRA, with the file `learned.json` that says so.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LoraFa {
-    /// Rows of A and columns of B.
-    #[schemars(range(min = 1))]
-    pub rank: u64,
+    /// Rows of A and columns of B; or `{parameters_like: {…}}`, as large as another method.
+    pub rank: Size,
     /// The update is scaled by `alpha / rank`.
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub alpha: f64,
@@ -127,7 +126,7 @@ pub enum Base {
     #[default]
     Untouched,
     /// The largest singular values are taken out of it, and B begins with what makes up for them. Without weight decay and
-    /// rounding this learns what `untouched` learns. Saved as a plain LoRA of twice the rank, for the untouched base.
+    /// rounding this learns what `untouched` learns. Saved as a plain LoRA for the untouched base.
     Residual,
 }
 
@@ -155,7 +154,7 @@ impl LoraFa {
     pub fn faults(&self) -> Vec<Fault> {
         let mut faults = LowRank {
             method: "lora_fa",
-            rank: self.rank,
+            rank: &self.rank,
             alpha: self.alpha,
             dropout: self.dropout,
             targets: &self.targets,

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Targets;
+use super::{Size, Targets};
 use crate::stage::Fault;
 
 /// What alpha is divided by.
@@ -130,7 +130,7 @@ pub struct LowRank<'a> {
     /// The method's name.
     pub method: &'a str,
     /// The rank.
-    pub rank: u64,
+    pub rank: &'a Size,
     /// The alpha.
     pub alpha: f64,
     /// The dropout.
@@ -150,17 +150,26 @@ pub struct LowRank<'a> {
 }
 
 const ALPHA: &str = "`alpha: rank` or twice the rank is usual";
+const NO_RANK: &str = "a rank of zero trains nothing";
 const RANK: &str = "give a rank from 1 on; 8 and 16 are usual";
 
 impl LowRank<'_> {
     /// Mistakes that no type can express; paths begin at the method's name.
     pub fn faults(&self) -> Vec<Fault> {
         let at = |key: &str| format!("{}.{key}", self.method);
-        let mut faults = Vec::new();
-        let ranks = self.ranks.values().map(|rank| ("rank_pattern", *rank));
-        for (key, rank) in std::iter::once(("rank", self.rank)).chain(ranks) {
-            if rank == 0 {
-                faults.push(Fault::new(at(key), "a rank of zero trains nothing", RANK));
+        let mut faults = self.rank.faults(&at("rank"), NO_RANK, RANK);
+        if self.halves && self.rank.like().is_some() {
+            let problem =
+                "`init: orthogonal` shares the rank among A and B, and one that is chosen by a count may be odd";
+            faults.push(Fault::new(at("rank"), problem, "give an even rank, or `init: kaiming`"));
+        }
+        let rank = match self.rank {
+            Size::Number(rank) => Some(("rank", *rank)),
+            Size::ParametersLike(_) => None,
+        };
+        for (key, rank) in rank.into_iter().chain(self.ranks.values().map(|rank| ("rank_pattern", *rank))) {
+            if rank == 0 && key != "rank" {
+                faults.push(Fault::new(at(key), NO_RANK, RANK));
             } else if self.halves && !rank.is_multiple_of(2) {
                 let problem = format!("`init: orthogonal` shares the rank among A and B, and {rank} is odd");
                 faults.push(Fault::new(at(key), problem, "give an even rank, or `init: kaiming`"));
