@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     io::{self, BufRead, BufReader, IsTerminal, Write},
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
 };
 
@@ -25,6 +25,7 @@ use spec::{
 use super::run::device;
 use crate::{
     Exit,
+    left::{input, left},
     project::{PipelineArgs, Project},
     render,
     session::{Session, members, programs, shown},
@@ -162,28 +163,7 @@ struct Tokens {
 impl Known<'_> {
     /// What a member left, with the model that it belongs to.
     fn left(&self, id: NodeId, part: Option<String>) -> Result<JobInput, Failure> {
-        let node = self.project.graph.node(id);
-        let Freshness::Fresh(record) = &self.survey[id.0] else {
-            return Err(Failure {
-                message: format!("`{}` is not made yet", node.name()),
-                place: None,
-                hint: Some(format!("run `engine run {} --until '{}'` first", self.file.display(), node.name())),
-            });
-        };
-        let carried = match node.settings.carries().and_then(|role| input(node, role)) {
-            Some((base, part)) => Some(Box::new(self.left(base, part)?)),
-            None => None,
-        };
-        let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
-        Ok(JobInput {
-            stage: node.stage.clone(),
-            kind: node.settings.kind().to_owned(),
-            coordinates: node.labels(),
-            part,
-            result: absolute(self.session.store.tree_folder(record)),
-            observed: absolute(self.session.store.observed_folder(&record.key)),
-            carried,
-        })
+        left(self.project, self.session, self.survey, self.file, (id, part))
     }
 
     /// As the evaluate stage of this model asks it; else as what it was trained for.
@@ -264,11 +244,6 @@ impl Known<'_> {
 /// Whether the rows have a text beside the prompt.
 fn pairs(tokens: &Path, split: Option<&str>) -> bool {
     data::preview::has_pairs(tokens, split.unwrap_or("train"))
-}
-
-fn input(node: &Node, role: &str) -> Option<(NodeId, Option<String>)> {
-    let input = node.inputs.iter().find(|input| input.role == role)?;
-    Some((*input.members.first()?, input.part.clone()))
 }
 
 /// The worker with its model.

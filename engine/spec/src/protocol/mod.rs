@@ -1,0 +1,45 @@
+//! What `protocol` may say: how a model is asked. One file a protocol that has settings.
+
+mod generate;
+mod perplexity;
+mod span;
+
+pub use generate::{Decode, Generate};
+pub use perplexity::Perplexity;
+pub use span::{NoAnswer, Span};
+
+use crate::stage::{Empty, Fault};
+
+crate::one_of! {
+    /// How a model is asked.
+    pub enum Protocol {
+        /// The prompt is continued, and the text is scored.
+        generate => Generate(Generate),
+        /// The completion's own probability is scored.
+        perplexity => Perplexity(Perplexity),
+        /// The likeliest class is compared with the row's.
+        classify => Classify(Empty),
+        /// The number is compared with the row's.
+        regress => Regress(Empty),
+        /// The likeliest answer in the pair is scored as a text.
+        span => Span(Span),
+    }
+}
+
+impl Protocol {
+    /// Mistakes that no type can express; paths begin at the protocol's name.
+    pub fn faults(&self) -> Vec<Fault> {
+        match self {
+            Self::Generate(Generate { max_new_tokens: 0, .. }) => {
+                vec![Fault::new("generate.max_new_tokens", "no token would be generated", "give a number above zero")]
+            }
+            Self::Span(Span { candidates: 0, .. }) => {
+                vec![Fault::new("span.candidates", "no start and no end would be looked at", "20 are usual")]
+            }
+            Self::Span(Span { max_answer_tokens: 0, .. }) => {
+                vec![Fault::new("span.max_answer_tokens", "no answer would fit", "30 are usual")]
+            }
+            _ => Vec::new(),
+        }
+    }
+}
