@@ -276,6 +276,8 @@ fn a_method_begins_as_the_base_where_it_says_so() {
             Nearly | NearlyInFloat32 => {
                 assert!(difference(&found, &base) <= tolerance, "{what}: {:.1e}", difference(&found, &base))
             }
+            // Sixteen bits may round it away.
+            Elsewhere if plain.numerics.base != Kind::Float => {}
             Elsewhere => assert!(difference(&found, &base) > 1e-4, "{what}: it begins as the base after all"),
         }
     });
