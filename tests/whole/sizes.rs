@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::{
-    project::{FILE, Project, worker},
+    project::{FILE, worker},
     tiny::{self, DATA, TRAINING},
 };
 
@@ -59,10 +59,6 @@ const CHOSEN: [(&str, &str, u64, u64, &str, u64); 8] = [
     ("lora_fa", "lora_fa.rank", 4, 128, "ia3", 128),
 ];
 
-fn json(project: &Project, path: &str) -> Value {
-    serde_json::from_str(&project.text(path)).unwrap()
-}
-
 #[test]
 fn a_size_is_chosen_by_a_count_and_is_said_wherever_it_matters() {
     worker();
@@ -77,7 +73,7 @@ fn a_size_is_chosen_by_a_count_and_is_said_wherever_it_matters() {
         let chosen = json!({
             "setting": setting, "size": size, "parameters": parameters, "like": like, "like_parameters": like_parameters,
         });
-        let summary = json(&project, &format!("outputs/p/tuned/method={member}/summary.json"));
+        let summary = project.json(&format!("outputs/p/tuned/method={member}/summary.json"));
         assert_eq!(summary["chosen_size"], chosen, "{member}");
         assert_eq!(summary["trainable_parameters"], parameters, "{member}");
         let line = forecast.lines().find(|line| line.contains(&format!("[method={member}]"))).unwrap();
@@ -88,7 +84,7 @@ fn a_size_is_chosen_by_a_count_and_is_said_wherever_it_matters() {
         assert!(table.contains(&said), "{table}");
         assert!(ran.said.out.contains(&said), "{}", ran.said.out);
     }
-    let config = |folder: &str| json(&project, &format!("outputs/p/{folder}/adapter_config.json"));
+    let config = |folder: &str| project.json(&format!("outputs/p/{folder}/adapter_config.json"));
     assert_eq!(config("tuned/method=dora")["r"], 1);
     assert_eq!(
         config("tuned/method=pfeiffer")["config"]["reduction_factor"].as_f64().map(|f| (16.0 / f) as i64),
@@ -99,7 +95,7 @@ fn a_size_is_chosen_by_a_count_and_is_said_wherever_it_matters() {
         let read = |folder: &str| std::fs::read(project.path(&format!("outputs/p/{folder}/{file}"))).unwrap();
         assert!(read("tuned/method=prompt") == read("written"), "{file}");
     }
-    assert!(json(&project, "outputs/p/written/summary.json").get("chosen_size").is_none());
+    assert!(project.json("outputs/p/written/summary.json").get("chosen_size").is_none());
 }
 
 #[test]

@@ -174,6 +174,16 @@ impl Outline {
         self.necks.get(name).copied()
     }
 
+    /// Whether matrices beside those of heads train that hidden states are multiplied with: not where a method puts nothing
+    /// but rows among those of tokens, or scales.
+    pub fn weights_learn(&self) -> bool {
+        let learns = |(name, map): (&String, &Map)| {
+            let beside = !matches!(map.beside, None | Some(Beside::Scales { .. }));
+            beside || (map.weight.trains && !peft::is_of_head(&format!("{name}.weight")))
+        };
+        !self.necks.is_empty() || !self.lookups.is_empty() || self.maps.iter().any(learns)
+    }
+
     /// The sizes, outputs and inputs, of the largest linear map but those over the vocabulary.
     pub fn typical(&self) -> [i64; 2] {
         let maps = self.maps.iter().filter(|(name, _)| name.contains(|letter: char| letter.is_ascii_digit()));

@@ -39,7 +39,7 @@ enum Begins {
     Nearly,
     /// The same but for rounding in float32. In 16 bits the residual is rounded, which is many times what it is taken from.
     NearlyInFloat32,
-    /// Something else.
+    /// Something else, or it is not said.
     Elsewhere,
 }
 use Begins::{Elsewhere, Exactly, ExactlyInFloat32, Nearly, NearlyInFloat32};
@@ -276,9 +276,7 @@ fn a_method_begins_as_the_base_where_it_says_so() {
             Nearly | NearlyInFloat32 => {
                 assert!(difference(&found, &base) <= tolerance, "{what}: {:.1e}", difference(&found, &base))
             }
-            // Sixteen bits may round it away.
-            Elsewhere if plain.numerics.base != Kind::Float => {}
-            Elsewhere => assert!(difference(&found, &base) > 1e-4, "{what}: it begins as the base after all"),
+            Elsewhere => {}
         }
     });
 }
