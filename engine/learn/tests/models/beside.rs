@@ -425,3 +425,25 @@ fn odd_sizes_and_settings() {
     assert_eq!(Vera::new(0, 0.1, 0.0, 0, Targets::AllLinear).unwrap_err().to_string(), "rank: is 0");
     assert_eq!(Vera::new(1, 0.0, 0.0, 0, Targets::AllLinear).unwrap_err().to_string(), "d_initial: is 0");
 }
+
+/// By itself it has the targets of its paper. PEFT's names for these are the same for Llama and T5; for RoBERTa they mean
+/// what leads out of an attention, too, whose name ends alike.
+#[test]
+fn ia3_has_by_itself_the_targets_of_its_paper() {
+    let changed = |family, targets| {
+        let model = Golden::read(family).load(&Ia3::new(targets, None), Device::Cpu);
+        let names = model.trainable.iter().map(|(name, _)| name.to_owned()).filter(|name| name.ends_with(".ia3_l"));
+        names.collect::<Vec<_>>()
+    };
+    for (family, theirs) in [
+        ("llama", ["k_proj", "v_proj", "down_proj"]),
+        ("t5", ["k", "v", "wo"]),
+        ("roberta", ["key", "value", "output.dense"]),
+    ] {
+        let ours = changed(family, roles(&["attention.k", "attention.v", "mlp.down"]));
+        let mut peft = changed(family, ends(&theirs));
+        peft.retain(|name| !name.contains("attention.output"));
+        assert_eq!(ours, peft, "{family}");
+        assert!(!ours.is_empty());
+    }
+}

@@ -170,6 +170,13 @@ fn files_that_do_not_fit_are_named() {
         let text = setting(family, method, key, value);
         assert!(text.contains(expected), "{method}, {key}: {text}");
     }
+    let text = setting("roberta", "pfeiffer", "mh_adapter", json!(true));
+    let place = "`roberta.encoder.layer.0.attention.output.adapters.default.";
+    assert!(
+        text.starts_with("ADAPTER/adapter.safetensors") || text.starts_with("ADAPTER/pytorch_adapter.bin"),
+        "{text}"
+    );
+    assert!(text.contains(place), "as the file would have it: {text}");
     let rename = |family, method, file: &'static str, from: &'static str, to: &'static str| {
         broken(family, method, move |folder| {
             let path = folder.join(file);

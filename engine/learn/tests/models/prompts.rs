@@ -356,6 +356,13 @@ fn files_that_do_not_fit_are_refused_with_the_reason() {
     });
     assert!(text.contains("the key `prompt_embedings` matches nothing in the model"), "{text}");
     assert!(text.contains("the nearest one that the model has is `prompt_embeddings`"), "{text}");
+    let text = broken(&Golden::encoder("bert"), |folder| {
+        let path = folder.join("adapter_model.safetensors");
+        let mut tensors = Tensor::read_safetensors(&path).unwrap();
+        tensors.retain(|(name, _)| name != "base_model.classifier.weight");
+        write_tensors(&path, &tensors).unwrap();
+    });
+    assert!(text.contains("a tensor of the adapter is missing: `base_model.classifier.weight`"), "{text}");
     let config = |golden: &Golden, key: &'static str, value: Value| {
         broken(golden, |folder| change_json(&folder.join("adapter_config.json"), |config| config[key] = value))
     };
