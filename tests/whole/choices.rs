@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use crate::{
-    encoders::{json_of, lines_of},
+    encoders::lines_of,
     project::worker,
     tiny::{self, DATA, TRAINING},
 };
@@ -66,7 +66,7 @@ fn the_likeliest_choice_is_chosen() {
         by_length += f64::from(u8::from(best(&|choice| likelihood(choice) / length(choice)) == *reference));
         assert_eq!(number(&row["scores"]["accuracy"]["correct"]), f64::from(u8::from(row["output"] == *reference)));
     }
-    let figures = json_of(&project, "outputs/p/chosen/metrics.json");
+    let figures = project.json("outputs/p/chosen/metrics.json");
     let figure = |name: &str, key: &str| number(&figures["metrics"][name][key]);
     assert!((figure("accuracy", "accuracy") - 100.0 * right / 6.0).abs() < 1e-9);
     assert!((figure("normalized_accuracy", "normalized_accuracy") - 100.0 * by_length / 6.0).abs() < 1e-9);

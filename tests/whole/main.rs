@@ -30,6 +30,7 @@ mod pins;
 mod project;
 mod prompts;
 mod selection;
+mod sizes;
 mod tiny;
 mod training;
 mod trying;

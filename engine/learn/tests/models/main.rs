@@ -3,6 +3,7 @@
 
 mod activations;
 mod beside;
+mod beside_files;
 mod checkpoints;
 mod decoders;
 mod encoders;
@@ -18,7 +19,9 @@ mod methods;
 mod mutations;
 mod numerics;
 mod peft_files;
+mod prefixes;
 mod prompts;
+mod properties;
 mod sampling;
 mod seq2seq;
 mod torch_files;

@@ -160,7 +160,6 @@ impl Decoder {
         let positions = positions("decoder", Sight::Back, config, builder)?;
         let norm = norm("decoder.final_layer_norm", config, builder)?;
         let (heads, count) = (config.heads(), config.num_layers);
-        // PEFT writes each pair of keys and values twice and gives a layer every second of them.
         let attentions =
             Attentions { layers: count, heads: heads.keys, width: heads.width, positions: None, stride: 2 };
         let prefix = builder.prefix(&attentions)?;
