@@ -18,7 +18,7 @@ export CARGO_TARGET_DIR := $(CURDIR)/target
 # with the same features whatever is asked for.
 BUILD := $(CARGO) build --release --workspace
 
-.PHONY: help run build test faults fuzz test-peft test-adapters golden bench bench-engine bench-methods bench-metrics shapes docs clean libtorch tools test-tools
+.PHONY: help run build test faults fuzz test-peft test-adapters test-harness golden bench bench-engine bench-methods bench-metrics bench-generate shapes docs clean libtorch tools test-tools
 
 help: ## list these commands
 	@awk -F ':[^#]*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' Makefile
@@ -53,6 +53,9 @@ test-adapters: build ## compare bottlenecks with adapter-hub's library, in an en
 	@$(BUILD) --example adapters_interop
 	@OMP_NUM_THREADS=1 "$$(scripts/peft-venv.sh adapters)" tests/peft/adapters_interop.py target/release/examples/adapters_interop
 
+test-harness: build ## compare the protocol `choices` with lm-evaluation-harness, in an environment of its own (.venv-harness, 6 GB)
+	@"$$(scripts/peft-venv.sh harness)" tests/harness/choices.py $(ENGINE)
+
 golden: ## write the golden values again, with PEFT's environment
 	@python="$$(scripts/peft-venv.sh)"; \
 	for program in $(filter-out %/common.py %/families.py %/bottleneck.py,$(wildcard tests/golden/*.py)); do \
@@ -69,6 +72,10 @@ bench-engine: build ## measure the engine against ninja and DVC, in an environme
 bench-methods: build ## measure a training step of each method beside PEFT's: saved activations, memory, seconds
 	@$(BUILD) --example step
 	@python3 scripts/bench_methods.py "$$(scripts/peft-venv.sh)"
+
+bench-generate: build ## measure generation beside transformers': tokens and rows a second
+	@$(BUILD) --example generate
+	@python3 scripts/bench_generate.py "$$(scripts/peft-venv.sh)"
 
 bench-metrics: build ## measure the metrics of 100,000 texts beside the Python ones, in an environment of its own (.venv-metrics)
 	@$(BUILD) --example score

@@ -4,8 +4,8 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
-const SOURCES: [&str; 2] = ["src/fused/fused.cpp", "src/fused/saved.cpp"];
-const HEADERS: [&str; 1] = ["src/fused/kernels.h"];
+const SOURCES: [&str; 3] = ["src/fused/fused.cpp", "src/fused/buffers.cpp", "src/fused/saved.cpp"];
+const HEADERS: [&str; 2] = ["src/fused/guarded.h", "src/fused/kernels.h"];
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::{
-    encoders::{bert_tokenizer, json_of, lines_of, model, rows},
+    encoders::{bert_tokenizer, lines_of, model, rows},
     project::{Project, worker},
 };
 
@@ -130,7 +130,7 @@ fn adapters_are_trained_on_and_trained_together() {
     close("both", "further");
     close("both", "whole");
     for model in ["first", "both"] {
-        let metrics = json_of(&project, &format!("outputs/p/scored/model={model}/metrics.json"));
+        let metrics = project.json(&format!("outputs/p/scored/model={model}/metrics.json"));
         assert!(metrics["headline"]["accuracy.accuracy"].as_f64().unwrap() >= 90.0, "{model}: {metrics}");
     }
     let of_head = |(name, _): &(String, Vec<i64>)| name.contains("classifier");
@@ -141,13 +141,13 @@ fn adapters_are_trained_on_and_trained_together() {
     );
     let rows_of_head = |shapes: &[(String, Vec<i64>)]| shapes.iter().find(|tensor| of_head(tensor)).unwrap().1[0];
     assert_eq!((rows_of_head(&first), rows_of_head(&other)), (2, 1), "one class each, then one number");
-    assert_eq!(json_of(&project, "outputs/p/both/adapters.json"), json!(["lora", "dora"]));
-    let config = |part: &str| json_of(&project, &format!("outputs/p/both/{part}/adapter_config.json"));
+    assert_eq!(project.json("outputs/p/both/adapters.json"), json!(["lora", "dora"]));
+    let config = |part: &str| project.json(&format!("outputs/p/both/{part}/adapter_config.json"));
     assert_eq!((&config("lora")["r"], &config("dora")["r"]), (&json!(2), &json!(3)));
     assert_eq!((&config("lora")["use_dora"], &config("dora")["use_dora"]), (&json!(false), &json!(true)));
     assert_eq!(config("dora")["modules_to_save"], json!(null), "the head is saved once");
     for stage in ["first", "again", "other", "both", "further"] {
-        let trained = json_of(&project, &format!("outputs/p/{stage}/summary.json"))["trainable_parameters"].clone();
+        let trained = project.json(&format!("outputs/p/{stage}/summary.json"))["trainable_parameters"].clone();
         let line = format!("\"trainable_parameters\":{trained}");
         let forecast = estimate.lines().any(|found| found.contains(&format!("\"{stage}\"")) && found.contains(&line));
         assert!(forecast, "{stage} trains {trained}: {estimate}");

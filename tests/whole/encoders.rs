@@ -74,10 +74,6 @@ pub fn model(project: &Project, name: &str, golden: &str, tokenizer: &str) {
     project.file(&format!("{name}/tokenizer_config.json"), &special.to_string());
 }
 
-pub fn json_of(project: &Project, path: &str) -> Value {
-    serde_json::from_str(&project.text(path)).unwrap()
-}
-
 pub fn lines_of(project: &Project, path: &str) -> Vec<Value> {
     project.text(path).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
@@ -203,17 +199,17 @@ fn classes_numbers_and_answers_in_a_text() {
     worker();
     let project = texts();
     project.run(&[]).exit(0);
-    let labels = json_of(&project, "outputs/p/tokens/task=kind/labels.json");
+    let labels = project.json("outputs/p/tokens/task=kind/labels.json");
     assert_eq!(labels, json!({ "labels": ["cold", "warm"] }));
     for method in ["lora", "full"] {
-        let metrics = json_of(&project, &format!("outputs/p/classified/method={method}/metrics.json"));
+        let metrics = project.json(&format!("outputs/p/classified/method={method}/metrics.json"));
         assert!(metrics["headline"]["accuracy.accuracy"].as_f64().unwrap() > 90.0, "{method}: {metrics}");
         assert!(metrics["headline"]["f1.f1"].as_f64().unwrap() > 90.0, "{method}: {metrics}");
         assert!(metrics["headline"]["matthews.matthews"].as_f64().unwrap() > 0.8, "{method}: {metrics}");
     }
-    let config = json_of(&project, "outputs/p/classes/method=lora/adapter_config.json");
+    let config = project.json("outputs/p/classes/method=lora/adapter_config.json");
     assert_eq!((&config["task_type"], &config["modules_to_save"]), (&json!("SEQ_CLS"), &json!(["classifier"])));
-    let whole = json_of(&project, "outputs/p/classes/method=full/config.json");
+    let whole = project.json("outputs/p/classes/method=full/config.json");
     assert_eq!(whole["id2label"], json!({ "0": "cold", "1": "warm" }));
     let lora = lines_of(&project, "outputs/p/classified/method=lora/predictions.jsonl");
     let merged = lines_of(&project, "outputs/p/again/predictions.jsonl");
@@ -222,10 +218,10 @@ fn classes_numbers_and_answers_in_a_text() {
         let warm = |line: &Value| line["probabilities"]["warm"].as_f64().unwrap();
         assert!((warm(one) - warm(other)).abs() < 1e-4, "{one} and {other}");
     }
-    let numbers = json_of(&project, "outputs/p/measured/metrics.json");
+    let numbers = project.json("outputs/p/measured/metrics.json");
     assert!(numbers["headline"]["pearson.pearson"].as_f64().unwrap() > 0.9, "{numbers}");
     assert!(numbers["headline"]["spearman.spearman"].as_f64().unwrap() > 0.8, "{numbers}");
-    let found = json_of(&project, "outputs/p/found/metrics.json");
+    let found = project.json("outputs/p/found/metrics.json");
     assert_eq!((&found["rows"], &found["metrics"]["squad_v2"]["total"]), (&json!(10), &json!(10.0)));
     assert!(found["headline"]["squad_v2.exact"].as_f64().unwrap() >= 80.0, "{found}");
     project.run(&[]).exit(0).did(&[]);
@@ -330,17 +326,17 @@ fn an_encoder_decoder_learns_to_answer() {
          %}{{ [kind]|tojson }}{% endblock %}",
     );
     project.run(&[]).exit(0);
-    let metrics = json_of(&project, "outputs/p/answers/metrics.json");
+    let metrics = project.json("outputs/p/answers/metrics.json");
     assert!(metrics["headline"]["squad_v2.exact"].as_f64().unwrap() >= 80.0, "{metrics}");
     let rows = lines_of(&project, "outputs/p/answers/predictions.jsonl");
     let question = lines_of(&project, "data/test.jsonl")[0]["second"].as_str().unwrap().to_owned();
     let said = typed(&project, &["tuned"], &format!("{question}\n"));
     assert_eq!(said.exit(0).out.trim_end(), rows[0]["output"].as_str().unwrap().trim_end());
     assert!(rows.iter().filter(|row| row["ended"] == true).count() >= 8, "answers end: {rows:?}");
-    let config = json_of(&project, "outputs/p/tuned/adapter_config.json");
+    let config = project.json("outputs/p/tuned/adapter_config.json");
     assert_eq!(config["task_type"], "SEQ_2_SEQ_LM");
     let perplexity = |model: &str| {
-        let metrics = json_of(&project, &format!("outputs/p/likelihoods/model={model}/metrics.json"));
+        let metrics = project.json(&format!("outputs/p/likelihoods/model={model}/metrics.json"));
         metrics["headline"]["perplexity.perplexity"].as_f64().unwrap()
     };
     assert!(perplexity("tuned") < 2.0 && perplexity("t5") > 10.0, "{}, {}", perplexity("tuned"), perplexity("t5"));

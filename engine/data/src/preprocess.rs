@@ -179,7 +179,7 @@ fn schema(template: &Template) -> SchemaRef {
     for block in template.blocks() {
         let kind = match block {
             Block::Prompt | Block::Pair | Block::Completion | Block::Label => DataType::Utf8,
-            Block::References | Block::Choices => table::list_of(DataType::Utf8),
+            Block::References | Block::Choices | Block::Contexts => table::list_of(DataType::Utf8),
             Block::Pairs => table::list_of(DataType::Struct(pair_fields())),
             Block::Answers => table::list_of(DataType::Struct(answer_fields())),
         };
@@ -212,6 +212,9 @@ fn batch(
                 Arc::new(table::texts(rendered.iter().map(|row| row.references.as_deref().unwrap_or_default())))
             }
             "choices" => Arc::new(table::texts(rendered.iter().map(|row| row.choices.as_deref().unwrap_or_default()))),
+            "contexts" => {
+                Arc::new(table::texts(rendered.iter().map(|row| row.contexts.as_deref().unwrap_or_default())))
+            }
             "pairs" => Arc::new(pairs(rendered)),
             _ => Arc::new(spans(rendered)),
         });

@@ -1,6 +1,7 @@
 //! The `tokenize` stage: rendered rows as token ids, one Parquet file a split, with the tokenizer beside them. Knows the
 //! order of these steps; each is done elsewhere.
 
+mod choices;
 mod seq2seq;
 mod text;
 
@@ -96,7 +97,7 @@ impl Tokenization {
     /// When a special token cannot be found, or a chat is asked for and the folder has no template that can write one.
     pub fn new(settings: Tokenize, folder: &Path, vocabulary: Vocabulary) -> Result<Self, Error> {
         let (bos, eos) = match settings.form {
-            Form::Completion(_) => (&settings.bos, &settings.eos),
+            Form::Completion(_) | Form::Choices(_) => (&settings.bos, &settings.eos),
             // The tokenizer's own template begins and ends texts; generation still has to know what ends an answer.
             Form::Text(_) => (&SpecialToken::None, &SpecialToken::None),
             Form::Seq2Seq(_) => (&SpecialToken::None, &SpecialToken::Auto),
@@ -119,8 +120,9 @@ impl Tokenization {
         let Self { settings, vocabulary, special, chat } = self;
         let encoder = Encoder { vocabulary, special, boundary: settings.boundary, chat: chat.as_ref() };
         let split = Split { name, rows, target, events };
-        match settings.form {
+        match &settings.form {
             Form::Completion(_) => split.completions(encoder, settings),
+            Form::Choices(form) => choices::split(split, encoder, settings, &form.delimiter),
             Form::Text(_) => text::split(split, vocabulary, settings),
             Form::Seq2Seq(_) => seq2seq::split(split, encoder, settings),
         }

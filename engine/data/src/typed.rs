@@ -161,7 +161,7 @@ fn without_answers(name: &str, blocks: &BTreeSet<Block>) -> Result<String, Error
         let empty = match block {
             Block::Prompt | Block::Pair => continue,
             Block::Completion => "",
-            Block::References | Block::Choices | Block::Answers => "[]",
+            Block::References | Block::Choices | Block::Contexts | Block::Answers => "[]",
             Block::Label => "0",
             Block::Pairs => {
                 return Err(Error::new("its template writes several prompts and completions in one row")

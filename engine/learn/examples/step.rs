@@ -1,7 +1,7 @@
 //! The Rust half of `scripts/bench_methods.py`: trains one model with random weights, a step for each line that comes in.
 //!
 //! `step CONFIG METHOD PRECISION DROPOUT ROWS LENGTH THREADS`: `CONFIG` is the text of a decoder's `config.json`; `METHOD` is
-//! `lora`, `lora_fa`, `dora`, `full`, or `floor`, where the embedding alone trains, so that nothing is kept for any linear
+//! `lora`, `lora_fa`, `dora`, `dora_frozen` (its A), `full`, or `floor`, where the embedding alone trains, so that nothing is kept for any linear
 //! map; `PRECISION` is `float32` or `bf16`. It answers each line with one JSON object: `step` with the seconds of a step,
 //! `saved` with the bytes that autograd kept in one, `peak` with the most bytes that the process held, less the loaded
 //! model.
@@ -68,6 +68,7 @@ fn method(name: &str, dropout: f64) -> Result<Box<dyn Method>> {
         "lora" => Box::new(Lora::new(RANK, ALPHA, dropout, Targets::AllLinear)?),
         "lora_fa" => Box::new(LoraFa::new(RANK, ALPHA, dropout, Targets::AllLinear)?),
         "dora" => Box::new(Dora::new(RANK, ALPHA, dropout, Targets::AllLinear)?),
+        "dora_frozen" => Box::new(Dora::new(RANK, ALPHA, dropout, Targets::AllLinear)?.with_frozen_a()),
         "full" => Box::new(Full),
         "floor" => Box::new(Floor),
         other => return Err(wrong(other)),

@@ -4,6 +4,7 @@
 pub mod adapters;
 pub mod batches;
 pub mod by_name;
+pub mod choice_rows;
 pub mod error;
 pub mod evaluate;
 pub mod forecast;

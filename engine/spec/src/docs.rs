@@ -1,7 +1,10 @@
 //! The text of `docs/pipeline.md`: every key of every kind with type, default, meaning and example, from the schemas of
 //! the structs that read them, so that it cannot be out of date. Knows Markdown; knows no particular kind.
 
-use std::{collections::BTreeMap, fmt::Write};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    fmt::Write,
+};
 
 use serde_json::{Map, Value};
 
@@ -135,11 +138,36 @@ impl<'a> Reference<'a> {
         }
     }
 
-    /// Gives each type that a schema leads to a section, where it is first met.
+    /// Gives each type that a schema leads to a section, at the shortest path to it that is met first.
     fn find_sections(&mut self, path: &str, schema: &'a Value) {
+        self.visit(path, schema, &self.depths(depth(path), schema));
+    }
+
+    /// How many keys lie between a schema and each type that it leads to, at least.
+    fn depths(&self, begin: usize, schema: &'a Value) -> BTreeMap<&'a str, usize> {
+        let mut found = BTreeMap::new();
+        let mut open = VecDeque::from([(begin, schema)]);
+        while let Some((depth, schema)) = open.pop_front() {
+            if let Some((name, definition)) = self.resolve(schema) {
+                if !found.contains_key(name) {
+                    found.insert(name, depth);
+                    open.push_front((depth, definition));
+                }
+                continue;
+            }
+            let same = ["items", "additionalProperties"].into_iter().filter_map(|key| schema.get(key));
+            alternatives(schema).into_iter().chain(same).for_each(|inner| open.push_front((depth, inner)));
+            let below = schema.get("properties").and_then(Value::as_object).into_iter().flat_map(Map::values);
+            open.extend(below.map(|property| (depth + 1, property)));
+        }
+        found
+    }
+
+    fn visit(&mut self, path: &str, schema: &'a Value, depths: &BTreeMap<&str, usize>) {
         let kind = path.split('.').next().unwrap_or(path).to_owned();
         if let Some((name, definition)) = self.resolve(schema) {
-            if self.sections.iter().any(|section| section.definition == name) {
+            let is_shorter = depths.get(name).is_some_and(|least| *least < depth(path));
+            if is_shorter || self.sections.iter().any(|section| section.definition == name) {
                 return;
             }
             if has_section(definition) {
@@ -149,17 +177,17 @@ impl<'a> Reference<'a> {
                 let path = first.map_or_else(|| path.to_owned(), |key| format!("{path}.{key}"));
                 self.sections.push(Section { kind, definition: name.to_owned(), path });
             }
-            self.find_sections(path, definition);
+            self.visit(path, definition, depths);
             return;
         }
         for (key, property) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
-            self.find_sections(&format!("{path}.{key}"), property);
+            self.visit(&format!("{path}.{key}"), property, depths);
         }
         for choice in alternatives(schema) {
-            self.find_sections(path, choice);
+            self.visit(path, choice, depths);
         }
         for inner in ["items", "additionalProperties"].into_iter().filter_map(|key| schema.get(key)) {
-            self.find_sections(path, inner);
+            self.visit(path, inner, depths);
         }
     }
 
@@ -282,6 +310,11 @@ impl<'a> Reference<'a> {
         });
         words.collect::<Vec<_>>().join(" or ")
     }
+}
+
+/// How many keys a path has behind its first.
+fn depth(path: &str) -> usize {
+    path.matches('.').count()
 }
 
 /// `a`, `a` or `b`, `a`, `b` or `c`.

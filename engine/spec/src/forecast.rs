@@ -5,7 +5,10 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::job::{Device, Failure, JobInput};
+use crate::{
+    adapter::ChosenSize,
+    job::{Device, Failure, JobInput},
+};
 
 /// Trainings to be forecast.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -87,6 +90,8 @@ pub struct Answer {
 pub struct Figures {
     /// Numbers that train.
     pub trainable_parameters: u64,
+    /// The size of the method, where it is chosen by the count of another's numbers.
+    pub chosen_size: Option<ChosenSize>,
     /// All numbers.
     pub total_parameters: u64,
     /// Bytes of the model's tensors.

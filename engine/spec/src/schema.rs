@@ -320,7 +320,7 @@ mod tests {
     #[test]
     fn numbers_take_variables_and_texts_need_none() {
         let schema = pipeline_schema();
-        let rank = &schema["$defs"]["Lora"]["properties"]["rank"];
+        let rank = &schema["$defs"]["LikeLowRank"]["properties"]["rank"];
         assert_eq!(rank["anyOf"][1]["$ref"], "#/$defs/Variable");
         assert_eq!(rank["anyOf"][0]["type"], "integer");
         let source = &schema["$defs"]["Published"]["properties"]["source"];
@@ -338,6 +338,6 @@ mod tests {
         };
         assert_eq!(words("Adapter"), ["full", "bitfit", "prompt", "prefix", "ia3"]);
         assert_eq!(words("Every"), Vec::<String>::new());
-        assert_eq!(words("Decode"), ["greedy"]);
+        assert_eq!(words("Decode"), ["greedy", "sample"]);
     }
 }

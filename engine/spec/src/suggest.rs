@@ -127,6 +127,9 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("gpu", "resources: {gpu: …}"),
     ("cpu", "resources: {cpu: …}"),
     ("memory", "resources: {memory: …}"),
+    ("parameters_like", "rank: {parameters_like: {…}}"),
+    ("parameters_like", "tokens: {parameters_like: {…}}"),
+    ("parameters_like", "size: {parameters_like: {…}}"),
 ];
 
 /// The known word nearest to `word`: by another tool's name for it, else by spelling.
@@ -151,10 +154,11 @@ pub fn nearest<'a, S: AsRef<str> + ?Sized + 'a>(word: &str, known: impl IntoIter
         .map(|(_, candidate)| candidate)
 }
 
-/// Where a word belongs that is known, by its own name or another tool's, but at another place.
-fn elsewhere(word: &str) -> Option<&'static str> {
+/// Where a word belongs that is known, by its own name or another tool's, but at another place: below one of `known`.
+fn elsewhere(word: &str, known: &[&str]) -> Option<&'static str> {
     let ours = FOREIGN.iter().find(|(theirs, _)| *theirs == word).map_or(word, |(_, ours)| ours);
-    ELSEWHERE.iter().find(|(name, _)| *name == ours).map(|(_, form)| *form)
+    let forms = ELSEWHERE.iter().filter(|(name, _)| *name == ours).map(|(_, form)| *form);
+    forms.into_iter().find(|form| known.iter().any(|known| form.split(':').next() == Some(known)))
 }
 
 /// A hint: the nearest known word, or where the word belongs, or all that are known.
@@ -163,7 +167,7 @@ pub fn did_you_mean<'a, S: AsRef<str> + ?Sized + 'a>(word: &str, known: impl Int
     match nearest(word, known.iter().copied()) {
         Some(name) => format!("did you mean `{name}`?"),
         None if known.is_empty() => "there is none to choose from".to_owned(),
-        None => match elsewhere(word).filter(|form| known.iter().any(|k| form.split(':').next() == Some(k))) {
+        None => match elsewhere(word, &known) {
             Some(form) => format!("write `{form}`"),
             None => format!("known: {}", crate::one_of::listed(&known)),
         },

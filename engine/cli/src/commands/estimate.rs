@@ -354,6 +354,11 @@ fn table(answers: &[Answer]) {
         let cells: Vec<String> = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:>width$}")).collect();
         println!("{}", format!("{name:<first$}  {}", cells.join("  ")).trim_end());
     }
+    for (name, figures) in &known {
+        if let Some(chosen) = &figures.chosen_size {
+            println!("{name}: {chosen}.");
+        }
+    }
     for line in basis(&known) {
         println!("{line}");
     }

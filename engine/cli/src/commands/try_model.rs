@@ -17,7 +17,7 @@ use serde_json::{Map, Value, json};
 use spec::{
     diagnostic::Diagnostic,
     job::{Device, Failure, Job, JobInput},
-    protocol::{Decode, Generate, Protocol, Span},
+    protocol::{Generate, Protocol, Span},
     stage::{Empty, Evaluate, Form, Objective, Overflow, Stage, Tokenize, TokenizerSource},
     trial::Reply,
 };
@@ -172,7 +172,7 @@ impl Known<'_> {
         let asks = graph.nodes.iter().find_map(|node| match node.settings.as_ref() {
             Stage::Evaluate(evaluate)
                 if input(node, "model").is_some_and(|(id, _)| id == model)
-                    && !matches!(evaluate.protocol, Protocol::Perplexity(_)) =>
+                    && !matches!(evaluate.protocol, Protocol::Perplexity(_) | Protocol::Choices(_)) =>
             {
                 Some((Evaluate::clone(evaluate), input(node, "data")?))
             }
@@ -195,9 +195,7 @@ impl Known<'_> {
             });
         };
         let protocol = match &train.objective {
-            Objective::LanguageModel(_) | Objective::Seq2Seq(_) => {
-                Protocol::Generate(Generate { extract: None, decode: Decode::default(), max_new_tokens: 64 })
-            }
+            Objective::LanguageModel(_) | Objective::Seq2Seq(_) => Protocol::Generate(Generate::greedy(64)),
             Objective::Classify(_) => Protocol::Classify(Empty {}),
             Objective::Regress(_) => Protocol::Regress(Empty {}),
             Objective::Span(_) => Protocol::Span(Span::default()),

@@ -2,7 +2,7 @@
 //! they are found by name.
 
 use super::{
-    accuracy, bleu, chrf, exact_match, f1, hf_bleu, matthews, meteor, pearson, perplexity, rouge, spearman, squad_v1,
+    accuracy, bleu, chrf, exact_match, f1, hf_bleu, matthews, meteor, normalized_accuracy, pearson, perplexity, rouge, spearman, squad_v1,
     squad_v2, token_accuracy,
 };
 
@@ -62,6 +62,7 @@ fn of(metric: &str) -> Option<Meanings> {
         "perplexity" => perplexity::MEANINGS,
         "token_accuracy" => token_accuracy::MEANINGS,
         "accuracy" => accuracy::MEANINGS,
+        "normalized_accuracy" => normalized_accuracy::MEANINGS,
         "f1" => f1::MEANINGS,
         "matthews" => matthews::MEANINGS,
         "pearson" => pearson::MEANINGS,

@@ -3,6 +3,7 @@
 
 mod accuracy;
 mod bleu;
+mod choices;
 mod chrf;
 mod classes;
 mod exact_match;
@@ -12,6 +13,7 @@ mod matthews;
 mod meaning;
 mod meteor;
 mod numbers;
+mod normalized_accuracy;
 mod pearson;
 mod perplexity;
 mod rouge;
@@ -36,6 +38,7 @@ use crate::Error;
 
 pub use accuracy::Accuracy;
 pub use bleu::Bleu;
+pub use choices::{ChoiceMetric, ChoiceRow, ChoiceScore, first_best};
 pub use chrf::Chrf;
 pub use classes::{ClassMetric, ClassRow};
 pub use exact_match::ExactMatch;
@@ -45,6 +48,7 @@ pub use matthews::Matthews;
 pub use meaning::{Meaning, meaning};
 pub use meteor::{Meteor, Synonyms};
 pub use numbers::{NumberMetric, NumberRow};
+pub use normalized_accuracy::NormalizedAccuracy;
 pub use pearson::Pearson;
 pub use perplexity::Perplexity;
 pub use rouge::Rouge;
@@ -93,6 +97,8 @@ pub enum Counter {
     Tokens(Box<dyn TokenMetric>),
     /// Compares classes: for the protocol `classify`.
     Classes(Box<dyn ClassMetric>),
+    /// Compares likelihoods: for the protocol `choices`.
+    Choices(Box<dyn ChoiceMetric>),
     /// Compares numbers: for the protocol `regress`.
     Numbers(Box<dyn NumberMetric>),
 }
@@ -111,6 +117,7 @@ pub fn counter(metric: &Metric) -> Counter {
         Metric::Perplexity(_) => Counter::Tokens(Box::new(Perplexity)),
         Metric::TokenAccuracy(_) => Counter::Tokens(Box::new(TokenAccuracy)),
         Metric::Accuracy(_) => Counter::Classes(Box::new(Accuracy)),
+        Metric::NormalizedAccuracy(settings) => Counter::Choices(Box::new(NormalizedAccuracy(settings.by))),
         Metric::F1(settings) => Counter::Classes(Box::new(F1::new(match &settings.of {
             F1Of::Class(name) => Averaged::Class(name.clone()),
             F1Of::MacroMean(_) => Averaged::MacroMean,
@@ -182,6 +189,7 @@ mod tests {
                 Counter::Text(metric) => metric.headline(),
                 Counter::Tokens(metric) => metric.headline(),
                 Counter::Classes(metric) => metric.headline(),
+                Counter::Choices(metric) => metric.headline(),
                 Counter::Numbers(metric) => metric.headline(),
             };
             for key in keys {
@@ -199,6 +207,7 @@ mod tests {
                 Counter::Text(metric) => metric.count(&[]),
                 Counter::Tokens(metric) => metric.count(&[]),
                 Counter::Classes(metric) => metric.count(&[], &["no".to_owned(), "yes".to_owned()]),
+                Counter::Choices(metric) => metric.count(&[]),
                 Counter::Numbers(metric) => metric.count(&[]),
             };
             assert!(counted.rows.is_empty() && counted.uncertainty.is_empty(), "{name}: {counted:?}");

@@ -30,7 +30,9 @@ pub enum Block {
     References,
     /// The answers to choose from: a JSON list of texts.
     Choices,
-    /// The right class or choice.
+    /// What stands between the prompt and each choice, where that differs: a JSON list of as many texts.
+    Contexts,
+    /// The right class; or the number of the right choice, from 0.
     Label,
     /// Several prompts and completions that follow one another in one row: a JSON list of `[prompt, completion]`.
     Pairs,
@@ -41,12 +43,13 @@ pub enum Block {
 
 impl Block {
     /// The blocks, in the order of a result's columns.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Prompt,
         Self::Pair,
         Self::Completion,
         Self::References,
         Self::Choices,
+        Self::Contexts,
         Self::Label,
         Self::Pairs,
         Self::Answers,
@@ -60,6 +63,7 @@ impl Block {
             Self::Completion => "completion",
             Self::References => "references",
             Self::Choices => "choices",
+            Self::Contexts => "contexts",
             Self::Label => "label",
             Self::Pairs => "pairs",
             Self::Answers => "answers",
@@ -101,6 +105,8 @@ pub struct Rendered {
     pub references: Option<Vec<String>>,
     /// See [`Block::Choices`].
     pub choices: Option<Vec<String>>,
+    /// See [`Block::Contexts`].
+    pub contexts: Option<Vec<String>>,
     /// See [`Block::Label`].
     pub label: Option<String>,
     /// See [`Block::Pairs`].
@@ -184,6 +190,7 @@ impl Template {
                 Block::Label => rendered.label = Some(text.trim().to_owned()),
                 Block::References => rendered.references = Some(serde_json::from_str(&text).map_err(wrong)?),
                 Block::Choices => rendered.choices = Some(serde_json::from_str(&text).map_err(wrong)?),
+                Block::Contexts => rendered.contexts = Some(serde_json::from_str(&text).map_err(wrong)?),
                 Block::Pairs => rendered.pairs = Some(serde_json::from_str(&text).map_err(wrong)?),
             }
         }
@@ -284,7 +291,13 @@ fn known_blocks(name: &str, sources: &[files::Source]) -> Result<BTreeSet<Block>
             .at(format!("templates/{name}"))
             .hint("write `{% block prompt %}…{% endblock %}`"));
     }
-    for (block, needed) in [(Block::Pair, Block::Prompt), (Block::Answers, Block::Pair)] {
+    let belonging = [
+        (Block::Pair, Block::Prompt),
+        (Block::Answers, Block::Pair),
+        (Block::Choices, Block::Prompt),
+        (Block::Contexts, Block::Choices),
+    ];
+    for (block, needed) in belonging {
         if blocks.contains(&block) && !blocks.contains(&needed) {
             return Err(Error::new(format!(
                 "the template defines a block `{}` and no block `{}`, which it belongs to",

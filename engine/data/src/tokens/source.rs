@@ -44,6 +44,10 @@ pub struct SourceRow {
     pub label: Option<String>,
     /// The block `answers`.
     pub answers: Option<Vec<Answer>>,
+    /// The block `choices`.
+    pub choices: Vec<String>,
+    /// The block `contexts`.
+    pub contexts: Option<Vec<String>>,
 }
 
 /// Which columns a preprocessed split has.
@@ -63,6 +67,8 @@ pub struct Columns {
     pub label: bool,
     /// Where answers stand in the pair.
     pub answers: bool,
+    /// Answers to choose from.
+    pub choices: bool,
 }
 
 impl Columns {
@@ -77,6 +83,7 @@ impl Columns {
             pair: has("pair"),
             label: has("label"),
             answers: has("answers"),
+            choices: has("choices"),
         }
     }
 
@@ -104,6 +111,8 @@ pub fn rows(path: &Path, batch: &RecordBatch) -> Result<Vec<SourceRow>, Error> {
     let beside = table::optional::<StringArray>(batch, "pair");
     let labels = table::optional::<StringArray>(batch, "label");
     let answers = table::optional::<ListArray>(batch, "answers");
+    let choices = table::optional::<ListArray>(batch, "choices");
+    let contexts = table::optional::<ListArray>(batch, "contexts");
     let row = |row: usize| {
         let prompt = prompts.map(|texts| texts.value(row).to_owned());
         let completion = completions.map(|texts| texts.value(row).to_owned());
@@ -116,6 +125,8 @@ pub fn rows(path: &Path, batch: &RecordBatch) -> Result<Vec<SourceRow>, Error> {
             pair: beside.map(|texts| texts.value(row).to_owned()),
             label: labels.map(|texts| texts.value(row)).filter(|text| !text.is_empty()).map(str::to_owned),
             answers: answers.map(|lists| answers_of(&lists.value(row))),
+            choices: choices.map(|lists| table::texts_of(lists, row)).unwrap_or_default(),
+            contexts: contexts.map(|lists| table::texts_of(lists, row)),
             prompt,
             completion,
         }

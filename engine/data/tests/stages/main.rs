@@ -4,6 +4,7 @@
 
 mod beside;
 mod chats;
+mod choices;
 mod common;
 mod converted;
 mod download;

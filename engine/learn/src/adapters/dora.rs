@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::fused::{self, DoraMap, Dropout, Ratio, RowNorms, Version};
 use crate::layers::{Linear, LinearMap, Lookup, Mode, Table};
 use crate::parameters::{Learning, Stores};
+use crate::peft::learned::Learned;
 use crate::peft::lora::LoraConfig;
 use crate::peft::{AdapterConfig, Saved};
 use crate::targets::{Place, Targets};
@@ -51,8 +52,10 @@ impl Dora {
     }
 
     pub(super) fn from_peft(config: &AdapterConfig) -> Result<Option<Box<dyn Method>>> {
-        let Some(config) = LoraConfig::read(config)?.filter(|config| config.use_dora) else { return Ok(None) };
-        Ok(Some(Box::new(Self::of(LowRank::from_peft(&config)?)?)))
+        let Some(read) = LoraConfig::read(config)?.filter(|read| read.use_dora) else { return Ok(None) };
+        let learned = Learned::read(config.folder())?;
+        let dora = Self::of(LowRank::from_peft(config, &read, &learned)?)?;
+        Ok(Some(Box::new(if learned.a_frozen { dora.with_frozen_a() } else { dora })))
     }
 }
 
@@ -100,8 +103,13 @@ impl Method for Dora {
         LowRank::parameter(key)
     }
 
+    /// A frozen A is read when the factors are made.
+    fn knows(&self, key: &str) -> bool {
+        !(self.a)().trains() && LowRank::is_a(key)
+    }
+
     fn save(&self, saved: &Saved, folder: &Path) -> Result<()> {
-        self.low_rank.save(saved, folder, true)
+        self.low_rank.save(saved, folder, true, Learned::default())
     }
 }
 

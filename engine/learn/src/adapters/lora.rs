@@ -13,6 +13,7 @@ use crate::fused::{self, Dropout};
 use crate::layers::{Linear, LinearMap, Lookup, Mode, Table};
 use crate::optim::{Orthogonality, Side};
 use crate::parameters::{Learning, Stores};
+use crate::peft::learned::Learned;
 use crate::peft::lora::LoraConfig;
 use crate::peft::{AdapterConfig, Saved};
 use crate::targets::{Place, Targets};
@@ -54,8 +55,14 @@ impl Lora {
     }
 
     pub(super) fn from_peft(config: &AdapterConfig) -> Result<Option<Box<dyn Method>>> {
-        let Some(config) = LoraConfig::read(config)?.filter(|config| !config.use_dora) else { return Ok(None) };
-        Ok(Some(Box::new(Self::of(LowRank::from_peft(&config)?))))
+        let Some(read) = LoraConfig::read(config)?.filter(|read| !read.use_dora) else { return Ok(None) };
+        let learned = Learned::read(config.folder())?;
+        if learned.a_frozen {
+            return Ok(None);
+        }
+        let lora = Self::of(LowRank::from_peft(config, &read, &learned)?);
+        let lora = lora.with_learning_rate_ratio(learned.learning_rate_ratio.unwrap_or(1.0))?;
+        Ok(Some(Box::new(Self { penalty: learned.penalty.map(Into::into), ..lora })))
     }
 
     fn learning(&self, side: Side, rate: f64) -> Learning {
@@ -108,7 +115,10 @@ impl Method for Lora {
     }
 
     fn save(&self, saved: &Saved, folder: &Path) -> Result<()> {
-        self.low_rank.save(saved, folder, false)
+        let ratio = Some(self.ratio).filter(|ratio| *ratio != 1.0);
+        let penalty = self.penalty.map(Into::into);
+        let learned = Learned { learning_rate_ratio: ratio, penalty, ..Learned::default() };
+        self.low_rank.save(saved, folder, false, learned)
     }
 }
 

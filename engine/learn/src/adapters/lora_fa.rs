@@ -1,5 +1,5 @@
 //! LoRA-FA: LoRA whose A is frozen; B alone trains. Zhang et al., LoRA-FA: Memory-efficient Low-rank Adaptation for Large
-//! Language Models Fine-tuning (arXiv 2308.03303). Computed, merged and saved as LoRA.
+//! Language Models Fine-tuning (arXiv 2308.03303). Computed, merged and saved as LoRA, with a word on A beside it.
 
 use std::path::Path;
 use std::rc::Rc;
@@ -12,7 +12,9 @@ use crate::error::{Error, Result};
 use crate::layers::{Linear, LinearMap, Lookup, Table};
 use crate::optim::{Orthogonality, Side};
 use crate::parameters::{Learning, Stores};
-use crate::peft::Saved;
+use crate::peft::learned::Learned;
+use crate::peft::lora::LoraConfig;
+use crate::peft::{AdapterConfig, Saved};
 use crate::targets::{Place, Targets};
 
 /// LoRA-FA.
@@ -79,6 +81,22 @@ impl LoraFa {
     }
 }
 
+impl LoraFa {
+    pub(super) fn from_peft(config: &AdapterConfig) -> Result<Option<Box<dyn Method>>> {
+        let Some(read) = LoraConfig::read(config)?.filter(|read| !read.use_dora) else { return Ok(None) };
+        let learned = Learned::read(config.folder())?;
+        if !learned.a_frozen {
+            return Ok(None);
+        }
+        let gradient = if learned.gradient_projected { Gradient::Projected } else { Gradient::Plain };
+        let lora_fa = Self::of(LowRank::from_peft(config, &read, &learned)?).with_gradient(gradient);
+        Ok(Some(match learned.penalty {
+            Some(penalty) => Box::new(lora_fa.with_penalty(penalty.into())?),
+            None => Box::new(lora_fa),
+        }))
+    }
+}
+
 impl Method for LoraFa {
     fn name(&self) -> &'static str {
         "lora_fa"
@@ -125,7 +143,15 @@ impl Method for LoraFa {
         LowRank::parameter(key)
     }
 
+    /// A is read when the factors are made.
+    fn knows(&self, key: &str) -> bool {
+        LowRank::is_a(key)
+    }
+
     fn save(&self, saved: &Saved, folder: &Path) -> Result<()> {
-        self.low_rank.save(saved, folder, false)
+        let gradient_projected = self.gradient == Gradient::Projected;
+        let penalty = self.penalty.map(Into::into);
+        let learned = Learned { gradient_projected, penalty, ..Learned::default() };
+        self.low_rank.save(saved, folder, false, learned)
     }
 }

@@ -7,15 +7,16 @@ use serde_json::{Map, Value, json};
 use tch::{Kind, Tensor};
 
 use super::FactorSizes;
-use super::first_values::{self, Base, First, FirstValues, Kaiming};
+use super::first_values::{self, Base, First, FirstValues, Kaiming, Stored};
 use super::lora::Factors;
 use super::lora_embedding::LoraLookup;
 use crate::by_name::{ByName, Several};
 use crate::error::{Error, Result};
 use crate::layers::{Linear, Table};
 use crate::parameters::{Learning, Stores};
+use crate::peft::learned::Learned;
 use crate::peft::lora::LoraConfig;
-use crate::peft::{self, PREFIX, Saved};
+use crate::peft::{self, AdapterConfig, PREFIX, Saved};
 use crate::targets::{Place, Targets};
 use crate::weights::Init;
 
@@ -173,8 +174,16 @@ impl LowRank {
         Ok(Self { ranks, alphas, ..self })
     }
 
-    /// The factors that an adapter of PEFT has.
-    pub fn from_peft(config: &LoraConfig) -> Result<Self> {
+    /// The factors that an adapter of PEFT has; those with a frozen A begin with the A of its file.
+    pub fn from_peft(file: &AdapterConfig, config: &LoraConfig, learned: &Learned) -> Result<Self> {
+        let read = Self::from_config(config)?;
+        Ok(match learned.a_frozen {
+            true => Self { init: Box::new(Stored::open(file.folder(), read.init)?), ..read },
+            false => read,
+        })
+    }
+
+    fn from_config(config: &LoraConfig) -> Result<Self> {
         let ranks = ByName::new("rank_pattern", config.ranks()?, Several::FirstHolds)?;
         let alphas = ByName::new("alpha_pattern", config.alphas()?, Several::FirstHolds)?;
         let plain = Self::new(config.r, config.lora_alpha, config.lora_dropout, config.targets()?)?;
@@ -278,6 +287,11 @@ impl LowRank {
         Ok(LoraLookup { plain, a, b, scale: self.scale_at(place) })
     }
 
+    /// Whether the key is that of an A.
+    pub fn is_a(key: &str) -> bool {
+        key.ends_with(".lora_A.weight")
+    }
+
     /// The parameter that has this key in PEFT's files.
     pub fn parameter(key: &str) -> Option<String> {
         let name = peft::name_of(key)?;
@@ -287,11 +301,16 @@ impl LowRank {
         })
     }
 
-    /// Saves the adapter as PEFT does, as DoRA or as LoRA: with a frozen A as with one that trains, and an adapter of what
-    /// is left of the base as one of twice the rank of the base: `s·(BA − B₀A₀) = s·[B | −B₀][A; A₀]`.
-    pub fn save(&self, saved: &Saved, folder: &Path, use_dora: bool) -> Result<()> {
+    /// Saves the adapter as PEFT does, as DoRA or as LoRA, and beside it what PEFT has no word for: how it `learned`.
+    ///
+    /// An adapter of what is left of the base is saved for the whole base, `s·(BA − B₀A₀)`: with a frozen A as
+    /// `s·(B − B₀)A`, else with twice the rank as `s·[B − B₀ | B₀][A; A − A₀]`. No large numbers cancel each other there, as
+    /// they would in `s·[B | −B₀][A; A₀]`.
+    pub fn save(&self, saved: &Saved, folder: &Path, use_dora: bool, learned: Learned) -> Result<()> {
         let model = saved.model;
         let base = self.init.base();
+        let a_is_frozen = |place: &Place| model.frozen.get(&Names::of(place).a).is_some();
+        let a_frozen = model.places().any(a_is_frozen);
         let mut tensors = Vec::new();
         for (name, tensor) in saved.parameters() {
             let map = name.strip_suffix(".bias").and_then(|map| model.places().find(|place| place.name == map));
@@ -313,16 +332,19 @@ impl LowRank {
             };
             let b_key = format!("{PREFIX}{}", names.b);
             for (key, tensor) in &mut tensors {
-                if *key == a_key {
-                    *tensor = Tensor::f_cat(&[&tensor.f_detach()?, first_a], 0)?;
+                let now = tensor.f_detach()?;
+                if *key == a_key && !a_frozen {
+                    *tensor = Tensor::f_cat(&[&now, &now.f_sub(first_a)?], 0)?;
                 } else if *key == b_key {
-                    *tensor = Tensor::f_cat(&[&tensor.f_detach()?, &first_b.f_neg()?], 1)?;
+                    let moved = now.f_sub(first_b)?;
+                    *tensor = if a_frozen { moved } else { Tensor::f_cat(&[&moved, first_b], 1)? };
                 }
             }
         }
-        let (twice, alpha): (i64, &dyn Fn(f64) -> f64) = match base {
-            Base::Untouched => (1, &|alpha| alpha),
-            Base::Residual => (2, &|alpha| self.scale.at_twice_the_rank(alpha)),
+        let twice_the_rank = base == Base::Residual && !a_frozen;
+        let (twice, alpha): (i64, &dyn Fn(f64) -> f64) = match twice_the_rank {
+            false => (1, &|alpha| alpha),
+            true => (2, &|alpha| self.scale.at_twice_the_rank(alpha)),
         };
         let numbers = |entries: &mut dyn Iterator<Item = (String, Value)>| entries.collect::<Map<_, _>>();
         let config = LoraConfig {
@@ -340,14 +362,18 @@ impl LowRank {
             init_lora_weights: self.init.peft(),
             ..LoraConfig::default()
         };
-        peft::write(folder, &config.to_json(saved), &tensors)
+        peft::write(folder, &config.to_json(saved), &tensors)?;
+        // A penalty on other factors would be another one.
+        let penalty = learned.penalty.filter(|_| !twice_the_rank);
+        Learned { a_frozen, penalty, ..learned }.write(folder)
     }
 }
 
-/// W − s·BA in the kind of W, computed in float32.
+/// W − s·BA in the kind of W, computed in float64 and rounded once.
 fn residual(weight: &Tensor, first: &First, scale: f64) -> Result<Tensor> {
-    let product = first.b.f_matmul(&first.a)?.f_mul_scalar(scale)?;
-    Ok(weight.f_detach()?.f_to_kind(Kind::Float)?.f_sub(&product)?.f_to_kind(weight.f_kind()?)?)
+    let exact = |tensor: &Tensor| Ok::<_, Error>(tensor.f_detach()?.f_to_kind(Kind::Double)?);
+    let product = exact(&first.b)?.f_matmul(&exact(&first.a)?)?.f_mul_scalar(scale)?;
+    Ok(exact(weight)?.f_sub(&product)?.f_to_kind(weight.f_kind()?)?)
 }
 
 fn check_rank(setting: &str, rank: i64) -> Result<()> {

@@ -20,7 +20,7 @@ mod vera;
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use tch::Tensor;
@@ -182,6 +182,11 @@ pub trait Method: Debug {
         format!("{}{parameter}", peft::PREFIX)
     }
 
+    /// Where the tensors of the method are that was saved in `folder`.
+    fn file(&self, folder: &Path) -> PathBuf {
+        peft::file::path(folder)
+    }
+
     /// Whether the method's files hold this key although it is no parameter.
     fn knows(&self, key: &str) -> bool {
         let _ = key;
@@ -228,7 +233,11 @@ pub struct Attentions {
     pub width: i64,
     /// The most tokens that a text may have, where the model was made for so many.
     pub positions: Option<i64>,
-    /// How far the slot of a layer in PEFT's files is behind that of the layer before.
+    /// How far the slot of a layer, its pair of keys and values in PEFT's files, is behind that of the layer before: 1 where
+    /// layers have their slots in order. For an encoder–decoder PEFT lays all slots twice after each other and hands each
+    /// layer of the decoder the next two, for the text that is written and for the one that is read, of which transformers
+    /// uses the first. So layer i has the slot 2i, counted round: of six layers 0, 2, 4, 0, 2, 4, while the slots 1, 3 and 5
+    /// get no gradient.
     pub stride: usize,
 }
 
@@ -238,6 +247,7 @@ type FromPeft = fn(&AdapterConfig) -> Result<Option<Box<dyn Method>>>;
 /// The methods that the files of an adapter can hold.
 const FROM_PEFT: &[FromPeft] = &[
     Lora::from_peft,
+    LoraFa::from_peft,
     Dora::from_peft,
     BitFit::from_peft,
     Prefix::from_peft,
@@ -252,11 +262,20 @@ const FROM_PEFT: &[FromPeft] = &[
 pub fn saved_method(folder: &Path) -> Result<Box<dyn Method>> {
     match combined::parts(folder)? {
         None => method_of(folder),
-        Some(parts) => {
-            let methods = parts.iter().map(|part| method_of(&folder.join(part))).collect::<Result<_>>()?;
+        Some(_) => {
+            let methods = saved_parts(folder)?.into_iter().map(|(_, method)| method).collect();
             Ok(Box::new(Combined::new(methods)?))
         }
     }
+}
+
+/// The folders of the adapter in `folder`, one where it is none of several, each with the method in it.
+fn saved_parts(folder: &Path) -> Result<Vec<(PathBuf, Box<dyn Method>)>> {
+    let folders = match combined::parts(folder)? {
+        None => vec![folder.to_owned()],
+        Some(parts) => parts.iter().map(|part| folder.join(part)).collect(),
+    };
+    folders.into_iter().map(|folder| method_of(&folder).map(|method| (folder, method))).collect()
 }
 
 fn method_of(folder: &Path) -> Result<Box<dyn Method>> {
@@ -288,7 +307,16 @@ pub fn task(folder: &Path) -> Result<Task> {
 /// match a parameter, and every parameter must be there.
 pub fn load(folder: &Path, parameters: &mut Parameters) -> Result<()> {
     let found = load_keys(folder, parameters, |_| true)?;
-    peft::check_all_found(folder, &found, parameters)
+    check_all_found(folder, &found, parameters)
+}
+
+/// Checks that every parameter was `found` in the files of the part that it belongs to.
+fn check_all_found(folder: &Path, found: &BTreeSet<String>, parameters: &Parameters) -> Result<()> {
+    for (index, (folder, method)) in saved_parts(folder)?.iter().enumerate() {
+        let wanted = parameters.of_part(index).map(|(name, _)| name);
+        peft::check_all_found(folder, method.as_ref(), found, wanted)?;
+    }
+    Ok(())
 }
 
 /// The same but for the head, which stays as `model` has it: newly made, perhaps for another task.
@@ -296,18 +324,14 @@ pub fn load_without_head(folder: &Path, model: &mut Model) -> Result<()> {
     let mut found = load_keys(folder, &mut model.trainable, |name| !peft::is_of_head(name))?;
     let of_head = |place: &Place| ["weight", "bias"].map(|part| format!("{}.{part}", place.name));
     found.extend(model.heads().flat_map(of_head));
-    peft::check_all_found(folder, &found, &model.trainable)
+    check_all_found(folder, &found, &model.trainable)
 }
 
 /// Loads the parameters that are `wanted`, and returns their names.
 fn load_keys(folder: &Path, parameters: &mut Parameters, wanted: fn(&str) -> bool) -> Result<BTreeSet<String>> {
-    let folders = match combined::parts(folder)? {
-        None => vec![folder.to_owned()],
-        Some(parts) => parts.iter().map(|part| folder.join(part)).collect(),
-    };
     let mut found = BTreeSet::new();
-    for folder in folders {
-        found.extend(method_of(&folder)?.load(&folder, &wanted, parameters)?);
+    for (folder, method) in saved_parts(folder)? {
+        found.extend(method.load(&folder, &wanted, parameters)?);
     }
     Ok(found)
 }

@@ -28,6 +28,8 @@ pub struct Prefix {
     projection: Option<i64>,
     /// Whether a file says that the numbers came from a projection.
     was_projected: bool,
+    /// The inner width that a file or the projection has.
+    inner: Option<i64>,
 }
 
 impl Prefix {
@@ -41,14 +43,15 @@ impl Prefix {
             Some(width) if width < 1 => {
                 Err(Error::setting("projection", format!("is {width}"), "give its inner width, such as 512"))
             }
-            _ => Ok(Self { tokens, projection, was_projected: projection.is_some() }),
+            _ => Ok(Self { tokens, projection, was_projected: projection.is_some(), inner: projection }),
         }
     }
 
     pub(super) fn from_peft(config: &AdapterConfig) -> Result<Option<Box<dyn Method>>> {
         let Some(config) = PrefixConfig::read(config)? else { return Ok(None) };
         let prefix = Self::new(config.num_virtual_tokens, None)?;
-        Ok(Some(Box::new(Self { was_projected: config.prefix_projection, ..prefix })))
+        let inner = config.encoder_hidden_size;
+        Ok(Some(Box::new(Self { was_projected: config.prefix_projection, inner, ..prefix })))
     }
 
     fn sizes(&self, attentions: &Attentions) -> PrefixSizes {
@@ -108,11 +111,15 @@ impl Method for Prefix {
         let Some(prefix) = &saved.model.prefix else {
             return Err(Error::file(folder, "the model has no prefix to save", "report this model's family"));
         };
-        let config = PrefixConfig { num_virtual_tokens: self.tokens, prefix_projection: self.was_projected };
+        let config = PrefixConfig {
+            num_virtual_tokens: self.tokens,
+            prefix_projection: self.was_projected,
+            encoder_hidden_size: self.inner,
+        };
         let heads = saved.parameters().filter(|(name, _)| *name != NAME && !name.starts_with(PROJECTION));
         let mut tensors: Vec<(String, Tensor)> =
             heads.map(|(name, tensor)| (self.key(name), tensor.shallow_clone())).collect();
         tensors.push((self.key(NAME), tch::no_grad(|| prefix.numbers())?));
-        crate::peft::write(folder, &config.to_json(saved, prefix, self.projection), &tensors)
+        crate::peft::write(folder, &config.to_json(saved, prefix), &tensors)
     }
 }

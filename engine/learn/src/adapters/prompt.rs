@@ -41,6 +41,8 @@ pub struct Prompt {
     blocks: i64,
     /// How many of a text's own tokens stand in front of the vectors, where a file says it.
     after: Option<i64>,
+    /// PEFT's words for what it began with, where a file says them: how, and a text.
+    begun: Option<(String, Option<String>)>,
 }
 
 impl Prompt {
@@ -54,7 +56,7 @@ impl Prompt {
         {
             return Err(Error::setting("init.text", "has no token", "give a text that the tokenizer knows tokens of"));
         }
-        Ok(Self { tokens, start, blocks: 1, after: None })
+        Ok(Self { tokens, start, blocks: 1, after: None, begun: None })
     }
 
     pub(super) fn from_peft(config: &AdapterConfig) -> Result<Option<Box<dyn Method>>> {
@@ -62,7 +64,8 @@ impl Prompt {
         // Its values come from the file.
         let prompt = Self::new(config.num_virtual_tokens, Start::Random)?;
         let (blocks, after) = (config.num_transformer_submodules.unwrap_or(1), Some(config.virtual_tokens_after));
-        Ok(Some(Box::new(Self { blocks, after, ..prompt })))
+        let begun = config.prompt_tuning_init.map(|init| (init, config.prompt_tuning_init_text));
+        Ok(Some(Box::new(Self { blocks, after, begun, ..prompt })))
     }
 
     /// The vectors before training, `[blocks · tokens, width]`.
@@ -124,16 +127,19 @@ impl Method for Prompt {
     }
 
     fn save(&self, saved: &Saved, folder: &Path) -> Result<()> {
-        let (init, text) = match &self.start {
-            Start::Random => ("RANDOM", None),
-            Start::Vocabulary => ("SAMPLE_VOCAB", None),
-            Start::Text { text, .. } => ("TEXT", Some(text.as_str())),
+        let (init, text) = match (&self.begun, &self.start) {
+            (Some((init, text)), _) => (init.as_str(), text.as_deref()),
+            (None, Start::Random) => ("RANDOM", None),
+            (None, Start::Vocabulary) => ("SAMPLE_VOCAB", None),
+            (None, Start::Text { text, .. }) => ("TEXT", Some(text.as_str())),
         };
         let config = PromptConfig {
+            prompt_tuning_init: Some(init.to_owned()),
+            prompt_tuning_init_text: text.map(str::to_owned),
             num_virtual_tokens: self.tokens,
             num_transformer_submodules: Some(self.blocks),
             virtual_tokens_after: saved.model.virtual_tokens_after,
         };
-        prompt::write(saved, folder, &config.to_json(saved, init, text)?, NAME)
+        prompt::write(saved, folder, &config.to_json(saved)?, NAME)
     }
 }

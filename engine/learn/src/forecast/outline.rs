@@ -15,7 +15,7 @@ use crate::layers::{Join, Linear, LinearMap, Lookup, PrefixSizes, Sum, Table, Va
 use crate::models::{Model, Task};
 use crate::numerics::Numerics;
 use crate::parameters::Stores;
-use crate::peft::{Saved, vera};
+use crate::peft::{self, Saved, vera};
 use crate::sublayers::Sublayer;
 use crate::targets::Place;
 use crate::weights::{Checkpoint, Fresh, Init, Source};
@@ -70,6 +70,8 @@ pub struct Outline {
     pub device: Device,
     /// Numbers that train.
     pub trainable: u64,
+    /// Those of them that are in no head.
+    pub beside_heads: u64,
     /// Numbers that do not.
     pub frozen: u64,
     /// Tokens that the method adds to every text.
@@ -106,6 +108,7 @@ impl Outline {
             numerics,
             device,
             trainable: model.trainable.elements() as u64,
+            beside_heads: 0,
             frozen: model.frozen.elements() as u64,
             virtual_tokens: model.virtual_tokens.unsigned_abs(),
             keys_before: model.prefix.as_ref().map_or(0, |prefix| prefix.count().unsigned_abs()),
@@ -119,6 +122,8 @@ impl Outline {
             let shape = tensor.size().iter().map(|&size| size.unsigned_abs()).collect();
             let tensor = sized(tensor)?;
             outline.weight_bytes += tensor.count * tensor.size;
+            let counts = tensor.trains && !peft::is_of_head(name);
+            outline.beside_heads += if counts { tensor.count } else { 0 };
             outline.tensors.insert(name.to_owned(), (shape, tensor));
         }
         for place in model.heads() {
@@ -167,6 +172,16 @@ impl Outline {
     /// What the method puts at the end of the sublayer `name`.
     pub fn neck(&self, name: &str) -> Option<Necked> {
         self.necks.get(name).copied()
+    }
+
+    /// Whether matrices beside those of heads train that hidden states are multiplied with: not where a method puts nothing
+    /// but rows among those of tokens, or scales.
+    pub fn weights_learn(&self) -> bool {
+        let learns = |(name, map): (&String, &Map)| {
+            let beside = !matches!(map.beside, None | Some(Beside::Scales { .. }));
+            beside || (map.weight.trains && !peft::is_of_head(&format!("{name}.weight")))
+        };
+        !self.necks.is_empty() || !self.lookups.is_empty() || self.maps.iter().any(learns)
     }
 
     /// The sizes, outputs and inputs, of the largest linear map but those over the vocabulary.

@@ -162,13 +162,15 @@ impl<'t> Pass<'t> {
         if !factors.dropout {
             tape.scratch(outputs * x.size);
             let scratch = outputs * x.size + cast;
-            let backward = Backward { edges, saved: vec![x, &down], scratch, products: below + 2.0 * low };
+            let saved = if factors.a_trains { vec![x, &down] } else { vec![&down] };
+            let backward = Backward { edges, saved, scratch, products: below + 2.0 * low };
             return tape.function(outputs, x.size, whole + low, backward, true);
         }
         let dropped = tape.constant(x.count, x.size);
         let h = tape.constant(outputs, x.size);
         let scratch = outputs * x.size + 2 * x.bytes() + cast;
-        let backward = Backward { edges, saved: vec![x, &down, &h], scratch, products: 2.0 * (below + low) };
+        let saved = if factors.a_trains { vec![x, &down, &h] } else { vec![&down, &h] };
+        let backward = Backward { edges, saved, scratch, products: 2.0 * (below + low) };
         let y = tape.function(outputs, x.size, 2.0 * (whole + low), backward, false);
         drop(dropped);
         y

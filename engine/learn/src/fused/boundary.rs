@@ -1,4 +1,4 @@
-//! The C functions of `fused.cpp` and `saved.cpp` as safe functions. The one place of this module that is unsafe.
+//! The C functions of `fused.cpp`, `buffers.cpp` and `saved.cpp` as safe functions. The one place of this module that is unsafe.
 #![expect(unsafe_code, reason = "functions of C++ are called, and tensors handed over, by pointers alone")]
 
 use std::ffi::{CStr, c_char};
@@ -7,7 +7,7 @@ use std::ptr::{null, null_mut};
 use tch::{TchError, Tensor};
 use torch_sys::C_tensor;
 
-use super::{DoraMap, Dropout, Ratio};
+use super::{AdamWStep, DoraMap, Dropout, Ratio};
 use crate::error::{Error, Result};
 
 type Pointer = *const C_tensor;
@@ -56,6 +56,19 @@ unsafe extern "C" {
     fn fused_mixed(weight: Pointer, a: Pointer, error: Failure) -> Made;
     fn fused_norms(squares: Pointer, mixed: Pointer, a: Pointer, b: Pointer, scale: f64, error: Failure) -> Made;
     fn fused_ratio(magnitude: Pointer, norms: Pointer, thin: f64, is_thin: *mut bool, error: Failure) -> Made;
+    fn fused_adamw(
+        values: Pointer,
+        gradients: Pointer,
+        mean: Pointer,
+        square: Pointer,
+        steps: f64,
+        learning_rate: f64,
+        beta1: f64,
+        beta2: f64,
+        weight_decay: f64,
+        epsilon: f64,
+        error: Failure,
+    ) -> Made;
     fn fused_share_version(tensor: Pointer, buffer: Pointer, error: Failure) -> Made;
     fn fused_free(text: *mut c_char);
     fn fused_saved_begin(without: *const Pointer, length: i64);
@@ -143,6 +156,17 @@ pub(super) fn dropped(x: &Tensor, Dropout { probability, seed }: Dropout) -> Res
     let x = x.as_ptr();
     // SAFETY: as above.
     made(|error| unsafe { fused_dropped(x, probability, seed, error) })
+}
+
+pub(super) fn adamw(tensors: [&Tensor; 4], step: &AdamWStep) -> Result<()> {
+    let [values, gradients, mean, square] = tensors.map(Tensor::as_ptr);
+    let AdamWStep { steps, learning_rate, betas: [beta1, beta2], weight_decay, epsilon } = *step;
+    let steps = steps as f64;
+    // SAFETY: as above. What is returned is one more handle to `values`.
+    let _handle = made(|error| unsafe {
+        fused_adamw(values, gradients, mean, square, steps, learning_rate, beta1, beta2, weight_decay, epsilon, error)
+    })?;
+    Ok(())
 }
 
 pub(super) fn share_version(tensor: &Tensor, buffer: &Tensor) -> Result<()> {

@@ -9,8 +9,7 @@ use tch::{Kind, Tensor};
 use super::{Dropout, Version, boundary};
 use crate::error::Result;
 
-/// Below this ratio the outputs do not tell what they were before it, so that the gradient of the magnitude computes it
-/// again.
+/// Below this ratio the outputs do not tell what they were before it, so that it is kept for the gradient of the magnitude.
 const THIN: f64 = 0.01;
 
 /// The tensors of a map.
@@ -98,8 +97,8 @@ impl RowNorms {
 /// `y = c ⊙ (x Wᵀ + s · x Aᵀ Bᵀ) + b`; with dropout `y = x Wᵀ + (c − 1) ⊙ x̃ Wᵀ + c ⊙ s · x̃ Aᵀ Bᵀ + b`. For x
 /// `[…, inputs]`, in the kind of `x`; `ratio` must be that of the map's tensors.
 ///
-/// For its backward pass it keeps `x`, `s · x Aᵀ` and `y`; with dropout, instead of the last, `x̃ Wᵀ + s · x̃ Aᵀ Bᵀ`.
-/// Nothing of the size of W is made.
+/// For its backward pass it keeps `s · x Aᵀ` and `y`; with dropout, instead of the latter, `x̃ Wᵀ + s · x̃ Aᵀ Bᵀ`. It keeps
+/// `x` where A trains. Nothing of the size of W is made.
 pub fn dora(x: &Tensor, map: &DoraMap<'_>, ratio: &Ratio, dropout: Dropout) -> Result<Tensor> {
     if dropout == Dropout::NONE {
         boundary::dora(x, map, ratio)

@@ -4,6 +4,7 @@
 // Below, g is the gradient of y, s the scale, and dropout of probability p multiplies with a mask over (1 − p). A, B and
 // the magnitudes are kept in float32 and cast to the kind of x.
 
+#include "guarded.h"
 #include "kernels.h"
 
 #include <ATen/Context.h>
@@ -20,6 +21,7 @@
 namespace {
 
 using at::Tensor;
+using fused::guarded;
 using std::optional;
 using torch::autograd::AutogradContext;
 using torch::autograd::Function;
@@ -156,8 +158,8 @@ Tensor ratio(const Tensor& magnitude, const Tensor& norms, double thin, bool* is
 // What the gradient of a magnitude is made of beside `Σ g ⊙ h`: where m / ‖W + s·BA‖ is c and 1 / ‖W + s·BA‖ is `inverse`.
 // For a row of zeros c is one and the inverse zero.
 
-// DoRA without dropout: `y = c ⊙ h + b` with `h = x Wᵀ + s · x Aᵀ Bᵀ`. Keeps x, s · x Aᵀ and y. Where c is next to nothing y
-// does not tell h, and h is computed again: in the columns `thin`.
+// DoRA without dropout: `y = c ⊙ h + b` with `h = x Wᵀ + s · x Aᵀ Bᵀ`. Keeps s · x Aᵀ and y, and x where A trains. Where c is
+// next to nothing y does not tell h, and h is kept beside it: in the columns `thin`.
 struct Dora : Function<Dora> {
     static Tensor forward(AutogradContext* ctx, const Tensor& x, const Tensor& a, const Tensor& b, const Tensor& magnitude,
                           const Tensor& weight, const Tensor& c, const Tensor& inverse, const optional<Tensor>& bias,
@@ -167,47 +169,54 @@ struct Dora : Function<Dora> {
         const Tensor down = flat.mm(a.to(kind).t()).mul_(scale);
         // For so few columns a product that is added in place takes longer than one by itself.
         Tensor y = flat.mm(weight.to(kind).t());
+        Tensor thin_h;
+        if (thin && magnitude.requires_grad()) {
+            thin_h = flat.mm(weight.index_select(0, *thin).to(kind).t()).addmm_(down, b.index_select(0, *thin).to(kind).t());
+        }
         const Tensor exact_bias = bias ? bias->to(fused::exact(kind)) : Tensor();
         y = shaped(fused::scale_rows(y, down.mm(b.to(kind).t()), c, exact_bias), x);
         ctx->saved_data["scale"] = scale;
-        ctx->save_for_backward({x, down, y, a, b, weight, c, inverse, bias.value_or(Tensor()), thin.value_or(Tensor())});
+        ctx->saved_data["shape"] = x.sizes().vec();
+        const Tensor kept = a.requires_grad() ? x : Tensor();
+        ctx->save_for_backward(
+            {kept, down, y, a, b, weight, c, inverse, bias.value_or(Tensor()), thin.value_or(Tensor()), thin_h});
         return y;
     }
 
     static variable_list backward(AutogradContext* ctx, const variable_list& gradients) {
         const auto saved = ctx->get_saved_variables();
         const Tensor &x = saved[0], &down = saved[1], &y = saved[2], &a = saved[3], &b = saved[4], &weight = saved[5];
-        const Tensor &c = saved[6], &inverse = saved[7], &bias = saved[8], &thin = saved[9];
+        const Tensor &c = saved[6], &inverse = saved[7], &bias = saved[8], &thin = saved[9], &thin_h = saved[10];
         const double scale = ctx->saved_data["scale"].toDouble();
         const bool own = fused::alone(gradients[0]);
-        const Tensor g = rows(gradients[0]), flat = rows(x);
+        const Tensor g = rows(gradients[0]);
         const auto kind = g.scalar_type(), exact = c.scalar_type();
         Tensor gx, ga, gb, gm, gbias, thin_sums;
         if (bias.defined() && ctx->needs_input_grad(7)) gbias = g.sum(0, false, exact);
-        if (thin.defined() && ctx->needs_input_grad(3)) {
-            const Tensor h = flat.mm(weight.index_select(0, thin).to(kind).t())
-                                 .addmm_(down, b.index_select(0, thin).to(kind).t());
-            thin_sums = g.index_select(1, thin).to(exact).mul_(h).sum(0);
-        }
+        if (thin_h.defined()) thin_sums = g.index_select(1, thin).to(exact).mul_(thin_h).sum(0);
         // g is no longer needed.
         const Tensor scaled = own ? g : at::empty_like(g);
         const Tensor sums = fused::scaled_and_summed(scaled, g, rows(y), c, bias.defined() ? bias.to(exact) : Tensor());
         if (ctx->needs_input_grad(3)) {
             gm = sums.div(c);
-            if (thin.defined()) gm.index_copy_(0, thin, thin_sums);
+            if (thin_sums.defined()) gm.index_copy_(0, thin, thin_sums);
             gm.mul_(inverse);
         }
         if (ctx->needs_input_grad(0) || ctx->needs_input_grad(1)) {
             const Tensor through = scaled.mm(b.to(kind)).mul_(scale);
-            if (ctx->needs_input_grad(0)) gx = shaped(scaled.mm(weight.to(kind)).add_(through.mm(a.to(kind))), x);
-            if (ctx->needs_input_grad(1)) ga = through.t().mm(flat);
+            if (ctx->needs_input_grad(0)) {
+                gx = scaled.mm(weight.to(kind)).add_(through.mm(a.to(kind)));
+                gx = gx.view(ctx->saved_data["shape"].toIntVector());
+            }
+            if (ctx->needs_input_grad(1)) ga = through.t().mm(rows(x));
         }
         if (ctx->needs_input_grad(2)) gb = scaled.t().mm(down);
         return {gx, ga, gb, gm, Tensor(), Tensor(), Tensor(), gbias, Tensor(), Tensor()};
     }
 };
 
-// DoRA with dropout: `y = x Wᵀ + (c − 1) ⊙ x̃ Wᵀ + c ⊙ s · x̃ Aᵀ Bᵀ + b`. Keeps x, s · x̃ Aᵀ and `h = x̃ Wᵀ + s · x̃ Aᵀ Bᵀ`.
+// DoRA with dropout: `y = x Wᵀ + (c − 1) ⊙ x̃ Wᵀ + c ⊙ s · x̃ Aᵀ Bᵀ + b`. Keeps s · x̃ Aᵀ and `h = x̃ Wᵀ + s · x̃ Aᵀ Bᵀ`, and x
+// where A trains.
 struct DroppedDora : Function<DroppedDora> {
     static Tensor forward(AutogradContext* ctx, const Tensor& x, const Tensor& a, const Tensor& b, const Tensor& magnitude,
                           const Tensor& weight, const Tensor& c, const Tensor& inverse, const optional<Tensor>& bias,
@@ -223,7 +232,9 @@ struct DroppedDora : Function<DroppedDora> {
         h.addmm_(down, b.to(kind).t());
         dropout.save(ctx);
         ctx->saved_data["scale"] = scale;
-        ctx->save_for_backward({x, down, h, a, b, weight, c, inverse, bias.value_or(Tensor())});
+        ctx->saved_data["shape"] = x.sizes().vec();
+        const Tensor kept = a.requires_grad() ? x : Tensor();
+        ctx->save_for_backward({kept, down, h, a, b, weight, c, inverse, bias.value_or(Tensor())});
         return y;
     }
 
@@ -243,7 +254,7 @@ struct DroppedDora : Function<DroppedDora> {
             if (ctx->needs_input_grad(0)) {
                 const Tensor turned = weight.to(kind);
                 const Tensor below = scaled.mm(turned).add_(through.mm(a.to(kind)));
-                gx = shaped(g.mm(turned).add_(dropout.within(below)), x);
+                gx = g.mm(turned).add_(dropout.within(below)).view(ctx->saved_data["shape"].toIntVector());
             }
             if (ctx->needs_input_grad(1)) ga = through.t().mm(dropout.of(rows(x)));
         }
@@ -260,32 +271,11 @@ void frozen(const Tensor& weight) {
     TORCH_CHECK(!weight.requires_grad(), "the weight beside a low-rank part must not train");
 }
 
-char* copied(const char* text) {
-    char* copy = static_cast<char*>(std::malloc(std::strlen(text) + 1));
-    return copy ? std::strcpy(copy, text) : nullptr;
-}
-
-// What `compute` makes, or nothing and the text of what went wrong: no exception leaves this file.
-template <class Compute>
-Tensor* guarded(char** error, Compute compute) {
-    try {
-        return new Tensor(compute());
-    } catch (const c10::Error& thrown) {
-        *error = copied(thrown.what_without_backtrace());
-    } catch (const std::exception& thrown) {
-        *error = copied(thrown.what());
-    } catch (...) {
-        *error = copied("an exception of an unknown kind");
-    }
-    return nullptr;
-}
-
 }  // namespace
 
 extern "C" {
 
-// Each returns a new tensor, which the caller owns; or null, and a text in `error` that the caller gives back to
-// `fused_free`. Tensors that may be absent are null.
+// As `guarded.h` says. Tensors that may be absent are null.
 
 Tensor* fused_low_rank(const Tensor* y, const Tensor* x, const Tensor* a, const Tensor* b, double scale,
                        double probability, std::int64_t seed, char** error) {
@@ -344,15 +334,5 @@ Tensor* fused_dropped(const Tensor* x, double probability, std::int64_t seed, ch
         return Dropout{probability, seed}.of(rows(*x)).view(x->sizes());
     });
 }
-
-// From now on a change of `buffer` in place is seen in the version of `tensor`, which is a part of it. Returns `tensor`.
-Tensor* fused_share_version(const Tensor* tensor, const Tensor* buffer, char** error) {
-    return guarded(error, [&] {
-        tensor->unsafeGetTensorImpl()->set_version_counter(buffer->unsafeGetTensorImpl()->version_counter());
-        return *tensor;
-    });
-}
-
-void fused_free(char* text) { std::free(text); }
 
 }  // extern "C"

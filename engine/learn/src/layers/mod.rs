@@ -18,7 +18,7 @@ mod virtual_tokens;
 pub use activation::Activation;
 pub use activations::Activations;
 pub use attention::{AttentionMask, Heads, attend};
-pub use cache::{Cache, View};
+pub use cache::{Cache, Columns, View};
 pub use join::{Join, Sum};
 pub use layer_norm::LayerNorm;
 pub use linear::{Linear, LinearMap};

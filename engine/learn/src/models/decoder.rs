@@ -223,12 +223,12 @@ impl CausalLm for Decoder {
         let prompt = self.prompt.as_ref().filter(|_| cache.is_new());
         if let Some(prompt) = prompt {
             x = prompt.insert(&x)?;
-            cache.lengthen(prompt.count())?;
+            cache.lengthen(prompt.count());
         }
+        let (rows, length, _) = x.size3()?;
         if cache.is_new() {
-            cache.begin(&self.before(x.f_kind()?)?.1)?;
+            cache.begin(&self.before(x.f_kind()?)?.1, rows)?;
         }
-        let (_, length, _) = x.size3()?;
         let positions = cache.positions(length)?;
         let mut views = Vec::new();
         for span in &self.spans {

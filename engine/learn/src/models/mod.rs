@@ -38,8 +38,8 @@ pub trait CausalLm: Debug {
     /// on the right with any token id: no token sees what stands after it.
     fn hidden(&self, tokens: &Tensor, mode: Mode) -> Result<Tensor>;
 
-    /// The same in evaluation for new columns of texts whose earlier tokens are in `cache`: the padded prompts first,
-    /// then one column at a time.
+    /// The same in evaluation for new columns of texts whose earlier tokens are in `cache`: the padded prompts first, in
+    /// one pass or in several, then one column at a time.
     fn hidden_next(&self, tokens: &Tensor, cache: &mut Cache) -> Result<Tensor>;
 
     /// The scores `[…, vocabulary]` of the next token for hidden states `[…, width]`, at all positions or at chosen ones.

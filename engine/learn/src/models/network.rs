@@ -84,8 +84,11 @@ pub trait Writing: Debug {
     /// The decoder's states `[rows, 1, width]` after one more token of each row, `[rows, 1]`.
     fn hidden_next(&mut self, tokens: &Tensor) -> Result<Tensor>;
 
-    /// Keeps only `rows` (`[kept]`, indices), in that order.
+    /// Keeps only `rows` (`[kept]`, indices), in that order; one may be kept several times.
     fn keep(&mut self, rows: &Tensor) -> Result<()>;
+
+    /// Puts `rows` (`[rows]`, indices) into the places of others that answer the same text.
+    fn reorder(&mut self, rows: &Tensor) -> Result<()>;
 }
 
 /// Scores whole texts.

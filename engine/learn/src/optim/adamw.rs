@@ -1,10 +1,11 @@
-//! AdamW: Adam with decoupled weight decay. Loshchilov and Hutter (arXiv 1711.05101), algorithm 2, in the form and the
-//! order of operations of `torch.optim.AdamW`. Knows one buffer of values and one of gradients.
+//! AdamW: Adam with decoupled weight decay. Loshchilov and Hutter (arXiv 1711.05101), algorithm 2, in the form of
+//! `torch.optim.AdamW(fused=True)`. Knows one buffer of values and one of gradients.
 
 use tch::Tensor;
 
 use super::Group;
 use crate::error::Result;
+use crate::fused::{AdamWStep, adamw};
 
 /// The optimiser's settings.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -48,37 +49,18 @@ impl AdamW {
         groups: &[Group],
         learning_rate: f64,
     ) -> Result<()> {
-        let _guard = tch::no_grad_guard();
         moments.steps += 1;
         for group in groups {
             let of = |buffer: &Tensor| buffer.f_narrow(0, group.offset, group.length);
-            let (mean, square) = (of(&moments.mean)?, of(&moments.square)?);
-            let rate = learning_rate * group.rate;
-            self.update(of(values)?, &of(gradients)?, [mean, square], moments.steps as f64, rate)?;
+            let step = AdamWStep {
+                steps: moments.steps,
+                learning_rate: learning_rate * group.rate,
+                betas: [self.beta1, self.beta2],
+                weight_decay: self.weight_decay,
+                epsilon: self.epsilon,
+            };
+            adamw(&of(values)?, &of(gradients)?, [&of(&moments.mean)?, &of(&moments.square)?], &step)?;
         }
-        Ok(())
-    }
-
-    fn update(
-        &self,
-        mut values: Tensor,
-        gradients: &Tensor,
-        [mut mean, mut square]: [Tensor; 2],
-        steps: f64,
-        learning_rate: f64,
-    ) -> Result<()> {
-        let (bias1, bias2) = (1.0 - self.beta1.powf(steps), 1.0 - self.beta2.powf(steps));
-        if self.weight_decay > 0.0 {
-            let _ = values.f_mul_scalar_(1.0 - learning_rate * self.weight_decay)?;
-        }
-        let _ = mean.f_lerp_(gradients, 1.0 - self.beta1)?;
-        let scaled = gradients.f_mul_scalar(1.0 - self.beta2)?;
-        let _ = square.f_mul_scalar_(self.beta2)?;
-        let _ = square.f_addcmul_(&scaled, gradients)?;
-        let mut denominator = square.f_sqrt()?;
-        let _ = denominator.f_div_scalar_(bias2.sqrt())?.f_add_scalar_(self.epsilon)?;
-        let update = mean.f_mul_scalar(-learning_rate / bias1)?;
-        let _ = values.f_addcdiv_(&update, &denominator)?;
         Ok(())
     }
 }

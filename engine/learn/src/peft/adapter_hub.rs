@@ -3,7 +3,7 @@
 //! `pytorch_model_head.bin`). Knows its words and keys; no layer.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -222,6 +222,17 @@ fn keys(name: &str, normed: bool) -> Vec<String> {
         true => vec![key(part), key(&format!("adapter_down.0.{end}"))],
         false => vec![key(part)],
     }
+}
+
+/// The key of the parameter `name`; a head's own name where it is of one.
+pub fn key(name: &str, normed: bool) -> String {
+    keys(name, normed).into_iter().next().unwrap_or_else(|| name.to_owned())
+}
+
+/// Where the tensors of the adapter in `folder` are.
+pub fn file(folder: &Path) -> PathBuf {
+    let [safe, pickled] = WEIGHTS.map(|name| folder.join(name));
+    if !safe.is_file() && pickled.is_file() { pickled } else { safe }
 }
 
 /// The classes of transformers by `model_type`, without what they are for.

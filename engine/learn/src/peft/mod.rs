@@ -3,8 +3,9 @@
 
 pub mod adapter_hub;
 pub mod bottleneck;
-mod file;
+pub mod file;
 pub mod ia3;
+pub mod learned;
 pub mod lora;
 pub mod prefix;
 pub mod prompt;
@@ -24,7 +25,7 @@ use crate::models::{Model, Network, Task};
 use crate::parameters::Parameters;
 use crate::targets::Place;
 use crate::weights::{write_json, write_tensors};
-use file::AdapterFile;
+pub use file::AdapterFile;
 
 /// The file of an adapter's settings.
 pub const CONFIG: &str = "adapter_config.json";
@@ -235,12 +236,16 @@ pub fn load_keys(
     Ok(found)
 }
 
-/// Checks that every parameter was `found` in the files of `folder`.
-pub fn check_all_found(folder: &Path, found: &BTreeSet<String>, parameters: &Parameters) -> Result<()> {
-    let absent = parameters.iter().map(|(name, _)| name).filter(|name| !found.contains(*name));
-    let names: Vec<_> = absent.map(|name| format!("{PREFIX}{name}")).collect();
+/// Checks that each of the parameters `wanted` was `found` in the file of `method` in `folder`.
+pub fn check_all_found<'a>(
+    folder: &Path,
+    method: &dyn Method,
+    found: &BTreeSet<String>,
+    wanted: impl Iterator<Item = &'a str>,
+) -> Result<()> {
+    let names: Vec<_> = wanted.filter(|name| !found.contains(*name)).map(|name| method.key(name)).collect();
     let Some(first) = names.first() else { return Ok(()) };
-    let keys: Vec<_> = found.iter().map(|name| format!("{PREFIX}{name}")).collect();
+    let keys: Vec<_> = found.iter().map(|name| method.key(name)).collect();
     let hint = match nearest(first, keys.iter().map(String::as_str)) {
         Some(near) => {
             format!("the nearest key there is `{near}`; check that the targets are those it was trained with")
@@ -248,7 +253,9 @@ pub fn check_all_found(folder: &Path, found: &BTreeSet<String>, parameters: &Par
         None => "check that the targets are those the adapter was trained with".to_owned(),
     };
     let list = some_of(names.iter().map(String::as_str));
-    Err(Error::file(&file::path(folder), format!("{} tensors of the adapter are missing: {list}", names.len()), hint))
+    let count = if names.len() == 1 { "a tensor".to_owned() } else { format!("{} tensors", names.len()) };
+    let are = if names.len() == 1 { "is" } else { "are" };
+    Err(Error::file(&method.file(folder), format!("{count} of the adapter {are} missing: {list}"), hint))
 }
 
 /// The modules that heads are made of. Only these may be saved whole beside an adapter.

@@ -1,4 +1,5 @@
-//! The settings of prefix tuning in PEFT's `adapter_config.json`. Knows PEFT's words; no layer.
+//! The settings of prefix tuning in PEFT's `adapter_config.json`. Knows PEFT's words; no layer. Which part of the numbers a
+//! layer has is [`Attentions::stride`](crate::adapters::Attentions::stride).
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -19,6 +20,9 @@ pub struct PrefixConfig {
     /// Whether they were computed from smaller vectors while they trained. The file holds the result.
     #[serde(default)]
     pub prefix_projection: bool,
+    /// The inner width of what they were computed by.
+    #[serde(default)]
+    pub encoder_hidden_size: Option<i64>,
 }
 
 impl PrefixConfig {
@@ -28,12 +32,12 @@ impl PrefixConfig {
     }
 
     /// The whole `adapter_config.json` of what is saved; PEFT writes the sizes of keys and values as those of the model.
-    pub fn to_json(&self, saved: &Saved, prefix: &Prefix, inner: Option<i64>) -> Value {
+    pub fn to_json(&self, saved: &Saved, prefix: &Prefix) -> Value {
         let sizes = prefix.sizes();
         let width = sizes.heads * sizes.width;
         let submodules = if matches!(saved.model.network, Network::Seq2SeqLm(_)) { 2 } else { 1 };
         let method = json!({
-            "encoder_hidden_size": inner.unwrap_or(width),
+            "encoder_hidden_size": self.encoder_hidden_size.unwrap_or(width),
             "init_weights": null,
             "num_attention_heads": sizes.heads,
             "num_layers": sizes.layers,

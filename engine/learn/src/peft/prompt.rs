@@ -28,6 +28,12 @@ pub struct PromptConfig {
     /// How many of a text's own tokens stand in front of the virtual ones. PEFT has no such key: there it is none.
     #[serde(default)]
     pub virtual_tokens_after: i64,
+    /// What it began with: `RANDOM`, `SAMPLE_VOCAB` or `TEXT`.
+    #[serde(default)]
+    pub prompt_tuning_init: Option<String>,
+    /// The text that it began with.
+    #[serde(default)]
+    pub prompt_tuning_init_text: Option<String>,
 }
 
 impl PromptConfig {
@@ -46,19 +52,19 @@ impl PromptConfig {
     }
 
     /// The whole `adapter_config.json` of what is saved.
-    pub fn to_json(&self, saved: &Saved, init: &str, text: Option<&str>) -> Result<Value> {
+    pub fn to_json(&self, saved: &Saved) -> Result<Value> {
         let sizes = Sizes::of(&saved.model.config)?;
         let mut method = json!({
             "num_attention_heads": sizes.heads,
             "num_layers": sizes.layers,
             "num_transformer_submodules": self.num_transformer_submodules,
             "num_virtual_tokens": self.num_virtual_tokens,
-            "prompt_tuning_init": init,
-            "prompt_tuning_init_text": text,
+            "prompt_tuning_init": self.prompt_tuning_init,
+            "prompt_tuning_init_text": self.prompt_tuning_init_text,
             "token_dim": sizes.width,
             "tokenizer_kwargs": null,
             // PEFT wants one beside a text, and does not open it for a trained prompt.
-            "tokenizer_name_or_path": text.map(|_| saved.base.unwrap_or(".")),
+            "tokenizer_name_or_path": self.prompt_tuning_init_text.as_ref().map(|_| saved.base.unwrap_or(".")),
         });
         if let (Some(method), 1..) = (method.as_object_mut(), self.virtual_tokens_after) {
             method.insert("virtual_tokens_after".to_owned(), json!(self.virtual_tokens_after));

@@ -17,6 +17,8 @@ use crate::models::Model;
 const ROLE: &str = "adapter.from";
 
 /// The method, or the methods together, that the job trains.
+///
+/// Sizes in `source` are numbers: [`in_numbers`](super::sized::in_numbers).
 pub fn of_job(job: &Job, source: &AdapterSource) -> Result<Box<dyn Method>> {
     match source {
         AdapterSource::New(_) => new(source, &|text| super::tokenized(data(job)?, text)),

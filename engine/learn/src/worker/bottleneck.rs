@@ -1,9 +1,9 @@
 //! The settings of bottleneck adapters as plain values. Knows the words of pipeline files; not what a bottleneck does.
 
-use spec::adapter::Bottleneck as Written;
 use spec::adapter::bottleneck::{self as written, LayerNorms, OnMaps};
+use spec::adapter::{Bottleneck as Written, Size as Number};
 
-use super::method::targets;
+use super::method::{size, targets};
 use crate::adapters::{Bottleneck, First, LinearBottleneck, Method, Norms, Size, Style};
 use crate::error::{Error, Result};
 use crate::layers::Activation;
@@ -17,6 +17,9 @@ macro_rules! at_sublayers {
             style: $style,
             size: match &settings.size {
                 written::Size::Units(units) => Size::Units(number(*units)?),
+                written::Size::ParametersLike(like) => {
+                    Size::Units(size("adapter.bottleneck.size", &Number::ParametersLike(like.clone()))?)
+                }
                 written::Size::Reduction(factor) => Size::Reduction(*factor),
             },
             activation: activation(settings.activation),
@@ -46,7 +49,13 @@ pub fn method(style: &Written) -> Result<Box<dyn Method>> {
 type OnMapsOf = fn(i64, Activation, f64, f64, crate::targets::Targets) -> Result<LinearBottleneck>;
 
 fn on_maps(maps: &OnMaps, make: OnMapsOf) -> Result<LinearBottleneck> {
-    make(number(maps.size)?, activation(maps.activation), maps.scale, maps.dropout, targets(&maps.targets)?)
+    make(
+        size("adapter.bottleneck.size", &maps.size)?,
+        activation(maps.activation),
+        maps.scale,
+        maps.dropout,
+        targets(&maps.targets)?,
+    )
 }
 
 fn number(size: u64) -> Result<i64> {

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 
-use spec::adapter::AdapterSource;
+use spec::adapter::{AdapterSource, ChosenSize};
 use spec::files;
 use spec::forecast::{Answer, Assumed, Figures, Question, Questions, Shape, Trained};
 use spec::job::Failure;
@@ -14,7 +14,7 @@ use tch::Device;
 
 use super::examples::{self, Rows};
 use super::special_ids::SpecialIds;
-use super::{adapter_source, device, labels, model_source, train};
+use super::{adapter_source, device, labels, model_source, sized, train};
 use crate::batches;
 use crate::error::{Error, Result};
 use crate::forecast::{self, Keeping, Micro, Outline, Speed, Work};
@@ -81,7 +81,7 @@ fn answer(question: &Question, device: Device, speeds: &mut Speeds) -> Result<Fi
         Some(data) => SpecialIds::read(data)?,
         None => SpecialIds { bos: None, eos: Vec::new(), pad: 0, vocabulary: question.assumed.vocabulary as i64 },
     };
-    let outline = outline(question, &stage, &names, &ids, device)?;
+    let (outline, chosen) = outline(question, &stage, &names, &ids, device)?;
     let rows = match &question.data {
         Some(data) => {
             let rows = Rows { data, objective: &stage.objective, ids: &ids, labels: &names };
@@ -103,6 +103,7 @@ fn answer(question: &Question, device: Device, speeds: &mut Speeds) -> Result<Fi
     let speed = speed(question.threads, positions, &outline, device, speeds)?;
     Ok(Figures {
         trainable_parameters: outline.trainable,
+        chosen_size: chosen,
         total_parameters: outline.trainable + outline.frozen,
         weights: memory.weights,
         gradients: memory.gradients,
@@ -120,8 +121,14 @@ fn answer(question: &Question, device: Device, speeds: &mut Speeds) -> Result<Fi
     })
 }
 
-/// The outline of the model as the stage would train it.
-fn outline(question: &Question, stage: &Train, labels: &[String], ids: &SpecialIds, device: Device) -> Result<Outline> {
+/// The outline of the model as the stage would train it, and the size of its method where that is chosen by a count.
+fn outline(
+    question: &Question,
+    stage: &Train,
+    labels: &[String],
+    ids: &SpecialIds,
+    device: Device,
+) -> Result<(Outline, Option<ChosenSize>)> {
     let (config, folder) = match &question.model {
         Shape::Folder(folder) => (read_config(folder)?, Some(folder.as_path())),
         Shape::Random(model) => match serde_json::from_value(model.clone()) {
@@ -140,18 +147,23 @@ fn outline(question: &Question, stage: &Train, labels: &[String], ids: &SpecialI
         // Some token: what it is changes no size.
         None => Ok(vec![0]),
     };
-    let method = match &question.adapter {
-        None => adapter_source::new(&stage.adapter, &tokenized)?,
-        Some(Trained::Folder(folder)) => adapter_source::saved(folder)?,
+    let task = examples::task(&stage.objective, labels);
+    let new = |source: &AdapterSource| {
+        let (source, chosen) = sized::in_numbers(source, task, numerics, || Ok(config.clone()))?;
+        Ok::<_, Error>((adapter_source::new(&source, &tokenized)?, chosen))
+    };
+    let (method, chosen) = match &question.adapter {
+        None => new(&stage.adapter)?,
+        Some(Trained::Folder(folder)) => (adapter_source::saved(folder)?, None),
         Some(Trained::Settings(settings)) => match serde_json::from_value::<AdapterSource>(settings.clone()) {
-            Ok(source) => adapter_source::new(&source, &tokenized)?,
+            Ok(source) => new(&source)?,
             Err(error) => {
                 let hint = "engine and worker must be of the same build";
                 return Err(Error::setting("adapter", format!("is no adapter: {error}"), hint));
             }
         },
     };
-    Outline::new(examples::task(&stage.objective, labels), &config, folder, method.as_ref(), numerics)
+    Ok((Outline::new(task, &config, folder, method.as_ref(), numerics)?, chosen))
 }
 
 fn speed(threads: usize, positions: i64, outline: &Outline, device: Device, speeds: &mut Speeds) -> Result<Speed> {

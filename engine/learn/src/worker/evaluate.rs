@@ -1,8 +1,10 @@
 //! The `evaluate` stage: a split's rows, the model, a protocol, metrics, and what it leaves. Knows the words of pipeline
 //! files; not how text is generated or counted.
 
+mod choices;
 mod texts;
 
+use std::cell::Cell;
 use std::io::Write;
 use std::path::Path;
 use std::time::Instant;
@@ -18,11 +20,10 @@ use tch::Device;
 
 use super::memory::Peak;
 use super::special_ids::SpecialIds;
-use super::{device, model_source};
+use super::{decoding, device, model_source};
 use crate::batches::Row;
 use crate::error::{Error, Result};
-use crate::evaluate::{Answer, answer_scores, answers, scores};
-use crate::generate::Limits;
+use crate::evaluate::{Answer, Answers, Asking, answer_scores, scores};
 use crate::models::{Model, Task};
 use crate::objectives::AnsweredRow;
 use crate::observer::Observer;
@@ -39,10 +40,11 @@ pub fn run(job: &Job, stage: &Evaluate, device: Device, observer: &mut dyn Obser
     let path = data.file(&files::split(split));
     let ids = SpecialIds::read(data)?;
     let peak = Peak::begin(device);
-    let asked = Asked { job, stage, data, path: &path, split, device };
+    let asked = Asked { job, stage, data, path: &path, split, device, kept: Cell::new(0) };
     let (tokens, count) = match &stage.protocol {
         Protocol::Generate(protocol) => asked.generate(protocol, &ids, observer)?,
         Protocol::Perplexity(protocol) => asked.perplexity(protocol, &ids, observer)?,
+        Protocol::Choices(_) => choices::choices(&asked, &ids, observer)?,
         Protocol::Classify(_) => texts::classify(&asked, &ids, observer)?,
         Protocol::Regress(_) => texts::regress(&asked, &ids, observer)?,
         Protocol::Span(protocol) => texts::span(&asked, protocol, &ids, observer)?,
@@ -56,6 +58,7 @@ pub fn run(job: &Job, stage: &Evaluate, device: Device, observer: &mut dyn Obser
         "device": device::name(device),
         "libtorch": device::libtorch(),
         "threads": job.threads,
+        "kept_rows": asked.kept.get(),
     });
     write_json(&job.observed.join(files::MEASURED), &measured)
 }
@@ -68,6 +71,8 @@ struct Asked<'a> {
     path: &'a Path,
     split: &'a str,
     device: Device,
+    /// Rows that an attempt before this one had answered.
+    kept: Cell<usize>,
 }
 
 impl Asked<'_> {
@@ -127,23 +132,39 @@ impl Asked<'_> {
         end_ids.extend(model_source::end_ids(self.job)?);
         end_ids.sort_unstable();
         end_ids.dedup();
-        let limits = Limits {
+        let decoding = decoding::of(protocol, &end_ids, self.stage.seed.unwrap_or(0));
+        let asking = Asking {
+            model: &model,
+            tokenizer: &tokenizer,
+            decoding: &decoding,
             end_ids,
             max_new_tokens: usize::try_from(protocol.max_new_tokens).unwrap_or(usize::MAX),
+            stop: &protocol.stop,
             batch: self.batch(),
+            device: self.device,
         };
-        let answers = answers(&model, &all, &limits, &tokenizer, self.device, observer)?;
+        let Answers { rows: answers, kept } = asking.answers(&all, &self.job.state, observer)?;
+        self.kept.set(kept);
+        // Each sample of a row is an answer of its own.
+        let answers: Vec<(usize, usize, Answer)> = answers
+            .into_iter()
+            .enumerate()
+            .flat_map(|(row, samples)| {
+                samples.into_iter().enumerate().map(move |(sample, answer)| (row, sample, answer))
+            })
+            .collect();
+        let references = |row: usize| texts.get(row).map(|texts| texts.references.clone()).unwrap_or_default();
         let compared: Vec<TextRow> = answers
             .iter()
-            .zip(&texts)
-            .map(|(answer, texts)| TextRow::new(answered(protocol, answer), texts.references.clone()))
+            .map(|(row, _, answer)| TextRow::new(answered(protocol, answer), references(*row)))
             .collect();
         let mut scored = Scored::default();
         for (name, metric) in counters {
             scored.add(name, metric.count(&compared));
         }
-        let lines = all.iter().zip(&texts).zip(&answers).zip(&compared).enumerate();
-        self.predictions(lines.map(|(index, (((row, texts), answer), compared))| {
+        let asked = |(row, sample, answer)| Some((all.get(row)?, texts.get(row)?, sample, answer));
+        let lines = answers.iter().filter_map(|(row, sample, answer)| asked((*row, *sample, answer))).zip(&compared);
+        self.predictions(lines.enumerate().map(|(index, ((row, texts, sample, answer), compared))| {
             let Texts { prompt, references } = texts;
             let prompt = match prompt {
                 Some(prompt) => Ok(prompt.clone()),
@@ -160,13 +181,18 @@ impl Asked<'_> {
                 "tokens": tokens,
                 "scores": scored.of_row(index),
             });
-            if let (Some(_), Some(line)) = (&protocol.extract, line.as_object_mut()) {
-                line.insert("extracted".to_owned(), json!(compared.prediction));
+            if let Some(line) = line.as_object_mut() {
+                if protocol.extract.is_some() {
+                    line.insert("extracted".to_owned(), json!(compared.prediction));
+                }
+                if decoding.samples() > 1 {
+                    line.insert("sample".to_owned(), json!(sample));
+                }
             }
             Ok(line)
         }))?;
-        self.metrics(&scored, all.iter().map(|row| &row.failed))?;
-        Ok((answers.iter().map(|answer| answer.tokens).sum(), all.len()))
+        self.metrics(&scored, answers.iter().filter_map(|(row, _, _)| all.get(*row)).map(|row| &row.failed))?;
+        Ok((answers.iter().map(|(_, _, answer)| answer.tokens).sum(), all.len()))
     }
 
     /// Scores every row's own tokens. Returns how many were read, and the rows.

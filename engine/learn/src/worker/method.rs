@@ -1,6 +1,6 @@
 //! The methods that settings describe: one function a method. Knows the words of pipeline files; not what a method does.
 
-use spec::adapter::{self as written, Adapter};
+use spec::adapter::{self as written, Adapter, Size};
 
 use super::bottleneck;
 use crate::adapters::first_values::{
@@ -30,7 +30,7 @@ pub fn method(adapter: &Adapter, tokenized: Tokenized<'_>) -> Result<Box<dyn Met
             Box::new(Ia3::new(targets(&settings.targets)?, settings.feedforward.as_ref().map(targets).transpose()?))
         }
         Adapter::Vera(settings) => Box::new(Vera::new(
-            rank(settings.rank)?,
+            rank(&settings.rank)?,
             settings.d_initial,
             settings.dropout,
             settings.projection_seed,
@@ -43,7 +43,7 @@ pub fn method(adapter: &Adapter, tokenized: Tokenized<'_>) -> Result<Box<dyn Met
 
 fn lora(settings: &written::Lora) -> Result<Lora> {
     let targets = narrowed(&settings.targets, settings.exclude.as_ref(), settings.layers.as_deref())?;
-    let plain = LowRank::new(rank(settings.rank)?, settings.alpha, settings.dropout, targets)?;
+    let plain = LowRank::new(rank(&settings.rank)?, settings.alpha, settings.dropout, targets)?;
     let lora = Lora::of(LowRank {
         scale: scale(settings.scale),
         init: match settings.init {
@@ -65,7 +65,7 @@ fn lora(settings: &written::Lora) -> Result<Lora> {
 
 fn dora(settings: &written::Dora) -> Result<Dora> {
     let targets = narrowed(&settings.targets, settings.exclude.as_ref(), settings.layers.as_deref())?;
-    let plain = LowRank::new(rank(settings.rank)?, settings.alpha, settings.dropout, targets)?;
+    let plain = LowRank::new(rank(&settings.rank)?, settings.alpha, settings.dropout, targets)?;
     let init: Box<dyn FirstValues> = match settings.init {
         written::PlainInit::Kaiming => Box::new(Kaiming),
         written::PlainInit::Gaussian => Box::new(Gaussian),
@@ -85,7 +85,7 @@ fn dora(settings: &written::Dora) -> Result<Dora> {
 
 fn lora_fa(settings: &written::LoraFa) -> Result<LoraFa> {
     let targets = narrowed(&settings.targets, settings.exclude.as_ref(), settings.layers.as_deref())?;
-    let plain = LowRank::new(rank(settings.rank)?, settings.alpha, settings.dropout, targets)?;
+    let plain = LowRank::new(rank(&settings.rank)?, settings.alpha, settings.dropout, targets)?;
     let init: Box<dyn FirstValues> = match &settings.init {
         written::LoraFaInit::Random(_) => Box::new(Kaiming),
         written::LoraFaInit::Svd(svd) => Box::new(Svd {
@@ -121,16 +121,27 @@ fn prompt(settings: &written::Prompt, tokenized: Tokenized<'_>) -> Result<Prompt
         written::PromptInit::Vocabulary(_) => Start::Vocabulary,
         written::PromptInit::Text(text) => Start::Text { text: text.clone(), ids: tokenized(text)? },
     };
-    Prompt::new(count("adapter.prompt.tokens", settings.tokens)?, start)
+    Prompt::new(size("adapter.prompt.tokens", &settings.tokens)?, start)
 }
 
 fn prefix(settings: &written::Prefix) -> Result<Prefix> {
     let inner = settings.projection.as_ref().map(|inner| count("adapter.prefix.projection.width", inner.width));
-    Prefix::new(count("adapter.prefix.tokens", settings.tokens)?, inner.transpose()?)
+    Prefix::new(size("adapter.prefix.tokens", &settings.tokens)?, inner.transpose()?)
 }
 
-fn rank(rank: u64) -> Result<i64> {
-    count("adapter.rank", rank)
+fn rank(rank: &Size) -> Result<i64> {
+    size("adapter.rank", rank)
+}
+
+/// A size that is a number. What it is to be like is found out before, by `sized`.
+pub fn size(key: &str, size: &Size) -> Result<i64> {
+    match size {
+        Size::Number(number) => count(key, *number),
+        Size::ParametersLike(like) => {
+            let problem = format!("is to be like `{}`, and what that comes to was not counted", like.name());
+            Err(Error::setting(key, problem, "write a number"))
+        }
+    }
 }
 
 fn count(key: &str, count: u64) -> Result<i64> {
@@ -170,8 +181,10 @@ fn penalty(written: &written::Penalty) -> Orthogonality {
 }
 
 fn ranks(written: &std::collections::BTreeMap<String, u64>) -> Result<ByName<i64>> {
-    let ranks =
-        written.iter().map(|(pattern, value)| Ok((pattern.clone(), rank(*value)?))).collect::<Result<Vec<_>>>()?;
+    let ranks = written
+        .iter()
+        .map(|(pattern, value)| Ok((pattern.clone(), count("adapter.rank_pattern", *value)?)))
+        .collect::<Result<Vec<_>>>()?;
     ByName::new("rank_pattern", ranks, Several::Refused)
 }
 

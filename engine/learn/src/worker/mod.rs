@@ -3,6 +3,7 @@
 
 mod adapter_source;
 mod bottleneck;
+mod decoding;
 mod device;
 mod estimate;
 mod evaluate;
@@ -14,6 +15,7 @@ pub mod memory;
 mod merge;
 mod method;
 mod model_source;
+mod sized;
 mod special_ids;
 mod train;
 mod trial;

@@ -71,6 +71,11 @@ pub fn base(job: &Job) -> Result<&JobInput> {
     Ok(input)
 }
 
+/// The `config.json` of the whole model that the job's input `model` is or belongs to.
+pub fn base_config(job: &Job) -> Result<Value> {
+    read_config(&folder(base(job)?))
+}
+
 /// The model of the job's input `model`, with `method` applied. An adapter that is already there is merged first, in
 /// float32: what trains now stands on what was learned before.
 pub fn with_method(job: &Job, task: Task, method: &dyn Method, seed: u64, numerics: Numerics) -> Result<Model> {

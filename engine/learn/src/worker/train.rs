@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use serde_json::{Value, json};
+use spec::adapter::ChosenSize;
 use spec::files;
 use spec::job::{Job, JobInput};
 use spec::model::ModelSource;
@@ -16,7 +17,7 @@ use tch::Device;
 use super::examples::{self, Rows};
 use super::memory::Peak;
 use super::special_ids::SpecialIds;
-use super::{adapter_source, device, labels, model_source};
+use super::{adapter_source, device, labels, model_source, sized};
 use crate::error::{Error, Result, some_of};
 use crate::models::Model;
 use crate::numerics::{Memory, Numerics};
@@ -43,11 +44,15 @@ pub fn run(job: &Job, stage: &Train, device: Device, observer: &mut dyn Observer
         Some(validate) => Some(rows.read(&validate.on, observer)?),
         None => None,
     };
-    let method = adapter_source::of_job(job, &stage.adapter)?;
     let task = examples::task(&stage.objective, &labels);
-    let whole = Peak::begin(device);
     let memory = if stage.gradient_checkpointing { Memory::KeepInputs } else { Memory::KeepActivations };
     let numerics = Numerics { memory, ..device::numerics(stage.precision, device) };
+    let (adapter, chosen) = sized::in_numbers(&stage.adapter, task, numerics, || model_source::base_config(job))?;
+    if let Some(chosen) = &chosen {
+        observer.warning(chosen.to_string());
+    }
+    let method = adapter_source::of_job(job, &adapter)?;
+    let whole = Peak::begin(device);
     let mut model = match &stage.model {
         ModelSource::Stage(_) => model_source::with_method(job, task, method.as_ref(), stage.seed.init, numerics)?,
         ModelSource::Random(shape) => {
@@ -102,7 +107,7 @@ pub fn run(job: &Job, stage: &Train, device: Device, observer: &mut dyn Observer
     if !stage.adapter.is_adapter() {
         complete_folder(data, &ids, &job.result)?;
     }
-    write_json(&job.result.join(files::SUMMARY), &summary(&model, examples.as_ref(), &outcome))?;
+    write_json(&job.result.join(files::SUMMARY), &summary(&model, examples.as_ref(), &outcome, chosen.as_ref()))?;
     write_json(&job.observed.join(files::MEASURED), &measured)
 }
 
@@ -181,7 +186,7 @@ fn complete_folder(data: &JobInput, ids: &SpecialIds, folder: &Path) -> Result<(
     write_json(&folder.join(files::GENERATION_CONFIG), &generation)
 }
 
-fn summary(model: &Model, examples: &dyn Examples, outcome: &Outcome) -> Value {
+fn summary(model: &Model, examples: &dyn Examples, outcome: &Outcome, chosen: Option<&ChosenSize>) -> Value {
     let trainable = model.trainable.elements();
     let mut summary = json!({
         "headline": { "loss": outcome.validation_loss.unwrap_or(outcome.training_loss) },
@@ -200,6 +205,9 @@ fn summary(model: &Model, examples: &dyn Examples, outcome: &Outcome) -> Value {
     });
     if let (Some(skipped), Some(summary)) = (outcome.skipped_steps, summary.as_object_mut()) {
         summary.insert("skipped_steps".to_owned(), json!(skipped));
+    }
+    if let (Some(chosen), Some(summary)) = (chosen, summary.as_object_mut()) {
+        summary.insert("chosen_size".to_owned(), json!(chosen));
     }
     summary
 }

@@ -1,6 +1,7 @@
 //! A model that a person asks: loaded once, then one row after the other, each answered as an evaluate stage would.
 //! Knows the words of pipeline files and the files between stages; not how text is generated.
 
+use std::cell::RefCell;
 use std::io::{BufRead, Write};
 use std::path::{Path, PathBuf};
 
@@ -14,10 +15,10 @@ use tch::Device;
 use tokenizers::Tokenizer;
 
 use super::special_ids::SpecialIds;
-use super::{device, labels, model_source};
+use super::{decoding, device, labels, model_source};
 use crate::error::{Error, Result};
-use crate::evaluate::{class_scores, decode, token_scores};
-use crate::generate::{Limits, stream};
+use crate::evaluate::{StopStrings, class_scores, decode, token_scores};
+use crate::generate::{Ends, Prompt, Reader, Search, check, together};
 use crate::models::{Model, Task};
 use crate::observer::Unobserved;
 use crate::rows::{has_column, read_tokens};
@@ -67,6 +68,8 @@ struct Asked {
     labels: Vec<String>,
     tokenizer: Tokenizer,
     end_ids: Vec<i64>,
+    /// Of what is drawn.
+    seed: u64,
     device: Device,
 }
 
@@ -94,7 +97,7 @@ impl Asked {
             }
             Protocol::Regress(_) => Task::SequenceClassification { labels: 1 },
             Protocol::Span(_) => Task::QuestionAnswering,
-            Protocol::Generate(_) | Protocol::Perplexity(_) => Task::LanguageModel,
+            Protocol::Generate(_) | Protocol::Perplexity(_) | Protocol::Choices(_) => Task::LanguageModel,
         };
         let model = model_source::plain(&job, task, device::numerics(stage.precision, device))?;
         let place = model_source::config_place(&job);
@@ -102,7 +105,8 @@ impl Asked {
         let tokenizer = super::tokenizer(data)?;
         let mut end_ids = ids.eos.clone();
         end_ids.extend(model_source::end_ids(&job)?);
-        Ok(Self { model, place, protocol: stage.protocol, ids, labels, tokenizer, end_ids, device })
+        let seed = stage.seed.unwrap_or(0);
+        Ok(Self { model, place, protocol: stage.protocol, ids, labels, tokenizer, end_ids, seed, device })
     }
 
     /// Answers the row in a folder as a tokenize stage leaves it.
@@ -111,8 +115,9 @@ impl Asked {
         self.ids.check_model(self.model.network.vocabulary(), &self.place, std::slice::from_ref(&path))?;
         match &self.protocol {
             Protocol::Generate(generate) => self.write(&path, generate),
-            Protocol::Perplexity(_) => {
-                Err(Error::setting("protocol", "`perplexity` answers nothing", "use a protocol that does"))
+            Protocol::Perplexity(_) | Protocol::Choices(_) => {
+                let problem = format!("`{}` answers nothing", self.protocol.name());
+                Err(Error::setting("protocol", problem, "use a protocol that does"))
             }
             Protocol::Classify(_) => {
                 let scores = self.scores(&path)?;
@@ -140,25 +145,30 @@ impl Asked {
             usable(row.failed.as_deref())?;
             row.ids.iter().take(row.prompt_length).map(|&id| i64::from(id)).collect()
         };
-        let max_new_tokens = usize::try_from(generate.max_new_tokens).unwrap_or(usize::MAX);
-        let limits = Limits { end_ids: self.end_ids.clone(), max_new_tokens, batch: 1 };
-        let (mut made, mut said) = (Vec::new(), String::new());
-        let answer = stream(&self.model.network, &prompt, &limits, self.device, &mut |id| {
-            made.push(id);
-            let text = decode(&self.tokenizer, made.iter().copied())?;
-            // A token may hold a part of a character alone.
-            if !text.ends_with('\u{FFFD}')
-                && let Some(new) = text.strip_prefix(said.as_str()).filter(|new| !new.is_empty())
-            {
-                say(&Reply::Text { text: new.to_owned() });
-                said = text;
+        let prompt = Prompt { name: "the prompt".to_owned(), ids: prompt };
+        check(&self.model.network, std::slice::from_ref(&prompt), 1)?;
+        let decoding = decoding::of(generate, &self.end_ids, self.seed);
+        let strings = StopStrings::new(&self.tokenizer, &generate.stop);
+        let said = RefCell::new(String::new());
+        // Beams change what they hold: their text is said when it is found. A sample is enough.
+        let as_it_grows = matches!(&decoding.search, Search::Tokens { samples: 1, .. });
+        let stop = |made: &[i64]| -> Result<bool> {
+            if as_it_grows {
+                let text = decode(&self.tokenizer, made.iter().copied())?;
+                // A token may hold a part of a character alone.
+                if !text.ends_with('\u{FFFD}') {
+                    go_on(&mut said.borrow_mut(), strings.cut(&text));
+                }
             }
-            Ok(())
-        })?;
+            strings.met(made)
+        };
+        let max_new_tokens = usize::try_from(generate.max_new_tokens).unwrap_or(usize::MAX);
+        let ends = Ends { ids: self.end_ids.clone(), max_new_tokens, stop: Some(&stop) };
+        let reader = Reader::new(&self.model.network, self.device);
+        let answers = together(&reader, &[&prompt], &decoding, &ends, &mut |_| ())?;
+        let Some(answer) = answers.into_iter().flatten().next() else { return Ok(()) };
         let whole = decode(&self.tokenizer, answer.tokens.iter().copied())?;
-        if let Some(rest) = whole.strip_prefix(said.as_str()).filter(|rest| !rest.is_empty()) {
-            say(&Reply::Text { text: rest.to_owned() });
-        }
+        go_on(&mut said.borrow_mut(), strings.cut(&whole));
         say(&Reply::Ended { tokens: answer.tokens.len(), ended: answer.end.is_some() });
         Ok(())
     }
@@ -195,6 +205,14 @@ impl Asked {
             none_is_better_by: found.and_then(|found| found.none_is_better_by),
         });
         Ok(())
+    }
+}
+
+/// Says what of a text has not been said.
+fn go_on(said: &mut String, text: &str) {
+    if let Some(new) = text.strip_prefix(said.as_str()).filter(|new| !new.is_empty()) {
+        say(&Reply::Text { text: new.to_owned() });
+        text.clone_into(said);
     }
 }
 

@@ -36,6 +36,9 @@ impl Trains {
     }
 }
 
+/// Without A, as LoRA-FA has it.
+const FROZEN_A: Trains = Trains([true, false, true, true, true]);
+
 impl Case {
     /// Random numbers that are exact in `kind`; what trains is float32 where `kind` is smaller.
     fn new(kind: Kind, rank: i64, bias: bool) -> Self {
@@ -180,6 +183,8 @@ fn magnitudes_of_nothing_and_rows_of_zeros_have_their_gradients() {
             assert_eq!(gradient.double_value(&[5]), 0.0, "{kind:?}");
             assert!(gradient.double_value(&[0]).abs() > 0.01, "{kind:?}");
             compare(kind, found, case.plain_dora(Trains::ALL, dropout), &format!("{kind:?}, {bias}, {probability}"));
+            let (found, expected) = (case.dora(FROZEN_A, dropout), case.plain_dora(FROZEN_A, dropout));
+            compare(kind, found, expected, &format!("{kind:?}, {bias}, {probability}, A frozen"));
         }
     }
 }
@@ -324,6 +329,10 @@ fn what_is_kept_is_what_the_gradients_need() {
         let map = DoraMap { weight: &weight, bias: None, a: &a, b: &b, magnitude: &magnitude, scale: 2.0 };
         let decomposed = kept(&|x| dora(x, &map, &ratio, dropout).unwrap());
         assert_eq!(decomposed, number(tokens * (rank + inputs + outputs) + 2 * outputs));
+        let constant = a.detach();
+        let map = DoraMap { a: &constant, ..map };
+        let frozen = kept(&|x| dora(x, &map, &ratio, dropout).unwrap());
+        assert_eq!(frozen, number(tokens * (rank + outputs) + 2 * outputs), "x is not kept");
     }
 }
 

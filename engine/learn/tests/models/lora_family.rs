@@ -245,12 +245,14 @@ fn method(golden: &Golden, variant: &str) -> Option<Box<dyn Method>> {
 
 /// A key's bias moves all scores of a query nearly alike, without rotary positions exactly: its gradient is rounding more
 /// than anything, and AdamW makes whole steps of it.
-fn steps_tolerance(family: Family, name: &str) -> f64 {
+///
+/// In the last of LoRA+'s steps on T5 the input of a rectifier is 2e-5 below zero, and float32 has it above: PEFT in float32 is
+/// off by 2.3e-3 there, too, from these values, which were computed in float64, and by 5e-6 elsewhere.
+fn steps_tolerance(family: Family, variant: &str, name: &str) -> f64 {
     match family {
         Family::Roberta if name.ends_with("key.bias") => 1.0,
         Family::Llama if name.ends_with("k_proj.bias") => 10.0 * STEPS_TOLERANCE,
-        // Scores that are not divided by √width lose some bits, and LoRA+ makes large steps of what is left of them.
-        Family::T5 => 30.0 * STEPS_TOLERANCE,
+        Family::T5 if variant == "lora_plus" => 30.0 * STEPS_TOLERANCE,
         _ => STEPS_TOLERANCE,
     }
 }
@@ -298,7 +300,7 @@ fn outputs_gradients_and_twenty_steps_of_every_variant() {
             }
             for (name, tensor) in model.trainable.iter() {
                 let (of, golden) = (format!("{what}: {name}"), &tensors[&format!("final.{name}")]);
-                assert_close(&tensor.detach(), golden, steps_tolerance(family, name), &of);
+                assert_close(&tensor.detach(), golden, steps_tolerance(family, variant, name), &of);
             }
             let finals = tensors.keys().filter(|name| name.starts_with("final.")).count();
             assert_eq!(model.trainable.len(), finals, "{what}: tensors that train");

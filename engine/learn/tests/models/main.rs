@@ -3,11 +3,13 @@
 
 mod activations;
 mod beside;
+mod beside_files;
 mod checkpoints;
 mod decoders;
 mod encoders;
 mod fixtures;
 mod fused;
+mod generated;
 mod generation;
 mod golden;
 mod lora_family;
@@ -17,6 +19,10 @@ mod methods;
 mod mutations;
 mod numerics;
 mod peft_files;
+mod prefixes;
 mod prompts;
+mod properties;
+mod sampling;
 mod seq2seq;
 mod torch_files;
+mod vectors;

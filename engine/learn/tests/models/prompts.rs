@@ -1,10 +1,10 @@
-//! Prompt tuning and prefix tuning against PEFT, and against transformers' `inputs_embeds` where PEFT has it otherwise: scores, losses,
+//! Prompt tuning against PEFT, and against transformers' `inputs_embeds` where PEFT has it otherwise: scores, losses,
 //! gradients, twenty steps, greedy texts with a cache, files both ways. The values are made by `tests/golden/prompts.py`.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use learn::adapters::{self, Lora, Method, Prefix, Prompt, Start, saved_method};
+use learn::adapters::{self, Lora, Method, Prompt, Start, saved_method};
 use learn::batches::LossRow;
 use learn::forecast::Outline;
 use learn::generate::{Limits, greedy};
@@ -24,26 +24,27 @@ use tch::{Device, Kind, Tensor};
 
 use crate::fixtures::{TOLERANCE, assert_close, change_json, copy_folder, generator, golden};
 
-const DECODERS: [(&str, &str); 2] = [("llama", "llama/untied_grouped/model"), ("gemma3", "decoders/gemma3_text/model")];
+pub const DECODERS: [(&str, &str); 2] =
+    [("llama", "llama/untied_grouped/model"), ("gemma3", "decoders/gemma3_text/model")];
 const ENCODERS: [&str; 2] = ["bert", "roberta"];
 
 /// A case with its model, and the folder of its adapter.
-struct Golden {
-    model: PathBuf,
-    adapter: PathBuf,
-    values: Value,
-    tensors: HashMap<String, Tensor>,
+pub struct Golden {
+    pub model: PathBuf,
+    pub adapter: PathBuf,
+    pub values: Value,
+    pub tensors: HashMap<String, Tensor>,
 }
 
 impl Golden {
-    fn read(case: &str, adapter: &str, model: &Path) -> Self {
+    pub fn read(case: &str, adapter: &str, model: &Path) -> Self {
         let folder = golden("prompts").join(case);
         let values = serde_json::from_slice(&std::fs::read(folder.join("values.json")).unwrap()).unwrap();
         let tensors = Tensor::read_safetensors(folder.join("values.safetensors")).unwrap().into_iter().collect();
         Self { model: model.to_owned(), adapter: folder.join(adapter), values, tensors }
     }
 
-    fn decoder((case, model): (&str, &str)) -> Self {
+    pub fn decoder((case, model): (&str, &str)) -> Self {
         Self::read(case, "adapter", &golden(model))
     }
 
@@ -66,14 +67,14 @@ impl Golden {
         }
     }
 
-    fn adapted_as(&self, numerics: Numerics) -> Model {
+    pub fn adapted_as(&self, numerics: Numerics) -> Model {
         let method = saved_method(&self.adapter).unwrap();
         let mut model = Model::load_for(self.task(), &self.model, method.as_ref(), 0, numerics).unwrap();
         adapters::load(&self.adapter, &mut model.trainable).unwrap();
         model
     }
 
-    fn adapted(&self) -> Model {
+    pub fn adapted(&self) -> Model {
         self.adapted_as(Device::Cpu.into())
     }
 
@@ -89,7 +90,7 @@ impl Golden {
         self.lengths(lengths).into_iter().zip(0..).map(cut).collect()
     }
 
-    fn texts(&self, padding: i64) -> Texts {
+    pub fn texts(&self, padding: i64) -> Texts {
         let rows = self.text_rows();
         let rows: Vec<(&[i32], &[i32])> = rows.iter().map(|row| (row.ids.as_slice(), row.types.as_slice())).collect();
         Texts::new(&rows, padding, Device::Cpu).unwrap()
@@ -129,7 +130,7 @@ impl Golden {
     }
 
     /// Loss and gradients, in one micro-batch and row by row.
-    fn learn(&self, model: &Model) {
+    pub fn learn(&self, model: &Model) {
         let examples = self.examples(model);
         let all: Vec<usize> = (0..examples.len()).collect();
         let weighed = Normalize::Tokens.weigh(examples.as_ref(), &all, all.len());
@@ -150,7 +151,7 @@ impl Golden {
     }
 
     /// The losses of the golden steps, and what was trained in the end.
-    fn train(&self, model: &Model, micro: usize, tolerance: f64) {
+    pub fn train(&self, model: &Model, micro: usize, tolerance: f64) {
         let _alone = generator();
         let number = |key: &str| self.values[key].as_f64().unwrap();
         let optimizer = AdamW { weight_decay: number("weight_decay"), beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
@@ -171,7 +172,7 @@ impl Golden {
     }
 
     /// Greedy texts with a cache, several rows together and each alone.
-    fn continue_texts(&self, model: &Model) {
+    pub fn continue_texts(&self, model: &Model) {
         let rows = self.values["generation"].as_array().unwrap();
         let ids = |value: &Value| value.as_array().unwrap().iter().map(|id| id.as_i64().unwrap()).collect::<Vec<_>>();
         let prompts: Vec<Vec<i64>> = rows.iter().map(|row| ids(&row["prompt"])).collect();
@@ -185,13 +186,13 @@ impl Golden {
     }
 }
 
-fn decoder_scores(golden: &Golden, model: &Model) -> Tensor {
+pub fn decoder_scores(golden: &Golden, model: &Model) -> Tensor {
     let network = model.network.causal_lm().unwrap();
     let hidden = network.hidden(&golden.tensors["tokens"], Mode::Eval).unwrap();
     network.logits(&hidden, Mode::Eval).unwrap()
 }
 
-fn t5_scores(golden: &Golden, model: &Model) -> Tensor {
+pub fn t5_scores(golden: &Golden, model: &Model) -> Tensor {
     let network = model.network.seq2seq_lm().unwrap();
     let labels = &golden.tensors["labels"];
     let (rows, length) = labels.size2().unwrap();
@@ -204,7 +205,7 @@ fn t5_scores(golden: &Golden, model: &Model) -> Tensor {
 }
 
 /// Which positions are no padding, `[rows, length, 1]`.
-fn own(golden: &Golden) -> Tensor {
+pub fn own(golden: &Golden) -> Tensor {
     let tokens = golden.tensors.get("tokens").or(golden.tensors.get("ids")).unwrap();
     let columns = Tensor::arange(tokens.size2().unwrap().1, (Kind::Int64, Device::Cpu)).unsqueeze(0);
     let lengths: Vec<i64> = golden.lengths("lengths").into_iter().map(|length| length as i64).collect();
@@ -355,6 +356,13 @@ fn files_that_do_not_fit_are_refused_with_the_reason() {
     });
     assert!(text.contains("the key `prompt_embedings` matches nothing in the model"), "{text}");
     assert!(text.contains("the nearest one that the model has is `prompt_embeddings`"), "{text}");
+    let text = broken(&Golden::encoder("bert"), |folder| {
+        let path = folder.join("adapter_model.safetensors");
+        let mut tensors = Tensor::read_safetensors(&path).unwrap();
+        tensors.retain(|(name, _)| name != "base_model.classifier.weight");
+        write_tensors(&path, &tensors).unwrap();
+    });
+    assert!(text.contains("a tensor of the adapter is missing: `base_model.classifier.weight`"), "{text}");
     let config = |golden: &Golden, key: &'static str, value: Value| {
         broken(golden, |folder| change_json(&folder.join("adapter_config.json"), |config| config[key] = value))
     };
@@ -459,160 +467,5 @@ fn the_base_model_is_left_alone() {
     for (name, tensor) in model.frozen.iter() {
         let stored = learn::weights::Source::extra(&mut weights, name, Kind::Float).unwrap().unwrap();
         assert!(stored.equal(tensor), "{name}");
-    }
-}
-
-/// The same for prefixes, whose files lie beside those of prompts.
-fn prefix(case: &str) -> Golden {
-    let model = match case {
-        "gemma3" => golden(DECODERS[1].1),
-        "t5" => golden("prefixes/t5/model"),
-        _ => golden(DECODERS[0].1),
-    };
-    let found = Golden::read(&format!("../prefixes/{case}"), "adapter", &model);
-    match found.values["model"].as_str() {
-        Some(path) => Golden { model: golden(path), ..found },
-        None => found,
-    }
-}
-
-fn check_prefix(case: &str, golden: &Golden, model: &Model) {
-    let (found, seen) = match case {
-        "t5" => (tch::no_grad(|| t5_scores(golden, model)), golden.tensors["labels"].ge(0).unsqueeze(-1)),
-        "bert" | "roberta" => {
-            let network = model.network.sequence_classifier().unwrap();
-            let texts = golden.texts(model.config["pad_token_id"].as_i64().unwrap());
-            let scores = tch::no_grad(|| network.scores(&texts, Mode::Eval).unwrap());
-            let seen = scores.ones_like();
-            (scores, seen)
-        }
-        _ => (tch::no_grad(|| decoder_scores(golden, model)), own(golden)),
-    };
-    assert_close(&(found * &seen), &(&golden.tensors["scores"] * &seen), TOLERANCE, case);
-    golden.learn(model);
-    if golden.values.get("generation").is_some() {
-        golden.continue_texts(model);
-    }
-    golden.train(model, 2, 1e-4);
-}
-
-#[test]
-fn prefixes_learn_and_write_as_peft_has_them() {
-    for case in ["llama", "gemma3", "t5", "bert", "roberta"] {
-        let golden = prefix(case);
-        check_prefix(case, &golden, &golden.adapted());
-        let recomputed = golden.adapted_as(Numerics { memory: Memory::KeepInputs, ..Device::Cpu.into() });
-        golden.train(&recomputed, 3, 1e-4);
-    }
-}
-
-/// What the maps give is what is saved, and is read as a prefix without them.
-#[test]
-fn a_projected_prefix_trains_its_maps_and_is_saved_without_them() {
-    let golden = prefix("llama_projected");
-    let projected = |memory| {
-        let method = Prefix::new(5, Some(7)).unwrap();
-        let numerics = Numerics { memory, ..Device::Cpu.into() };
-        let mut model = Model::load(&golden.model, &method, 0, numerics).unwrap();
-        for (name, values) in &golden.tensors {
-            if let Some(name) = name.strip_prefix("first.") {
-                model.trainable.set(name, values).unwrap();
-            }
-        }
-        (method, model)
-    };
-    let (method, model) = projected(Memory::KeepActivations);
-    let folder = tempfile::tempdir().unwrap();
-    method.save(&Saved::of(&model, Some("")), folder.path()).unwrap();
-    let numbers = |folder: &Path| {
-        let file = SafetensorsFile::open(&folder.join("adapter_model.safetensors")).unwrap();
-        assert_eq!(file.names(), ["prompt_embeddings"]);
-        file.tensor("prompt_embeddings", Device::Cpu, Kind::Float).unwrap()
-    };
-    assert_close(&numbers(folder.path()), &numbers(&golden.adapter), 1e-6, "saved");
-    let plain = golden.adapted();
-    assert_eq!(plain.trainable.elements(), 5 * 2 * 2 * 2 * 8);
-    let found = tch::no_grad(|| decoder_scores(&golden, &plain));
-    let seen = own(&golden);
-    assert_close(&(found * &seen), &(&golden.tensors["scores"] * &seen), TOLERANCE, "without its maps");
-    check_prefix("llama", &golden, &model);
-    let (_, recomputed) = projected(Memory::KeepInputs);
-    golden.train(&recomputed, 3, 1e-4);
-}
-
-#[test]
-fn prefixes_go_both_ways_through_files() {
-    for case in ["llama", "gemma3", "t5", "bert", "roberta"] {
-        let golden = prefix(case);
-        let (model, folder) = (golden.adapted(), tempfile::tempdir().unwrap());
-        saved_method(&golden.adapter).unwrap().save(&Saved::of(&model, Some("")), folder.path()).unwrap();
-        let bytes = |folder: &Path| {
-            let mut tensors = Tensor::read_safetensors(folder.join("adapter_model.safetensors")).unwrap();
-            tensors.sort_by(|one, other| one.0.cmp(&other.0));
-            tensors
-        };
-        for ((name, ours), (wanted, theirs)) in bytes(folder.path()).iter().zip(bytes(&golden.adapter)) {
-            assert_eq!(name, &wanted, "{case}");
-            assert!(ours.equal(&theirs), "{case}: {name}");
-        }
-        let read = |folder: &Path| -> Value {
-            serde_json::from_slice(&std::fs::read(folder.join("adapter_config.json")).unwrap()).unwrap()
-        };
-        let (found, wanted) = (read(folder.path()), read(&golden.adapter));
-        for (key, value) in found.as_object().unwrap() {
-            // PEFT names the modules of heads that there may be, twice.
-            if key != "modules_to_save" && key != "encoder_hidden_size" {
-                assert_eq!(value, &wanted[key], "{case}: {key}");
-            }
-        }
-        assert!(!model.merges());
-    }
-}
-
-#[test]
-fn prefixes_that_fit_no_model_are_refused() {
-    assert_eq!(Prefix::new(0, None).unwrap_err().to_string(), "tokens: is 0");
-    assert_eq!(Prefix::new(3, Some(0)).unwrap_err().to_string(), "projection: is 0");
-    let problem = |path: &str, tokens| {
-        let method = Prefix::new(tokens, None).unwrap();
-        Model::load(&golden(path), &method, 0, Device::Cpu).unwrap_err().to_string()
-    };
-    let text = problem(DECODERS[0].1, 128);
-    assert!(text.contains("are 128, the model has positions for 128"), "{text}");
-    let text = problem("t5/v1_1/model", 2);
-    assert!(text.contains("the model has 2 layers that read and 3 that write"), "{text}");
-}
-
-/// A prefix, a prompt and LoRA at once: a cache gives what whole texts give.
-#[test]
-fn a_prefix_goes_with_a_prompt_and_with_lora() {
-    for (_, path) in DECODERS {
-        let parts: Vec<Box<dyn Method>> = vec![
-            Box::new(Lora::new(2, 4.0, 0.0, Targets::Roles(vec![Role::AttentionQ])).unwrap()),
-            Box::new(Prompt::new(3, Start::Random).unwrap()),
-            Box::new(Prefix::new(4, None).unwrap()),
-        ];
-        let method = adapters::Combined::new(parts).unwrap();
-        let model = Model::load(&golden(path), &method, 5, Device::Cpu).unwrap();
-        assert_eq!(model.added_positions(), 7);
-        let prompts: Vec<Vec<i64>> = vec![vec![7, 12, 30, 4, 9, 21, 33, 6, 11, 14, 8, 40], vec![5, 6], vec![9; 7]];
-        let limits = Limits { end_ids: Vec::new(), max_new_tokens: 9, batch: 3 };
-        let made = greedy(&model.network, &prompts, &limits, Device::Cpu, &mut |_| {}).unwrap();
-        for (prompt, made) in prompts.iter().zip(made) {
-            let mut text = prompt.clone();
-            for id in made.tokens {
-                let scores = model.network.outputs(&Tensor::from_slice(&text).unsqueeze(0)).unwrap();
-                assert_eq!(scores.select(1, -1).argmax(-1, false).int64_value(&[0]), id, "{path}");
-                text.push(id);
-            }
-        }
-        let folder = tempfile::tempdir().unwrap();
-        method.save(&Saved::of(&model, None), folder.path()).unwrap();
-        let mut again =
-            Model::load(&golden(path), saved_method(folder.path()).unwrap().as_ref(), 6, Device::Cpu).unwrap();
-        adapters::load(folder.path(), &mut again.trainable).unwrap();
-        for (name, tensor) in model.trainable.iter() {
-            assert!(again.trainable.get(name).unwrap().equal(tensor), "{name}");
-        }
     }
 }

@@ -95,6 +95,21 @@ const WAYS_BESIDE: [[&str; 3]; 6] = [
     ["series", "bf16", "kept"],
 ];
 
+/// The same of methods that put rows among those of tokens, which leave weights without a gradient.
+const WAYS_AMONG: [[&str; 3]; 2] = [["prompt", "bf16", "recomputed"], ["prefix", "float32", "kept"]];
+
+#[test]
+fn memory_of_rows_among_those_of_tokens_is_forecast() {
+    forecast(&cases(), &WAYS_AMONG);
+}
+
+#[test]
+fn memory_of_a_frozen_a_is_forecast() {
+    let [llama, _, bert, ..] = cases();
+    forecast(&[llama], &[["plain_dora_frozen", "float32", "kept"]]);
+    forecast(&[bert], &[["dora_frozen", "bf16", "kept"]]);
+}
+
 #[test]
 fn memory_is_forecast_and_parameters_are_counted() {
     forecast(&cases(), &WAYS);

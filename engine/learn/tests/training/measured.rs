@@ -65,7 +65,7 @@ fn wrong(what: &str) -> Error {
 ///
 /// `CONFIG METHOD PRECISION MEMORY TASK ROWS LENGTH ANSWER [STEPS [THREADS]]`: `CONFIG` is the path of a `config.json`, or
 /// its text; `METHOD` is `full`, `lora`, `dora`, or one of these two without dropout, `plain_lora` or `plain_dora`, or
-/// `prompt`, `prefix`, `ia3`, `vera`, `series`, `houlsby`, `pfeiffer`, `parallel`;
+/// these with a frozen A, `dora_frozen` and `plain_dora_frozen`, or `prompt`, `prefix`, `ia3`, `vera`, `series`, `houlsby`, `pfeiffer`, `parallel`;
 /// `PRECISION` is `float32` or `bf16`; `MEMORY` is `kept` or `recomputed`; `TASK` is `text`, `classify` or `span`. Of a
 /// decoder's row of `LENGTH` tokens, all carry loss where `ANSWER` is 0, else its last `ANSWER`.
 pub fn run(arguments: &[String]) -> Result<Value> {
@@ -92,6 +92,8 @@ pub fn run(arguments: &[String]) -> Result<Value> {
         "lora" => Box::new(Lora::new(16, 32.0, 0.05, targets)?),
         "plain_lora" => Box::new(Lora::new(16, 32.0, 0.0, targets)?),
         "dora" => Box::new(Dora::new(16, 32.0, 0.05, targets)?),
+        "dora_frozen" => Box::new(Dora::new(16, 32.0, 0.05, targets)?.with_frozen_a()),
+        "plain_dora_frozen" => Box::new(Dora::new(16, 32.0, 0.0, targets)?.with_frozen_a()),
         "plain_dora" => Box::new(Dora::new(16, 32.0, 0.0, targets)?),
         "prompt" => Box::new(Prompt::new(20, Start::Vocabulary)?),
         "prefix" => Box::new(Prefix::new(20, None)?),

@@ -200,7 +200,7 @@ fn checkpointed_gradients_change_no_loss_and_need_less_memory() {
             &adapter_settings("big"),
             &json!({ "steps": 3, "gradient_checkpointing": gradient_checkpointing, "optimizer": "adamw" }),
         );
-        space.run(&space.job(name, "train", &settings, Some(space.model("big")), None)).expect_finished()
+        space.run_tidily(&space.job(name, "train", &settings, Some(space.model("big")), None)).expect_finished()
     };
     let (plain, saving) = (run("plain", false), run("saving", true));
     for (one, other) in plain.lines("history.jsonl").iter().zip(saving.lines("history.jsonl")) {
@@ -211,8 +211,8 @@ fn checkpointed_gradients_change_no_loss_and_need_less_memory() {
     }
     let memory = |done: &crate::support::Done| done.measured()["peak_memory_bytes"].as_f64().unwrap();
     let (all, inputs) = (memory(&plain), memory(&saving));
-    // Mostly a third; what the C library leaves between blocks of several threads differs from run to run.
-    assert!(inputs < 0.7 * all, "{inputs} bytes beside {all}");
+    println!("{inputs} bytes beside {all}: {:.3}", inputs / all);
+    assert!(inputs < 0.3 * all, "{inputs} bytes beside {all}");
 }
 
 /// A folder `big` with a model of random weights; says how many numbers it holds.

@@ -8,7 +8,7 @@ use spec::{
     one_of::listed,
     pipeline::{Pipeline, StageText, Variant},
     reference::Reference,
-    stage::{Input, Splits, WantedSplit},
+    stage::{Beside, Input, Splits, WantedSplit},
     suggest,
     text::Side,
     yields::{Choice, Yield, Yields},
@@ -398,6 +398,15 @@ impl<'p> Growing<'p> {
                 format!("name a stage of kind {}", listed(input.kinds)),
             ));
         }
+        if let Some(method) = selected.iter().filter(|_| input.merges).find_map(|id| self.beside(*id)) {
+            return Err(Diagnostic::new(
+                format!(
+                    "what `{method}` adds to the model of `{}` is no part of its weights, so it cannot be merged",
+                    reference.stage
+                ),
+                "evaluate the stage that trained it: that needs no merging",
+            ));
+        }
         for id in selected {
             let Some(known) = self.splits(*id) else { continue };
             if let Some(WantedSplit { name, path, side }) =
@@ -436,6 +445,21 @@ impl<'p> Growing<'p> {
                 };
                 Err(Diagnostic::new(format!("no input of `{}` has an axis `{axis}`", stage.name), hint)
                     .at(self.pipeline.place(&stage.name, Some(variant), path, Side::Value)))
+            }
+        }
+    }
+
+    /// What a member leaves that cannot be merged, where its settings or those of its input tell.
+    fn beside(&self, id: NodeId) -> Option<&str> {
+        let mut node = &self.nodes[id.0];
+        loop {
+            match node.settings.beside() {
+                Beside::Nothing => return None,
+                Beside::Method(name) => return Some(name),
+                Beside::Of(role) => {
+                    let input = node.inputs.iter().find(|input| input.role == role)?.members.first()?;
+                    node = &self.nodes[input.0];
+                }
             }
         }
     }

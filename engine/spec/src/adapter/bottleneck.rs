@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Targets;
+use super::{Like, Size as Number, Targets};
 use crate::stage::Fault;
 
 crate::one_of! {
@@ -32,6 +32,8 @@ crate::one_of! {
         units => Units(u64) where {"minimum": 1},
         /// The width of the hidden states divided by this.
         reduction => Reduction(f64) where {"exclusiveMinimum": 0},
+        /// As many as it takes to train as many numbers as another method.
+        parameters_like => ParametersLike(Box<Like>),
     }
 }
 
@@ -97,7 +99,8 @@ macro_rules! at_sublayers {
         #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
         #[serde(deny_unknown_fields, default)]
         pub struct $name {
-            /// How many numbers are in the middle: `{units: 64}`, or `{reduction: 16}`, a part of the width.
+            /// How many numbers are in the middle: `{units: 64}`; `{reduction: 16}`, a part of the width; or
+            /// `{parameters_like: {…}}`, as large as another method.
             pub size: Size,
             /// The non-linearity in the middle.
             pub activation: Activation,
@@ -176,10 +179,9 @@ at_sublayers! {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OnMaps {
-    /// How many numbers are in the middle.
+    /// How many numbers are in the middle; or `{parameters_like: {…}}`, as large as another method.
     #[serde(default = "default_size")]
-    #[schemars(range(min = 1))]
-    pub size: u64,
+    pub size: Number,
     /// The non-linearity in the middle.
     #[serde(default = "default_activation")]
     pub activation: Activation,
@@ -195,8 +197,8 @@ pub struct OnMaps {
     pub targets: Targets,
 }
 
-fn default_size() -> u64 {
-    256
+fn default_size() -> Number {
+    Number::Number(256)
 }
 
 fn default_activation() -> Activation {
@@ -215,6 +217,7 @@ fn faults(size: &Size, scale: f64, dropout: f64) -> Vec<Fault> {
             let hint = "give a number above zero; 16 is usual";
             faults.push(Fault::new("size.reduction", format!("a width cannot be divided by {factor}"), hint));
         }
+        Size::ParametersLike(like) => faults.extend(like.faults("size.parameters_like")),
         _ => {}
     }
     if !(scale.is_finite() && scale != 0.0) {
@@ -231,16 +234,35 @@ fn faults(size: &Size, scale: f64, dropout: f64) -> Vec<Fault> {
 }
 
 impl Bottleneck {
+    pub(super) fn like(&self) -> Option<(String, &Like)> {
+        let like = match self {
+            Self::Houlsby(Houlsby { size: Size::ParametersLike(like), .. })
+            | Self::Pfeiffer(Pfeiffer { size: Size::ParametersLike(like), .. })
+            | Self::Parallel(Parallel { size: Size::ParametersLike(like), .. }) => like,
+            Self::SeriesLinear(maps) | Self::ParallelLinear(maps) => maps.size.like()?,
+            _ => return None,
+        };
+        Some((format!("bottleneck.{}.size", self.name()), like))
+    }
+
+    pub(super) fn with_size(self, size: u64) -> Self {
+        let units = Size::Units(size);
+        match self {
+            Self::Houlsby(style) => Self::Houlsby(Houlsby { size: units, ..style }),
+            Self::Pfeiffer(style) => Self::Pfeiffer(Pfeiffer { size: units, ..style }),
+            Self::Parallel(style) => Self::Parallel(Parallel { size: units, ..style }),
+            Self::SeriesLinear(maps) => Self::SeriesLinear(OnMaps { size: size.into(), ..maps }),
+            Self::ParallelLinear(maps) => Self::ParallelLinear(OnMaps { size: size.into(), ..maps }),
+        }
+    }
+
     pub(super) fn faults(&self) -> Vec<Fault> {
         let faults = match self {
             Self::Houlsby(style) => style.faults(),
             Self::Pfeiffer(style) => style.faults(),
             Self::Parallel(style) => style.faults(),
             Self::SeriesLinear(maps) | Self::ParallelLinear(maps) => {
-                let mut faults = match maps.size {
-                    0 => vec![Fault::new("size", "no number in the middle", "give a number from 1 on")],
-                    _ => Vec::new(),
-                };
+                let mut faults = maps.size.faults("size", "no number in the middle", "give a number from 1 on");
                 faults.extend(self::faults(&Size::Units(1), maps.scale, maps.dropout));
                 faults.extend(maps.targets.faults());
                 faults

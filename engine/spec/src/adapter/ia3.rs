@@ -11,7 +11,9 @@ use crate::stage::Fault;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Ia3 {
-    /// The linear maps that are adapted, named as those of `lora`.
+    /// The linear maps that are adapted, named as those of `lora`. Without it those of the paper: keys, values, and what
+    /// leads out of an MLP. PEFT's own choice is the same for Llama, Mistral and T5; for BERT and RoBERTa it has
+    /// `attention.o` too, of Gemma and Qwen `attention.q` in place of the keys.
     #[serde(default = "targets")]
     pub targets: Targets,
     /// Those of the targets whose inputs are scaled, not their outputs. Without it, those that lead out of an MLP.

@@ -5,58 +5,27 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Targets;
-use super::low_rank::{Bias, Factor, LowRank, Penalty, Scale, penalty_on_zero};
+use super::low_rank::{Bias, Factor, LowRank, Penalty, Scale, low_rank, penalty_on_zero};
+use super::{Size, Targets};
 use crate::stage::{Empty, Fault};
 
-/// LoRA whose A keeps its first values: B alone trains, and of an adapted map's input only its product with A is kept for
-/// the backward pass. Saved as a LoRA.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct LoraFa {
-    /// Rows of A and columns of B.
-    #[schemars(range(min = 1))]
-    pub rank: u64,
-    /// The update is scaled by `alpha / rank`.
-    #[schemars(extend("exclusiveMinimum" = 0))]
-    pub alpha: f64,
-    /// What alpha is divided by.
-    #[serde(default, skip_serializing_if = "Scale::is_standard")]
-    pub scale: Scale,
-    /// The probability with which an input of A is dropped while training.
-    #[serde(default)]
-    #[schemars(extend("minimum" = 0, "exclusiveMaximum" = 1))]
-    pub dropout: f64,
-    /// The linear maps that are adapted: a list of roles, `{suffix: [q_proj]}` by the end of the module's name,
-    /// `{regex: …}` over whole module names, or `all-linear`, every one but the output head.
-    pub targets: Targets,
-    /// Those of the targets that are left as they are; written as `targets`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub exclude: Option<Targets>,
-    /// The layers whose maps are adapted, by number from 0 on; of an encoder–decoder, of both. Without it, all.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1))]
-    pub layers: Option<Vec<u64>>,
-    /// Ranks of single maps, by the end of the module's name or a pattern for it. No map may have two.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("additionalProperties" = {"type": "integer", "minimum": 1}))]
-    pub rank_pattern: BTreeMap<String, u64>,
-    /// Alphas of single maps, likewise.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("additionalProperties" = {"type": "number", "exclusiveMinimum": 0}))]
-    pub alpha_pattern: BTreeMap<String, f64>,
-    /// What A is, and what B begins with.
-    #[serde(default, skip_serializing_if = "LoraFaInit::is_random")]
-    pub init: LoraFaInit,
-    /// What the optimiser is given as the gradient of B.
-    #[serde(default, skip_serializing_if = "Gradient::is_plain")]
-    pub gradient: Gradient,
-    /// Which biases of the model train, too.
-    #[serde(default, skip_serializing_if = "Bias::is_none")]
-    pub bias: Bias,
-    /// What is added to the loss of every step. A is constant, so only B can be held to something.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub penalty: Option<Penalty>,
+low_rank! {
+    /// LoRA whose A keeps its first values: B alone trains, and of an adapted map's input only its product with A is kept for
+    /// the backward pass. Saved as a LoRA, with the file `learned.json` that says so.
+    LoraFa as "lora_fa" {
+        /// What A is, and what B begins with.
+        #[serde(default, skip_serializing_if = "LoraFaInit::is_random")]
+        pub init: LoraFaInit,
+        /// What the optimiser is given as the gradient of B.
+        #[serde(default, skip_serializing_if = "Gradient::is_plain")]
+        pub gradient: Gradient,
+        /// Which biases of the model train, too.
+        #[serde(default, skip_serializing_if = "Bias::is_none")]
+        pub bias: Bias,
+        /// What is added to the loss of every step. A is constant, so only B can be held to something.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub penalty: Option<Penalty>,
+    }
 }
 
 crate::one_of! {
@@ -127,7 +96,7 @@ pub enum Base {
     #[default]
     Untouched,
     /// The largest singular values are taken out of it, and B begins with what makes up for them. Without weight decay and
-    /// rounding this learns what `untouched` learns. Saved as a plain LoRA of twice the rank, for the untouched base.
+    /// rounding this learns what `untouched` learns. Saved as a plain LoRA for the untouched base.
     Residual,
 }
 
@@ -153,19 +122,7 @@ impl Gradient {
 impl LoraFa {
     /// Mistakes that no type can express; paths begin at the method's name.
     pub fn faults(&self) -> Vec<Fault> {
-        let mut faults = LowRank {
-            method: "lora_fa",
-            rank: self.rank,
-            alpha: self.alpha,
-            dropout: self.dropout,
-            targets: &self.targets,
-            exclude: self.exclude.as_ref(),
-            layers: self.layers.as_deref(),
-            ranks: &self.rank_pattern,
-            alphas: &self.alpha_pattern,
-            halves: false,
-        }
-        .faults();
+        let mut faults = self.low_rank(false).faults();
         if let Some(penalty) = &self.penalty {
             faults.extend(penalty.faults("lora_fa"));
             let residual = matches!(&self.init, LoraFaInit::Svd(svd) if svd.base == Base::Residual);

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Targets;
+use super::{Size, Targets};
 use crate::stage::Fault;
 
 /// What alpha is divided by.
@@ -130,7 +130,7 @@ pub struct LowRank<'a> {
     /// The method's name.
     pub method: &'a str,
     /// The rank.
-    pub rank: u64,
+    pub rank: &'a Size,
     /// The alpha.
     pub alpha: f64,
     /// The dropout.
@@ -149,18 +149,88 @@ pub struct LowRank<'a> {
     pub halves: bool,
 }
 
+/// Declares the settings of a low-rank method: those that all have, and those behind them that are its own.
+macro_rules! low_rank {
+    ($(#[$doc:meta])* $name:ident as $method:literal { $($own:tt)* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+        #[serde(deny_unknown_fields)]
+        pub struct $name {
+            /// Rows of A and columns of B; or `{parameters_like: {…}}`, as large as another method.
+            pub rank: Size,
+            /// The update is scaled by `alpha / rank`.
+            #[schemars(extend("exclusiveMinimum" = 0))]
+            pub alpha: f64,
+            /// What alpha is divided by.
+            #[serde(default, skip_serializing_if = "Scale::is_standard")]
+            pub scale: Scale,
+            /// The probability with which an input of A is dropped while training.
+            #[serde(default)]
+            #[schemars(extend("minimum" = 0, "exclusiveMaximum" = 1))]
+            pub dropout: f64,
+            /// The linear maps that are adapted: a list of roles, `{suffix: [q_proj]}` by the end of the module's name,
+            /// `{regex: …}` over whole module names, or `all-linear`, every one but the output head.
+            pub targets: Targets,
+            /// Those of the targets that are left as they are; written as `targets`.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub exclude: Option<Targets>,
+            /// The layers whose maps are adapted, by number from 0 on; of an encoder–decoder, of both. Without it, all.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            #[schemars(length(min = 1))]
+            pub layers: Option<Vec<u64>>,
+            /// Ranks of single maps, by the end of the module's name or a pattern for it. No map may have two.
+            #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+            #[schemars(extend("additionalProperties" = {"type": "integer", "minimum": 1}))]
+            pub rank_pattern: BTreeMap<String, u64>,
+            /// Alphas of single maps, likewise.
+            #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+            #[schemars(extend("additionalProperties" = {"type": "number", "exclusiveMinimum": 0}))]
+            pub alpha_pattern: BTreeMap<String, f64>,
+            $($own)*
+        }
+
+        impl $name {
+            /// The settings that all have; `halves` where A and B begin as orthogonal ones.
+            fn low_rank(&self, halves: bool) -> LowRank<'_> {
+                LowRank {
+                    method: $method,
+                    rank: &self.rank,
+                    alpha: self.alpha,
+                    dropout: self.dropout,
+                    targets: &self.targets,
+                    exclude: self.exclude.as_ref(),
+                    layers: self.layers.as_deref(),
+                    ranks: &self.rank_pattern,
+                    alphas: &self.alpha_pattern,
+                    halves,
+                }
+            }
+        }
+    };
+}
+pub(super) use low_rank;
+
 const ALPHA: &str = "`alpha: rank` or twice the rank is usual";
+const NO_RANK: &str = "a rank of zero trains nothing";
 const RANK: &str = "give a rank from 1 on; 8 and 16 are usual";
 
 impl LowRank<'_> {
     /// Mistakes that no type can express; paths begin at the method's name.
     pub fn faults(&self) -> Vec<Fault> {
         let at = |key: &str| format!("{}.{key}", self.method);
-        let mut faults = Vec::new();
-        let ranks = self.ranks.values().map(|rank| ("rank_pattern", *rank));
-        for (key, rank) in std::iter::once(("rank", self.rank)).chain(ranks) {
-            if rank == 0 {
-                faults.push(Fault::new(at(key), "a rank of zero trains nothing", RANK));
+        let mut faults = self.rank.faults(&at("rank"), NO_RANK, RANK);
+        if self.halves && self.rank.like().is_some() {
+            let problem =
+                "`init: orthogonal` shares the rank among A and B, and one that is chosen by a count may be odd";
+            faults.push(Fault::new(at("rank"), problem, "give an even rank, or `init: kaiming`"));
+        }
+        let rank = match self.rank {
+            Size::Number(rank) => Some(("rank", *rank)),
+            Size::ParametersLike(_) => None,
+        };
+        for (key, rank) in rank.into_iter().chain(self.ranks.values().map(|rank| ("rank_pattern", *rank))) {
+            if rank == 0 && key != "rank" {
+                faults.push(Fault::new(at(key), NO_RANK, RANK));
             } else if self.halves && !rank.is_multiple_of(2) {
                 let problem = format!("`init: orthogonal` shares the rank among A and B, and {rank} is odd");
                 faults.push(Fault::new(at(key), problem, "give an even rank, or `init: kaiming`"));

@@ -10,6 +10,7 @@ mod lora_fa;
 mod low_rank;
 mod prefix;
 mod prompt;
+mod size;
 mod source;
 mod targets;
 mod vera;
@@ -24,6 +25,7 @@ pub use lora_fa::{Base, Gradient, LoraFa, LoraFaInit, ScaledRandom, SingularValu
 pub use low_rank::{Bias, Factor, Init, Orthogonality, Penalty, PlainInit, Scale};
 pub use prefix::{Prefix, Projection};
 pub use prompt::{Prompt, PromptInit};
+pub use size::{ChosenSize, Like, LikeLowRank, LikeVera, Size};
 pub use source::{AdapterSource, Continued, Head};
 pub use targets::{ROLES, Targets};
 pub use vera::Vera;
@@ -60,6 +62,41 @@ impl Adapter {
     /// Whether the base stays frozen and only an adapter is saved.
     pub fn is_adapter(&self) -> bool {
         !matches!(self, Self::Full(_))
+    }
+
+    /// Whether weights of the base model can hold what is learned.
+    pub fn merges(&self) -> bool {
+        !matches!(self, Self::Prompt(_) | Self::Prefix(_) | Self::Bottleneck(_))
+    }
+
+    /// The setting that is its size and the method that it is to be as large as, where it says no number.
+    pub fn like(&self) -> Option<(String, &Like)> {
+        let (key, like) = match self {
+            Self::Lora(lora) => ("rank", lora.rank.like()?),
+            Self::Dora(dora) => ("rank", dora.rank.like()?),
+            Self::LoraFa(lora_fa) => ("rank", lora_fa.rank.like()?),
+            Self::Vera(vera) => ("rank", vera.rank.like()?),
+            Self::Prompt(prompt) => ("tokens", prompt.tokens.like()?),
+            Self::Prefix(prefix) => ("tokens", prefix.tokens.like()?),
+            Self::Bottleneck(bottleneck) => return bottleneck.like(),
+            Self::Full(_) | Self::BitFit(_) | Self::Ia3(_) => return None,
+        };
+        Some((format!("{}.{key}", self.name()), like))
+    }
+
+    /// The same with this size, where it has one.
+    pub fn with_size(self, size: u64) -> Self {
+        let rank = size.into();
+        match self {
+            Self::Lora(lora) => Self::Lora(Lora { rank, ..lora }),
+            Self::Dora(dora) => Self::Dora(Dora { rank, ..dora }),
+            Self::LoraFa(lora_fa) => Self::LoraFa(LoraFa { rank, ..lora_fa }),
+            Self::Vera(vera) => Self::Vera(Vera { rank, ..vera }),
+            Self::Prompt(prompt) => Self::Prompt(Prompt { tokens: rank, ..prompt }),
+            Self::Prefix(prefix) => Self::Prefix(Prefix { tokens: rank, ..prefix }),
+            Self::Bottleneck(bottleneck) => Self::Bottleneck(bottleneck.with_size(size)),
+            Self::Full(_) | Self::BitFit(_) | Self::Ia3(_) => self,
+        }
     }
 
     /// Mistakes that no type can express; paths begin at the method's name.

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Size;
 use crate::stage::Fault;
 
 /// Keys and values that train stand before those of the text in the attention of each layer; the model stays as it is. An
@@ -10,10 +11,9 @@ use crate::stage::Fault;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Prefix {
-    /// How many keys and values each layer gets.
+    /// How many keys and values each layer gets; or `{parameters_like: {…}}`, as large as another method.
     #[serde(default = "default_tokens")]
-    #[schemars(range(min = 1))]
-    pub tokens: u64,
+    pub tokens: Size,
     /// Whether they are computed from smaller vectors by two maps with a tanh between, while they train: steadier, with many
     /// more parameters. What is saved is the result.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -29,21 +29,15 @@ pub struct Projection {
     pub width: u64,
 }
 
-fn default_tokens() -> u64 {
-    20
+fn default_tokens() -> Size {
+    Size::Number(20)
 }
 
 impl Prefix {
     /// Mistakes that no type can express; paths begin at the method's name.
     pub fn faults(&self) -> Vec<Fault> {
-        let mut faults = Vec::new();
-        if self.tokens == 0 {
-            faults.push(Fault::new(
-                "prefix.tokens",
-                "a prefix of no token trains nothing",
-                "give a number from 1 on; 20 is usual",
-            ));
-        }
+        let hint = "give a number from 1 on; 20 is usual";
+        let mut faults = self.tokens.faults("prefix.tokens", "a prefix of no token trains nothing", hint);
         if self.projection.as_ref().is_some_and(|projection| projection.width == 0) {
             faults.push(Fault::new(
                 "prefix.projection.width",

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Size;
 use crate::stage::{Empty, Fault};
 
 /// Vectors that train stand at the front of every text, as if it began with so many tokens more; the model stays as it is.
@@ -11,17 +12,16 @@ use crate::stage::{Empty, Fault};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Prompt {
-    /// How many vectors there are.
+    /// How many vectors there are; or `{parameters_like: {…}}`, as large as another method.
     #[serde(default = "default_tokens")]
-    #[schemars(range(min = 1))]
-    pub tokens: u64,
+    pub tokens: Size,
     /// What they are before training.
     #[serde(default)]
     pub init: PromptInit,
 }
 
-fn default_tokens() -> u64 {
-    20
+fn default_tokens() -> Size {
+    Size::Number(20)
 }
 
 crate::one_of! {
@@ -45,14 +45,8 @@ impl Default for PromptInit {
 impl Prompt {
     /// Mistakes that no type can express; paths begin at the method's name.
     pub fn faults(&self) -> Vec<Fault> {
-        let mut faults = Vec::new();
-        if self.tokens == 0 {
-            faults.push(Fault::new(
-                "prompt.tokens",
-                "a prompt of no token trains nothing",
-                "give a number from 1 on; 20 is usual",
-            ));
-        }
+        let hint = "give a number from 1 on; 20 is usual";
+        let mut faults = self.tokens.faults("prompt.tokens", "a prompt of no token trains nothing", hint);
         if let PromptInit::Text(text) = &self.init
             && text.trim().is_empty()
         {

@@ -21,7 +21,9 @@ pub enum AdapterSource {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Continued {
-    /// The stage that left the adapter, trained or downloaded. Method and settings are the adapter's own.
+    /// The stage that left the adapter, trained or downloaded. Method and settings are the adapter's own. PEFT's files say
+    /// nothing of a frozen A, of a learning rate for B and of penalties: our adapters have them in `learned.json`, others
+    /// are trained on without.
     pub from: Reference,
     /// Which head it begins with: that of the adapter, or a new one, for another task.
     #[serde(default, skip_serializing_if = "Head::is_kept")]
@@ -54,6 +56,14 @@ impl AdapterSource {
         }
     }
 
+    /// The one method whose size is chosen by a count.
+    pub fn sized_by_count(&self) -> Option<&Adapter> {
+        match self {
+            Self::New(methods) => methods.iter().find(|method| method.like().is_some()),
+            Self::Stage(_) => None,
+        }
+    }
+
     /// Whether it brings the task's head with it.
     pub fn has_head(&self) -> bool {
         matches!(self, Self::Stage(Continued { head: Head::Kept, .. }))
@@ -79,6 +89,11 @@ impl AdapterSource {
         let mut faults = Vec::new();
         for (index, method) in methods.iter().enumerate() {
             let path = format!("{at}.{index}");
+            if let Some((setting, _)) = method.like() {
+                let message = "a method that trains with others has no count to itself, which another's could be like";
+                let path = format!("{path}.{setting}");
+                faults.push(Fault::new(path, message, "write its size as a number"));
+            }
             if !method.is_adapter() {
                 let message =
                     format!("`{}` trains every weight: there is nothing left for another method", method.name());

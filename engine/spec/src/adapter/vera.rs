@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Targets, low_rank::LowRank};
+use super::{Size, Targets, low_rank::LowRank};
 use crate::stage::Fault;
 
 /// Adds `diag(b) B diag(d) A` to each target; A and B are random, frozen and shared by all targets, the vectors b and d
@@ -13,9 +13,9 @@ use crate::stage::Fault;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Vera {
-    /// Rows of A and columns of B. It costs one number a target, so it is larger than LoRA's: 256 is usual.
-    #[schemars(range(min = 1))]
-    pub rank: u64,
+    /// Rows of A and columns of B, or `{parameters_like: {…}}`. It costs one number a target, so it is larger than LoRA's:
+    /// 256 is usual.
+    pub rank: Size,
     /// The first value of d; b begins with zero.
     #[serde(default = "d_initial")]
     #[schemars(extend("not" = {"const": 0}))]
@@ -41,7 +41,7 @@ impl Vera {
         let none = (BTreeMap::new(), BTreeMap::new());
         let settings = LowRank {
             method: "vera",
-            rank: self.rank,
+            rank: &self.rank,
             alpha: 1.0,
             dropout: self.dropout,
             targets: &self.targets,

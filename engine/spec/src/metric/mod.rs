@@ -9,6 +9,7 @@ mod hf_bleu;
 mod letters;
 mod matthews;
 mod meteor;
+mod normalized_accuracy;
 mod pearson;
 mod perplexity;
 mod rouge;
@@ -26,6 +27,7 @@ pub use hf_bleu::{HfBleu, HfSmoothing};
 pub use letters::Case;
 pub use matthews::Matthews;
 pub use meteor::{Meteor, MeteorStem, MeteorTokenizer};
+pub use normalized_accuracy::{Measure, NormalizedAccuracy};
 pub use pearson::Pearson;
 pub use perplexity::Perplexity;
 pub use rouge::{Rouge, RougeTokenizer};
@@ -63,6 +65,8 @@ crate::one_of! {
         token_accuracy => TokenAccuracy(TokenAccuracy),
         /// The part of rows whose class is right.
         accuracy => Accuracy(Accuracy),
+        /// The part of rows whose right choice is the likeliest for its length.
+        normalized_accuracy => NormalizedAccuracy(NormalizedAccuracy),
         /// Precision and recall of classes in one number.
         f1 => F1(F1),
         /// Matthews' correlation of classes.
@@ -87,9 +91,10 @@ impl Metric {
         ("meteor", &["generate", "span"]),
         ("perplexity", &["perplexity"]),
         ("token_accuracy", &["perplexity"]),
-        ("accuracy", &["classify"]),
-        ("f1", &["classify"]),
-        ("matthews", &["classify"]),
+        ("accuracy", &["classify", "choices"]),
+        ("normalized_accuracy", &["choices"]),
+        ("f1", &["classify", "choices"]),
+        ("matthews", &["classify", "choices"]),
         ("pearson", &["regress"]),
         ("spearman", &["regress"]),
     ];
@@ -158,7 +163,10 @@ impl Metric {
             | Self::Rouge(_)
             | Self::Meteor(_) => "it counts texts: use `protocol: {generate: {max_new_tokens: 32}}`, or `span`",
             Self::Perplexity(_) | Self::TokenAccuracy(_) => "it counts likelihoods: use `protocol: perplexity`",
-            Self::Accuracy(_) | Self::F1(_) | Self::Matthews(_) => "it counts classes: use `protocol: classify`",
+            Self::Accuracy(_) | Self::F1(_) | Self::Matthews(_) => {
+                "it counts classes: use `protocol: classify`, or `choices`"
+            }
+            Self::NormalizedAccuracy(_) => "it compares the likelihoods of choices: use `protocol: choices`",
             Self::Pearson(_) | Self::Spearman(_) => "it compares numbers: use `protocol: regress`",
         }
     }

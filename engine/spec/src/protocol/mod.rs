@@ -1,10 +1,12 @@
 //! What `protocol` may say: how a model is asked. One file a protocol that has settings.
 
+mod decode;
 mod generate;
 mod perplexity;
 mod span;
 
-pub use generate::{Decode, Generate};
+pub use decode::{Beam, BeamSample, Decode, Drawing, EarlyStopping, Sample};
+pub use generate::Generate;
 pub use perplexity::Perplexity;
 pub use span::{NoAnswer, Span};
 
@@ -17,6 +19,8 @@ crate::one_of! {
         generate => Generate(Generate),
         /// The completion's own probability is scored.
         perplexity => Perplexity(Perplexity),
+        /// The likeliest of the row's choices is compared with the right one.
+        choices => Choices(Empty),
         /// The likeliest class is compared with the row's.
         classify => Classify(Empty),
         /// The number is compared with the row's.
@@ -30,9 +34,7 @@ impl Protocol {
     /// Mistakes that no type can express; paths begin at the protocol's name.
     pub fn faults(&self) -> Vec<Fault> {
         match self {
-            Self::Generate(Generate { max_new_tokens: 0, .. }) => {
-                vec![Fault::new("generate.max_new_tokens", "no token would be generated", "give a number above zero")]
-            }
+            Self::Generate(generate) => generate.faults(),
             Self::Span(Span { candidates: 0, .. }) => {
                 vec![Fault::new("span.candidates", "no start and no end would be looked at", "20 are usual")]
             }

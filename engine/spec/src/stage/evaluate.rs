@@ -35,6 +35,10 @@ pub struct Evaluate {
     /// How many rows are computed at once; changes no result beyond rounding.
     #[serde(default)]
     pub batch: EvaluateBatch,
+    /// The seed of what `sample` and `beam_sample` draw. A row's numbers depend on it and on the row's id, not on other rows.
+    /// Without it, 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
     /// The numbers that are computed with. Without it, `float32`.
     #[serde(default, skip_serializing_if = "Precision::is_default")]
     pub precision: Precision,

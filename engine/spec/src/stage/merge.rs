@@ -27,7 +27,7 @@ impl Kind for Merge {
     const PROGRAM: Program = Program::Worker;
 
     fn inputs(&self) -> Vec<Input<'_>> {
-        vec![Input::follow("model", &self.model).of_kind(&["train"])]
+        vec![Input::follow("model", &self.model).of_kind(&["train"]).merged()]
     }
 
     fn faults(&self) -> Vec<Fault> {

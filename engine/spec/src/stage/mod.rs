@@ -29,7 +29,7 @@ pub use report::{MetricRow, Published, Report, Table};
 pub use select::{Best, Mode, Select};
 pub use take::{Take, WholeGroups};
 pub use tokenize::{
-    Boundary, BpeTraining, Form, MaxLength, Overflow, OverflowPolicy, SpecialToken, TextForm, Tokenize,
+    Boundary, BpeTraining, ChoicesForm, Form, MaxLength, Overflow, OverflowPolicy, SpecialToken, TextForm, Tokenize,
     TokenizerSource, Trained, Truncate, Windows,
 };
 pub use train::{
@@ -65,6 +65,8 @@ pub struct Input<'a> {
     pub kinds: &'static [&'static str],
     /// Splits that must be among what the stage leaves.
     pub splits: Vec<WantedSplit>,
+    /// Whether an adapter that the stage leaves becomes part of its model's weights, if it leaves one.
+    pub merges: bool,
 }
 
 /// A split that an input must hold.
@@ -98,7 +100,8 @@ impl<'a> Input<'a> {
 
     /// An input that is followed and comes from one of several stages.
     pub fn any_of(role: impl Into<String>, references: Vec<&'a Reference>) -> Self {
-        Self { role: role.into(), references, gathers: false, files: Vec::new(), kinds: &[], splits: Vec::new() }
+        let (files, splits) = (Vec::new(), Vec::new());
+        Self { role: role.into(), references, gathers: false, files, kinds: &[], splits, merges: false }
     }
 
     /// The same input, which only stages of these kinds (or a `command`) can give.
@@ -110,6 +113,12 @@ impl<'a> Input<'a> {
     /// The same input, which must hold these splits.
     pub fn with_splits(mut self, splits: impl IntoIterator<Item = WantedSplit>) -> Self {
         self.splits = splits.into_iter().collect();
+        self
+    }
+
+    /// The same input, whose adapter, if it is one, becomes part of its model's weights.
+    pub fn merged(mut self) -> Self {
+        self.merges = true;
         self
     }
 
@@ -148,6 +157,17 @@ pub enum Splits<'a> {
     /// These.
     Named(Vec<&'a str>),
     /// Those of the input in this role.
+    Of(&'static str),
+}
+
+/// What a stage leaves that no weights of a model can hold, as far as its settings tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Beside<'a> {
+    /// Nothing.
+    Nothing,
+    /// What the method of this name adds.
+    Method(&'a str),
+    /// That of the input in this role.
     Of(&'static str),
 }
 
@@ -210,6 +230,11 @@ pub trait Kind: serde::Serialize + serde::de::DeserializeOwned + schemars::JsonS
     /// The splits it leaves, as far as the settings tell.
     fn splits(&self) -> Splits<'_> {
         Splits::Unknown
+    }
+
+    /// What it leaves that cannot be merged.
+    fn beside(&self) -> Beside<'_> {
+        Beside::Nothing
     }
 
     /// The file or folder of a part, relative to what the stage leaves.
@@ -299,6 +324,11 @@ macro_rules! stages {
             /// See [`Kind::splits`].
             pub fn splits(&self) -> Splits<'_> {
                 match self { $(Self::$variant(stage) => stage.splits()),+ }
+            }
+
+            /// See [`Kind::beside`].
+            pub fn beside(&self) -> Beside<'_> {
+                match self { $(Self::$variant(stage) => stage.beside()),+ }
             }
 
             /// See [`Kind::part_path`].

@@ -38,7 +38,8 @@ pub struct Tokenize {
     /// What becomes of a row that is longer: for every split, or by split.
     #[serde(default)]
     pub overflow: Overflow,
-    /// What a row is made into: a text that goes on, a text that is read whole, or a text and its answer.
+    /// What a row is made into: a text that goes on, a text that is read whole, a text and its answer, or a text for each
+    /// of its choices.
     #[serde(default, skip_serializing_if = "Form::is_completion")]
     pub form: Form,
 }
@@ -54,6 +55,9 @@ crate::one_of! {
         /// The prompt and the completion apart, each with the special tokens that the tokenizer itself adds. For
         /// encoder–decoders: `seq2seq`.
         seq2seq => Seq2Seq(super::preprocess::Empty),
+        /// The prompt with each choice behind it, encoded as one text: BOS, prompt, delimiter, choice. For causal language
+        /// models: `choices`. What the prompt alone has as tokens is its part; white space at its end goes to the choices.
+        choices => Choices(ChoicesForm),
     }
 }
 
@@ -67,6 +71,25 @@ impl Form {
     fn is_completion(&self) -> bool {
         matches!(self, Self::Completion(_))
     }
+}
+
+/// A text for each choice.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ChoicesForm {
+    /// What stands between the prompt and a choice; it belongs to the choice, but is not counted in its length.
+    #[serde(default = "default_delimiter")]
+    pub delimiter: String,
+}
+
+impl Default for ChoicesForm {
+    fn default() -> Self {
+        Self { delimiter: default_delimiter() }
+    }
+}
+
+fn default_delimiter() -> String {
+    " ".to_owned()
 }
 
 /// Texts that are read whole.
@@ -473,6 +496,26 @@ impl Kind for Tokenize {
 }
 
 impl Tokenize {
+    /// Settings that mean nothing where choices are compared.
+    fn choices_faults(&self, limit: MaxLength, mut faults: Vec<Fault>) -> Vec<Fault> {
+        if let MaxLength::Parts { prompt, completion } = limit {
+            let problem = "prompt and choice are one text, and the longest choice counts";
+            faults.push(Fault::new("max_length", problem, format!("give one number: `{}`", prompt + completion)));
+        }
+        if self.eos != SpecialToken::Auto {
+            faults.push(Fault::new("eos", "a choice is no end of a text", "leave `eos` out"));
+        }
+        if self.boundary != Boundary::Separate {
+            let problem = "a prompt and its choices are always encoded as one text";
+            faults.push(Fault::new("boundary", problem, "leave `boundary` out"));
+        }
+        if self.chat.is_some() {
+            let problem = "choices are compared in texts that go on, not in a chat";
+            faults.push(Fault::of_map("chat", problem, "write what the chat's template would into the prompt"));
+        }
+        faults
+    }
+
     /// Settings that mean nothing in the form that is asked for.
     fn form_faults(&self) -> Vec<Fault> {
         let mut faults = Vec::new();
@@ -488,6 +531,7 @@ impl Tokenize {
         let name = self.form.name();
         match (&self.form, self.max_length) {
             (Form::Completion(_), _) => return faults,
+            (Form::Choices(_), limit) => return self.choices_faults(limit, faults),
             (Form::Text(_), MaxLength::Parts { .. }) => faults.push(Fault::new(
                 "max_length",
                 "`form: text` has no completion",
@@ -544,6 +588,8 @@ mod tests {
             "{input: a, tokenizer: b, max_length: 9, eos: none, overflow: {train: drop, dev: {truncate: context}}}",
             "{input: a, tokenizer: b, max_length: 9, form: text, overflow: {windows: {stride: 3}}}",
             "{input: a, tokenizer: b, max_length: {prompt: 9, completion: 3}, form: seq2seq}",
+            "{input: a, tokenizer: b, max_length: 9, form: choices}",
+            "{input: a, tokenizer: b, max_length: 9, form: {choices: {delimiter: ''}}}",
         ] {
             let read: Tokenize = serde_yaml::from_str(text).unwrap();
             let written = serde_json::to_value(&read).unwrap();

@@ -5,7 +5,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::{Fault, Input, Kind, Program, WantedSplit};
+use super::{Beside, Fault, Input, Kind, Program, WantedSplit};
 use crate::{
     adapter::AdapterSource, files, model::ModelSource, optimizer::Optimizer, precision::Precision,
     reference::Reference, schedule::Schedule,
@@ -340,13 +340,13 @@ crate::one_of! {
 }
 
 impl Kind for Train {
-    const VERSION: u32 = 4;
+    const VERSION: u32 = 5;
     const PROGRAM: Program = Program::Worker;
 
     fn inputs(&self) -> Vec<Input<'_>> {
         let mut inputs = Vec::new();
         if let ModelSource::Stage(reference) = &self.model {
-            inputs.push(Input::follow("model", reference).of_kind(&["download", "train", "merge"]));
+            inputs.push(Input::follow("model", reference).of_kind(&["download", "train", "merge"]).merged());
         }
         let mut read =
             vec![files::split(self.train_split()), files::SPECIAL_IDS.to_owned(), files::TOKENIZER.to_owned()];
@@ -361,6 +361,16 @@ impl Kind for Train {
         }
         inputs.push(Input::follow("data", &self.data).of_kind(&["tokenize"]).only(read).with_splits(splits));
         inputs
+    }
+
+    fn beside(&self) -> Beside<'_> {
+        match &self.adapter {
+            AdapterSource::New(methods) => match methods.iter().find(|method| !method.merges()) {
+                Some(method) => Beside::Method(method.name()),
+                None => Beside::Nothing,
+            },
+            AdapterSource::Stage(_) => Beside::Of("adapter.from"),
+        }
     }
 
     fn carries(&self) -> Option<&'static str> {

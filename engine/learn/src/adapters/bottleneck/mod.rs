@@ -8,7 +8,7 @@ mod parallel;
 mod pfeiffer;
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 pub use maps::{Form, LinearBottleneck};
@@ -135,6 +135,14 @@ impl Method for Bottleneck {
 
     fn parameter(&self, key: &str) -> Option<String> {
         adapter_hub::parameter(key, self.norms.before)
+    }
+
+    fn key(&self, parameter: &str) -> String {
+        adapter_hub::key(parameter, self.norms.before)
+    }
+
+    fn file(&self, folder: &Path) -> PathBuf {
+        adapter_hub::file(folder)
     }
 
     fn load(

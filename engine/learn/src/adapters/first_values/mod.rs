@@ -6,6 +6,7 @@ mod olora;
 mod orthogonal;
 mod pissa;
 mod scaled_random;
+mod stored;
 mod svd;
 
 use std::fmt::Debug;
@@ -22,6 +23,7 @@ pub use olora::Olora;
 pub use orthogonal::Orthogonal;
 pub use pissa::Pissa;
 pub use scaled_random::ScaledRandom;
+pub use stored::Stored;
 pub use svd::{SingularValues, Svd};
 
 /// The linear map that gets factors.

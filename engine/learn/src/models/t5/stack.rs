@@ -9,8 +9,8 @@ use super::positions::{Buckets, RelativePositions, Sight, as_bias};
 use crate::adapters::Attentions;
 use crate::error::{Error, Result};
 use crate::layers::{
-    Activation, Activations, Heads, Join, KeysBefore, LinearMap, Mode, Norm, Prefix, RmsNorm, Sum, attend_unordered,
-    dropped, in_front, of_layer,
+    Activation, Activations, Columns, Heads, Join, KeysBefore, LinearMap, Mode, Norm, Prefix, RmsNorm, Sum,
+    attend_unordered, dropped, in_front, of_layer,
 };
 use crate::models::Builder;
 use crate::sublayers;
@@ -160,7 +160,6 @@ impl Decoder {
         let positions = positions("decoder", Sight::Back, config, builder)?;
         let norm = norm("decoder.final_layer_norm", config, builder)?;
         let (heads, count) = (config.heads(), config.num_layers);
-        // PEFT writes each pair of keys and values twice and gives a layer every second of them.
         let attentions =
             Attentions { layers: count, heads: heads.keys, width: heads.width, positions: None, stride: 2 };
         let prefix = builder.prefix(&attentions)?;
@@ -246,12 +245,13 @@ impl DecoderLayer {
         self.cross.inner.keys_and_values(encoded, Mode::Eval)
     }
 
-    /// The layer for one new token of each row, in evaluation. `own` are the keys and values of the tokens before it, to
-    /// which it adds its own; `bias` is what positions add to the scores.
+    /// The layer for one new token of each row, in evaluation. `own` are the keys and values of the columns `before` it, of
+    /// which so many are `written` ones, to which it adds its own; `bias` is what positions add to the scores.
     pub fn next(
         &self,
         x: &Tensor,
-        own: &mut Option<KeysAndValues>,
+        own: &mut Columns,
+        (before, written): (i64, i64),
         bias: &Tensor,
         read: &KeysAndValues,
         mask: Option<&Tensor>,
@@ -259,13 +259,7 @@ impl DecoderLayer {
         let mode = Mode::Eval;
         let x = self.own.forward(x, mode, |attention, x| {
             let (k, v) = attention.keys_and_values(x, mode)?;
-            let all = match own.take() {
-                Some((keys, values)) => (Tensor::f_cat(&[keys, k], 2)?, Tensor::f_cat(&[values, v], 2)?),
-                None => (k, v),
-            };
-            let seen = attention.see(x, &all, Some(bias), mode)?;
-            *own = Some(all);
-            Ok(seen)
+            attention.see(x, &own.extend(before, written, &k, &v)?, Some(bias), mode)
         })?;
         let x = self.cross.forward(&x, mode, |cross, x| cross.see(x, read, mask, mode))?;
         self.mlp.forward(&x, mode, |mlp, x| mlp.forward(x, mode))

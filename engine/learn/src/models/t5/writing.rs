@@ -6,7 +6,7 @@ use tch::Tensor;
 use super::T5;
 use super::stack::KeysAndValues;
 use crate::error::Result;
-use crate::layers::{Mode, of_layer};
+use crate::layers::{Columns, Mode, of_layer};
 use crate::models::Writing;
 
 /// Answers to a batch of texts.
@@ -14,7 +14,7 @@ use crate::models::Writing;
 pub struct Answers<'a> {
     model: &'a T5,
     /// Of each layer: the keys and values of what was written.
-    own: Vec<Option<KeysAndValues>>,
+    own: Vec<Columns>,
     /// Of each layer: those of the texts.
     read: Vec<KeysAndValues>,
     /// Which tokens of the texts may be seen, `[rows, 1, 1, length]`.
@@ -34,8 +34,8 @@ impl<'a> Answers<'a> {
         let wide = |tensor: &Tensor| tensor.f_expand([rows, -1, -1, -1], false);
         let own = (0..layers.len())
             .map(|layer| match of_layer(&of_layers, layer)? {
-                Some((keys, values)) => Ok(Some((wide(keys)?, wide(values)?))),
-                None => Ok(None),
+                Some((keys, values)) => Ok(Columns::beginning(wide(keys)?, wide(values)?)),
+                None => Ok(Columns::default()),
             })
             .collect::<Result<Vec<_>>>()?;
         Ok(Self { model, own, read, mask, before, written: 0 })
@@ -49,7 +49,7 @@ impl Writing for Answers<'_> {
         let at = self.before + self.written;
         let bias = decoder.positions.bias(at, 1, at + 1)?.f_to_kind(x.f_kind()?)?;
         for ((layer, own), read) in decoder.layers.iter().zip(&mut self.own).zip(&self.read) {
-            x = layer.next(&x, own, &bias, read, self.mask.as_ref())?;
+            x = layer.next(&x, own, (at, self.written), &bias, read, self.mask.as_ref())?;
         }
         self.written += 1;
         decoder.end(&x, Mode::Eval)
@@ -59,10 +59,17 @@ impl Writing for Answers<'_> {
         let kept = |(keys, values): &KeysAndValues| -> Result<KeysAndValues> {
             Ok((keys.f_index_select(0, rows)?, values.f_index_select(0, rows)?))
         };
-        for slot in self.own.iter_mut().flatten().chain(&mut self.read) {
+        for own in &mut self.own {
+            own.keep(rows, self.before + self.written)?;
+        }
+        for slot in &mut self.read {
             *slot = kept(slot)?;
         }
         self.mask = self.mask.as_ref().map(|mask| mask.f_index_select(0, rows)).transpose()?;
         Ok(())
+    }
+
+    fn reorder(&mut self, rows: &Tensor) -> Result<()> {
+        self.own.iter_mut().try_for_each(|own| own.reorder(rows, self.before, self.before + self.written))
     }
 }
