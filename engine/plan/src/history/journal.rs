@@ -86,14 +86,14 @@ impl<'a> Journal<'a> {
         build: &str,
         git: impl FnOnce() -> Option<Revision> + Send + 'static,
     ) -> Self {
-        let begun = time::clock();
+        let begun = time::now();
         asked.set = asked.set.iter().map(|set| secrets::shown_set(set)).collect();
         let run = Run {
             format: FORMAT,
             id: format!("{}-{}", time::compact(begun), crate::store::unique()),
             variant: variant.to_owned(),
             asked,
-            begun,
+            begun: begun.as_secs(),
             seconds: None,
             outcome: Outcome::Open,
             process: Owner::me(variant),

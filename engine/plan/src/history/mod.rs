@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! outputs/.store/v1/runs/
-//!   20261122T192745Z-4711-1.json   one run; its time of modification is when its results were last found up to date
+//!   20261122T192745.000123Z-4711-1.json
+//!                                  one run; its time of modification is when its results were last found up to date
 //!   <variant>.last                 the last run of a variant, and a digest of the keys that it found or made
 //! ```
 //!

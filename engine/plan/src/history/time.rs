@@ -1,12 +1,17 @@
 //! Moments as people and file names write them. Knows the calendar, no time zone but UTC.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const DAY: u64 = 86_400;
 
 /// Now, in seconds since 1970.
 pub fn clock() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
+    now().as_secs()
+}
+
+/// Now, since 1970.
+pub(super) fn now() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 /// Year, month, day, hour, minute and second in UTC.
@@ -32,10 +37,10 @@ pub fn utc(seconds: u64) -> String {
     format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}")
 }
 
-/// `20261122T192745Z`, for names of files.
-pub(super) fn compact(seconds: u64) -> String {
-    let [year, month, day, hour, minute, second] = parts(seconds);
-    format!("{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}Z")
+/// `20261122T192745.000123Z`, for names of files: in the order of time as texts, also those of one second.
+pub(super) fn compact(moment: Duration) -> String {
+    let [year, month, day, hour, minute, second] = parts(moment.as_secs());
+    format!("{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}.{:06}Z", moment.subsec_micros())
 }
 
 #[cfg(test)]
@@ -56,6 +61,6 @@ mod tests {
         ] {
             assert_eq!(utc(seconds), text);
         }
-        assert_eq!(compact(1_795_375_665), "20261122T192745Z");
+        assert_eq!(compact(Duration::from_micros(1_795_375_665_000_123)), "20261122T192745.000123Z");
     }
 }
