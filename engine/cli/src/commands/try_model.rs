@@ -195,7 +195,7 @@ impl Known<'_> {
             });
         };
         let protocol = match &train.objective {
-            Objective::LanguageModel(_) | Objective::Seq2Seq(_) => Protocol::Generate(Generate::greedy(64)),
+            Objective::LanguageModel(_) | Objective::Seq2Seq(_) => Protocol::Generate(Box::new(Generate::greedy(64))),
             Objective::Classify(_) => Protocol::Classify(Empty {}),
             Objective::Regress(_) => Protocol::Regress(Empty {}),
             Objective::Span(_) => Protocol::Span(Span::default()),

@@ -2,8 +2,8 @@
 //! they are found by name.
 
 use super::{
-    accuracy, bleu, chrf, exact_match, f1, hf_bleu, matthews, meteor, normalized_accuracy, pearson, perplexity, rouge, spearman, squad_v1,
-    squad_v2, token_accuracy,
+    accuracy, bleu, chrf, exact_match, f1, hf_bleu, matthews, meteor, normalized_accuracy, pearson, perplexity, rouge,
+    spearman, squad_v1, squad_v2, token_accuracy,
 };
 
 /// What a figure means to a reader.

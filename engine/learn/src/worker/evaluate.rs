@@ -154,10 +154,8 @@ impl Asked<'_> {
             })
             .collect();
         let references = |row: usize| texts.get(row).map(|texts| texts.references.clone()).unwrap_or_default();
-        let compared: Vec<TextRow> = answers
-            .iter()
-            .map(|(row, _, answer)| TextRow::new(answered(protocol, answer), references(*row)))
-            .collect();
+        let compared: Vec<TextRow> =
+            answers.iter().map(|(row, _, answer)| TextRow::new(answered(protocol, answer), references(*row))).collect();
         let mut scored = Scored::default();
         for (name, metric) in counters {
             scored.add(name, metric.count(&compared));

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Decode;
+use crate::extract::Extract;
 use crate::stage::Fault;
 
 /// Continues the prompt.
@@ -12,7 +13,7 @@ use crate::stage::Fault;
 pub struct Generate {
     /// Which part of the text is the answer that metrics compare; without it, all of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub extract: Option<crate::extract::Extract>,
+    pub extract: Option<Extract>,
     /// How the next token is chosen.
     #[serde(default)]
     pub decode: Decode,
@@ -47,6 +48,7 @@ impl Generate {
     /// The likeliest tokens, at most so many.
     pub fn greedy(max_new_tokens: u64) -> Self {
         Self {
+            extract: None,
             decode: Decode::default(),
             max_new_tokens,
             min_new_tokens: None,
@@ -87,6 +89,10 @@ impl Generate {
         for (index, _) in self.stop.iter().enumerate().filter(|(_, string)| string.is_empty()) {
             let problem = "every text holds the empty string: no token would be generated";
             faults.push(Fault::new(at(&format!("stop.{index}")), problem, "give a text, such as \"\\n\""));
+        }
+        for fault in self.extract.iter().flat_map(Extract::faults) {
+            let place = if fault.path.is_empty() { "extract".to_owned() } else { format!("extract.{}", fault.path) };
+            faults.push(Fault { path: at(&place), ..fault });
         }
         faults
     }

@@ -16,7 +16,7 @@ crate::one_of! {
     /// How a model is asked.
     pub enum Protocol {
         /// The prompt is continued, and the text is scored.
-        generate => Generate(Generate),
+        generate => Generate(Box<Generate>),
         /// The completion's own probability is scored.
         perplexity => Perplexity(Perplexity),
         /// The likeliest of the row's choices is compared with the right one.

@@ -8,7 +8,7 @@ use crate::{
     files,
     metric::Metric,
     precision::Precision,
-    protocol::{Generate, Protocol},
+    protocol::Protocol,
     reference::{OneOrMany, Reference},
 };
 
@@ -129,13 +129,6 @@ impl Kind for Evaluate {
                     metric.wants(),
                 ));
             }
-        }
-        if let Protocol::Generate(Generate { extract: Some(extract), .. }) = &self.protocol {
-            let at = |fault: Fault| match fault.path.as_str() {
-                "" => Fault { path: "protocol.generate.extract".to_owned(), ..fault },
-                path => Fault { path: format!("protocol.generate.extract.{path}"), ..fault },
-            };
-            faults.extend(extract.faults().into_iter().map(at));
         }
         faults.extend(self.protocol.faults().into_iter().map(|f| Fault { path: format!("protocol.{}", f.path), ..f }));
         faults
