@@ -2,6 +2,7 @@
 //! tokenizer; no metric and no file.
 
 mod choices;
+mod endings;
 mod generate;
 mod kept;
 mod perplexity;
@@ -9,6 +10,7 @@ mod stop;
 mod texts;
 
 pub use choices::likelihoods;
+pub use endings::{Ending, ending_scores};
 pub use generate::{Answer, Answers, Asking, decode};
 pub use perplexity::{answer_scores, scores};
 pub use stop::StopStrings;
