@@ -8,10 +8,12 @@ mod kept;
 mod perplexity;
 mod stop;
 mod texts;
+mod windows;
 
 pub use choices::likelihoods;
 pub use endings::{Ending, ending_scores};
 pub use generate::{Answer, Answers, Asking, decode};
-pub use perplexity::{answer_scores, scores};
+pub use perplexity::{answer_scores, scores, windowed_scores};
 pub use stop::StopStrings;
 pub use texts::{class_scores, token_scores};
+pub use windows::Windows;
