@@ -4,12 +4,14 @@
 mod choices;
 mod generate;
 mod kept;
+mod latency;
 mod perplexity;
 mod stop;
 mod texts;
 
 pub use choices::likelihoods;
 pub use generate::{Answer, Answers, Asking, decode};
+pub use latency::{Forward, Passes, latency};
 pub use perplexity::{answer_scores, scores};
 pub use stop::StopStrings;
 pub use texts::{class_scores, token_scores};
