@@ -4,6 +4,7 @@
 use tch::{Device, Kind, Reduction, Tensor};
 
 use crate::batches::MicroBatch;
+use crate::clock::{self, Part};
 use crate::error::Result;
 use crate::layers::Mode;
 use crate::models::CausalLm;
@@ -94,6 +95,7 @@ impl<'a> Predictions<'a> {
         let weights = Weights::new(weights, self.hidden.device())?;
         if self.targets.size1()? <= self.part() {
             let loss = self.sum(&self.hidden, self.targets, &weights)?;
+            clock::enter(Part::Backward);
             loss.f_backward()?;
             return Ok(loss.f_detach()?);
         }
@@ -109,7 +111,9 @@ impl<'a> Predictions<'a> {
         for start in (0..count).step_by(usize::try_from(part).unwrap_or(1)) {
             let length = part.min(count - start);
             let (hidden, targets) = (cut.f_narrow(0, start, length)?, self.targets.f_narrow(0, start, length)?);
+            clock::enter(Part::Forward);
             let loss = self.sum(&hidden, &targets, &weights.narrow(start, length)?)?;
+            clock::enter(Part::Backward);
             loss.f_backward()?;
             total = total.f_add(&loss.f_detach()?)?;
         }

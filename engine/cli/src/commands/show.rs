@@ -1,5 +1,6 @@
 //! `engine show`: everything about a member: its settings, key, files, figures and log; or its worst rows.
 
+mod measured;
 mod worst;
 
 use clap::Args;
@@ -114,6 +115,7 @@ fn show_member(project: &Project, session: &Session, id: NodeId, freshness: &Fre
     for (name, value) in &record.headline {
         println!("{name} {}", figure(*value));
     }
+    measured::print(&session.store.observed_folder(&record.key));
     print_log(&session.store.observed_folder(&record.key).join("log.txt"));
 }
 

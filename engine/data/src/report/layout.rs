@@ -160,6 +160,7 @@ mod tests {
             trained: (!is_scored).then(Trained::default),
             scored: is_scored.then(Scored::default),
             measured: Measured::default(),
+            latency: None,
         }
     }
 

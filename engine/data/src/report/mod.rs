@@ -3,6 +3,7 @@
 
 mod csv;
 mod html;
+mod latency;
 mod layout;
 mod markdown;
 mod member;
@@ -45,6 +46,8 @@ struct Report<'a> {
     loss_plots: Vec<Vec<Plot>>,
     samples: Vec<Sample>,
     samples_note: String,
+    /// How long forward passes take.
+    latency: Vec<Sheet>,
     inputs: Sheet,
 }
 
@@ -129,6 +132,7 @@ fn assemble<'a>(
         loss_plots: Vec::new(),
         samples: Vec::new(),
         samples_note: String::new(),
+        latency: layout.groups.iter().filter_map(|group| latency::sheet(layout, group)).collect(),
         inputs: what_this_was(members),
     };
     for (index, group) in layout.groups.iter().enumerate() {

@@ -3,7 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use spec::stage::{Published, Table};
+use spec::{
+    observed::TrainingTimes,
+    stage::{Published, Table},
+};
 
 use super::{
     layout::{Group, Layout},
@@ -262,6 +265,7 @@ pub fn training(layout: &Layout<'_>, group: &Group<'_>) -> Sheet {
         "Lowest validation loss",
         "Tokens/s",
         "Training time",
+        "Time by part",
         "Peak memory",
     ]
     .map(String::from)
@@ -291,6 +295,7 @@ pub fn training(layout: &Layout<'_>, group: &Group<'_>) -> Sheet {
             loss(&|run| run.trained.as_ref()?.validation.iter().map(|(_, loss)| *loss).reduce(f64::min)),
             Cell::of(speed.map(|(speed, _)| numbers::count(speed.round() as u64))),
             time(runs),
+            parts(runs),
             memory(runs),
         ];
         sheet.lines.push(Line { label: layout.rows[row].clone(), source: None, row: Some(row), cells });
@@ -301,6 +306,9 @@ pub fn training(layout: &Layout<'_>, group: &Group<'_>) -> Sheet {
     sheet.columns = kept.iter().map(|column| sheet.columns[*column].clone()).collect();
     for line in &mut sheet.lines {
         line.cells = kept.iter().map(|column| line.cells[*column].clone()).collect();
+    }
+    if sheet.columns.iter().any(|column| column == "Time by part") {
+        sheet.notes.push("Time by part is in percent of all parts; reading rows and the model is none of them.".into());
     }
     if sheet.columns.iter().any(|column| column == "Last training loss") {
         sheet.notes.push("The last training loss is the mean of the last tenth of all steps.".into());
@@ -330,6 +338,20 @@ fn time(runs: &[&Member]) -> Cell {
     Cell::of(numbers::mean_and_deviation(&seconds).map(|(mean, _)| numbers::duration(mean)))
 }
 
+/// Where the time of all of a row's trainings went, in percent.
+fn parts(runs: &[&Member]) -> Cell {
+    let all = runs.iter().filter_map(|run| run.measured.part_seconds);
+    let sum = all.reduce(|one, other| TrainingTimes {
+        data: one.data + other.data,
+        forward: one.forward + other.forward,
+        backward: one.backward + other.backward,
+        optimizer: one.optimizer + other.optimizer,
+        validation: one.validation + other.validation,
+        checkpoints: one.checkpoints + other.checkpoints,
+    });
+    Cell::of(sum.and_then(|times| times.percentages()))
+}
+
 fn memory(runs: &[&Member]) -> Cell {
     Cell::of(runs.iter().filter_map(|run| run.measured.peak_memory_bytes).max().map(numbers::bytes))
 }
@@ -349,7 +371,7 @@ fn failures(layout: &Layout<'_>, group: &Group<'_>) -> Option<String> {
 }
 
 /// On what the figures of time and memory were measured.
-fn machines<'a>(runs: impl Iterator<Item = &'a Member>) -> Option<String> {
+pub(super) fn machines<'a>(runs: impl Iterator<Item = &'a Member>) -> Option<String> {
     let mut machines: Vec<String> = Vec::new();
     for measured in runs.map(|run| &run.measured) {
         let Some(device) = &measured.device else { continue };

@@ -2,6 +2,7 @@
 //! files; not how text is generated or counted.
 
 mod choices;
+mod latency;
 mod texts;
 
 use std::cell::Cell;
@@ -60,7 +61,8 @@ pub fn run(job: &Job, stage: &Evaluate, device: Device, observer: &mut dyn Obser
         "threads": job.threads,
         "kept_rows": asked.kept.get(),
     });
-    write_json(&job.observed.join(files::MEASURED), &measured)
+    write_json(&job.observed.join(files::MEASURED), &measured)?;
+    latency::observe(&asked, &ids, observer)
 }
 
 /// A stage's question: which model, which rows.

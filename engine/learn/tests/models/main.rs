@@ -12,6 +12,7 @@ mod fused;
 mod generated;
 mod generation;
 mod golden;
+mod latency;
 mod lora_family;
 mod low_rank;
 mod merging;

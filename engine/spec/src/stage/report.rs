@@ -76,6 +76,10 @@ impl Kind for Report {
         rows.chain(means.map(|(i, axis)| (format!("table.mean_over.{i}"), axis.as_str()))).collect()
     }
 
+    fn shows_measured(&self) -> bool {
+        true
+    }
+
     fn faults(&self) -> Vec<Fault> {
         let mut faults = Vec::new();
         if self.inputs.is_empty() {
