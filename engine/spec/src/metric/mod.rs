@@ -112,9 +112,9 @@ impl Metric {
         }
     }
 
-    /// Where the stage that the metric at this place reads is named, in the stage and in its job.
-    pub fn input_role(index: usize) -> String {
-        format!("metrics.{index}.meteor.synonyms")
+    /// Where the stage is named, in the stage and in its job, that the metric at this place of the list `metrics` reads.
+    pub fn input_role(metrics: &str, index: usize) -> String {
+        format!("{metrics}.{index}.meteor.synonyms")
     }
 
     /// Mistakes that no type can express; paths begin at the metric's name.

@@ -99,7 +99,7 @@ impl Kind for Evaluate {
                 .with_splits(self.data.part.iter().map(|split| WantedSplit::by_value("data", split))),
         ];
         inputs.extend(self.metrics.iter().enumerate().filter_map(|(index, metric)| {
-            Some(Input::follow(Metric::input_role(index), metric.input()?).of_kind(&["download"]))
+            Some(Input::follow(Metric::input_role("metrics", index), metric.input()?).of_kind(&["download"]))
         }));
         inputs
     }
