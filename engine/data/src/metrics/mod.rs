@@ -53,6 +53,7 @@ pub use pearson::Pearson;
 pub use perplexity::Perplexity;
 pub use rouge::Rouge;
 pub use spearman::Spearman;
+pub use spec::metric::names;
 pub use squad_v1::SquadV1;
 pub use squad_v2::SquadV2;
 pub use text::python::{pieces, strip};
@@ -146,17 +147,6 @@ pub fn counter_from(metric: &Metric, folder: Option<&Path>) -> Result<Counter, E
     }
 }
 
-/// The name of each metric, as figures are named after: `squad_v2`, and `squad_v2_2` where one stands a second time.
-pub fn names(metrics: &[Metric]) -> Vec<String> {
-    let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
-    let name = |metric: &Metric| {
-        let times = seen.entry(metric.name()).or_default();
-        *times += 1;
-        if *times == 1 { metric.name().to_owned() } else { format!("{}_{times}", metric.name()) }
-    };
-    metrics.iter().map(name).collect()
-}
-
 /// The headline figures of a metric named `name`, as `name.figure`; a figure that the rows do not have is left out.
 pub fn headline(name: &str, keys: &[&str], summary: &Figures) -> Figures {
     let entry = |key: &&str| summary.get(*key).map(|value| (format!("{name}.{key}"), *value));
@@ -192,6 +182,7 @@ mod tests {
                 Counter::Choices(metric) => metric.headline(),
                 Counter::Numbers(metric) => metric.headline(),
             };
+            assert!(Metric::HEADLINES.contains(&(*name, keys)), "{name}: {keys:?}");
             for key in keys {
                 assert!(meaning(&format!("{name}.{key}")).is_some(), "{name}.{key}");
                 assert_eq!(meaning(&format!("{name}_2.{key}")), meaning(&format!("{name}.{key}")));
