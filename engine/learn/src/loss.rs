@@ -36,7 +36,7 @@ impl Placed {
     pub fn predictions<'a>(&'a self, hidden: &Tensor, head: Head<'a>) -> Result<Predictions<'a>> {
         let width = hidden.size3()?.2;
         let hidden = hidden.f_reshape([-1, width])?.f_index_select(0, &self.positions)?;
-        Ok(Predictions { hidden, targets: &self.targets, head })
+        Ok(Predictions::new(hidden, &self.targets, head))
     }
 
     /// Adds the gradients of the weighed sum of the losses to the trainable tensors; `weights` has one number for each
@@ -79,7 +79,12 @@ pub struct Predictions<'a> {
     head: Head<'a>,
 }
 
-impl Predictions<'_> {
+impl<'a> Predictions<'a> {
+    /// Of hidden states `[targets, width]` the predictions of `targets`.
+    pub fn new(hidden: Tensor, targets: &'a Tensor, head: Head<'a>) -> Self {
+        Self { hidden, targets, head }
+    }
+
     /// How many targets are computed at once.
     fn part(&self) -> i64 {
         (SCORES / self.head.vocabulary.max(1)).max(1)

@@ -170,6 +170,28 @@ fn the_table_says_mean_deviation_cost_and_source() {
 }
 
 #[test]
+fn rows_are_ranked_by_the_figure_that_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let job = study(folder.path());
+    let mut settings = settings();
+    settings.table.rank_by = Some("squad_v2.f1".to_owned());
+    run(&job, &settings).unwrap();
+    let markdown = fs::read_to_string(job.result.join("report.md")).unwrap();
+    let lines =
+        ["| full | 1 | **91.2**", "| dora | 2 | 89.8", "| *dora, published", "| lora | 3 | 85.2", "| base | 4 |"];
+    let places: Vec<usize> =
+        lines.iter().map(|line| markdown.find(line).unwrap_or_else(|| panic!("no {line} in\n{markdown}"))).collect();
+    assert!(places.is_sorted(), "{markdown}");
+    assert!(markdown.contains("| | Rank | Exact match | F1 |") && markdown.contains("Ranked by F1."), "{markdown}");
+    assert!(markdown.contains("F1 on scores, best first: full 92.8 %, dora 91.2 ± 1.1 %"), "{markdown}");
+
+    settings.table.rank_by = Some("squad_v2.bleu".to_owned());
+    let failure = run(&job, &settings).unwrap_err();
+    assert_eq!(failure.message, "no row can be ranked by `squad_v2.bleu`");
+    assert!(failure.hint.unwrap().starts_with("name one of the figures: squad_v2.exact, squad_v2.f1"));
+}
+
+#[test]
 fn the_time_of_trainings_is_told_by_part() {
     let folder = tempfile::tempdir().unwrap();
     let [markdown, _, csv] = written(folder.path());

@@ -23,6 +23,7 @@ mod peft_files;
 mod prefixes;
 mod prompts;
 mod properties;
+mod reading;
 mod sampling;
 mod seq2seq;
 mod torch_files;
