@@ -122,6 +122,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("max_new_tokens", "protocol: {generate: {max_new_tokens: …}}"),
     ("every", "validate: {every: …}"),
     ("keep", "validate: {keep: {best: loss}}"),
+    ("rows", "validate: {rows: …}"),
     ("patience", "validate: {patience: …}"),
     ("use_dora", "adapter: {dora: {…}}"),
     ("gpu", "resources: {gpu: …}"),

@@ -55,6 +55,7 @@ pub use perplexity::Perplexity;
 pub use rouge::Rouge;
 pub use row_score::{RowScore, row_score};
 pub use spearman::Spearman;
+pub use spec::metric::names;
 pub use squad_v1::SquadV1;
 pub use squad_v2::SquadV2;
 pub use text::python::{pieces, strip};
@@ -161,17 +162,6 @@ pub fn counter_from(metric: &Metric, folder: Option<&Path>) -> Result<Counter, E
     }
 }
 
-/// The name of each metric, as figures are named after: `squad_v2`, and `squad_v2_2` where one stands a second time.
-pub fn names(metrics: &[Metric]) -> Vec<String> {
-    let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
-    let name = |metric: &Metric| {
-        let times = seen.entry(metric.name()).or_default();
-        *times += 1;
-        if *times == 1 { metric.name().to_owned() } else { format!("{}_{times}", metric.name()) }
-    };
-    metrics.iter().map(name).collect()
-}
-
 /// The headline figures of a metric named `name`, as `name.figure`; a figure that the rows do not have is left out.
 pub fn headline(name: &str, keys: &[&str], summary: &Figures) -> Figures {
     let entry = |key: &&str| summary.get(*key).map(|value| (format!("{name}.{key}"), *value));
@@ -200,7 +190,9 @@ mod tests {
     fn every_headline_figure_has_a_meaning() {
         for name in Metric::NAMES {
             let metric: Metric = serde_json::from_value((*name).into()).unwrap();
-            for key in counter(&metric).headline() {
+            let keys = counter(&metric).headline();
+            assert!(Metric::HEADLINES.contains(&(*name, keys)), "{name}: {keys:?}");
+            for key in keys {
                 assert!(meaning(&format!("{name}.{key}")).is_some(), "{name}.{key}");
                 assert_eq!(meaning(&format!("{name}_2.{key}")), meaning(&format!("{name}.{key}")));
             }

@@ -57,8 +57,8 @@ pub struct Asking<'a> {
 
 impl Asking<'_> {
     /// Continues the prompts of `rows`. A row with a failure is not asked. What is done is written into the folder `state`,
-    /// and not done again.
-    pub fn answers(&self, rows: &[TokenRow], state: &Path, observer: &mut dyn Observer) -> Result<Answers> {
+    /// if there is one, and not done again.
+    pub fn answers(&self, rows: &[TokenRow], state: Option<&Path>, observer: &mut dyn Observer) -> Result<Answers> {
         let asked: Vec<&TokenRow> = rows.iter().filter(|row| row.failed.is_none()).collect();
         if let Some(row) = asked.iter().find(|row| row.prompt_length == 0) {
             let hint = "give the template a prompt, or the tokenizer a BOS token";
@@ -92,7 +92,7 @@ impl Asking<'_> {
     fn texts(
         &self,
         prompts: &[Prompt],
-        state: &Path,
+        state: Option<&Path>,
         observer: &mut dyn Observer,
     ) -> Result<(Vec<Vec<Continuation>>, usize)> {
         let stop = StopStrings::new(self.tokenizer, self.stop);
@@ -104,13 +104,13 @@ impl Asking<'_> {
         };
         let ids = prompts.iter().map(|prompt| prompt.ids.as_slice());
         let reader = Reader::new(&self.model.network, self.device).of_all(ids);
-        let mut kept = Kept::open(state)?;
+        let mut kept = state.map(Kept::open).transpose()?;
         let mut results = vec![Vec::new(); prompts.len()];
         let samples = self.decoding.samples().max(1);
         let (mut texts, mut tokens, mut there, of) = (0, 0, 0, prompts.len() as u64);
         for batch in batches(prompts, self.batch) {
             let asked: Vec<&Prompt> = batch.iter().filter_map(|&at| prompts.get(at)).collect();
-            let made = match kept.take(&asked) {
+            let made = match kept.as_mut().and_then(|kept| kept.take(&asked)) {
                 Some(made) => {
                     there += made.len();
                     texts += made.iter().map(Vec::len).sum::<usize>();
@@ -123,7 +123,9 @@ impl Asking<'_> {
                         tokens += new.tokens;
                         observer.progress((texts / samples) as u64, of, "rows", &|| format!("{tokens} tokens"));
                     })?;
-                    kept.add(&asked, &made)?;
+                    if let Some(kept) = &mut kept {
+                        kept.add(&asked, &made)?;
+                    }
                     made
                 }
             };

@@ -1,6 +1,7 @@
 //! The history of a training: one JSON line for each step and each validation. Losses stay on the device until they are
 //! written, so that no step waits for it. Knows numbers and a file; no model.
 
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -8,6 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
+use super::validation::{Figures, Scored};
 use crate::error::{Error, Result};
 
 /// A step whose figures may still be on the device.
@@ -65,11 +67,14 @@ struct StepLine {
 }
 
 /// One line of the history that is a validation.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct ValidationLine {
+#[derive(Debug, Clone, PartialEq, Serialize)]
+struct ValidationLine<'a> {
     step: u64,
     epoch: f64,
     validation_loss: f64,
+    /// None where only the loss is computed.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    metrics: &'a Figures,
 }
 
 /// The file, and the steps that are not written yet.
@@ -142,9 +147,10 @@ impl History {
     }
 
     /// Writes the line of a validation.
-    pub fn validation(&mut self, step: u64, epoch: f64, loss: f64) -> Result<()> {
+    pub fn validation(&mut self, epoch: f64, scored: &Scored) -> Result<()> {
         let mut text = Vec::new();
-        self.line(&mut text, &ValidationLine { step, epoch, validation_loss: loss })?;
+        let Scored { step, loss, figures } = scored;
+        self.line(&mut text, &ValidationLine { step: *step, epoch, validation_loss: *loss, metrics: figures })?;
         self.write(&text)
     }
 

@@ -11,6 +11,6 @@ mod validation;
 
 pub use resume::Times;
 pub use run::{Outcome, Training};
-pub use settings::{Every, Length, Settings, Validate, Warmup};
+pub use settings::{Best, Every, Length, Settings, Validate, Warmup};
 pub use step::{Done, Rule, Weights};
-pub use validation::loss_of;
+pub use validation::{Asks, Figures, Scored, loss_of};

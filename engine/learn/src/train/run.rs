@@ -8,9 +8,9 @@ use tch::Tensor;
 use super::checkpoint::Checkpoints;
 use super::history::{History, NotFinite, Step};
 use super::resume::{self, Position, Times};
-use super::settings::{Every, Settings};
+use super::settings::{Best, Every, Settings};
 use super::step::{self, Rule, Weights, not_finite};
-use super::validation::{Scored, loss_of};
+use super::validation::{Asks, During, Figures, Scored, loss_of};
 use crate::batches;
 use crate::clock::{self, Part, PartSeconds};
 use crate::error::{Error, Result, some_of};
@@ -31,6 +31,8 @@ pub struct Training<'a> {
     pub examples: &'a dyn Examples,
     /// What has its loss computed on the way.
     pub validation: Option<&'a dyn Examples>,
+    /// What the model is asked then.
+    pub asks: Option<&'a dyn Asks>,
     /// How.
     pub settings: &'a Settings,
     /// The folder of the checkpoints and of the history so far.
@@ -50,9 +52,9 @@ pub struct Outcome {
     pub loss_tokens: u64,
     /// The step whose weights are kept.
     pub kept_step: u64,
-    /// The validation loss of the kept weights.
-    pub validation_loss: Option<f64>,
-    /// The step of the lowest validation loss.
+    /// The validation of the kept weights.
+    pub validation: Option<Scored>,
+    /// The step of the best validation.
     pub best_step: Option<u64>,
     /// The mean training loss over the last epoch's length of steps.
     pub training_loss: f64,
@@ -80,7 +82,7 @@ impl Training<'_> {
         while !run.ended() {
             run.step()?;
             if run.validation_due() {
-                run.validate()?;
+                run.validate(observer)?;
             }
             let interrupted = observer.interrupted() && !run.ended();
             if interrupted || run.position.step.is_multiple_of(self.settings.checkpoint) {
@@ -282,22 +284,29 @@ impl<'a> Run<'a> {
                 })
     }
 
-    fn validate(&mut self) -> Result<()> {
-        let Training { model, settings, validation, .. } = *self.training;
+    fn validate(&mut self, observer: &mut dyn Observer) -> Result<()> {
+        let Training { model, settings, validation, asks, .. } = *self.training;
         self.read_losses()?;
         let started = Instant::now();
         let loss = match validation {
             Some(examples) => loss_of(model, examples, settings.normalize, settings.micro)?,
             None => f64::NAN,
         };
-        self.position.times.validation += started.elapsed().as_secs_f64();
         let step = self.position.step;
         if !loss.is_finite() {
             let advice = "lower `learning_rate`, add a `warmup` or set `clip`".to_owned();
             return Err(self.blamed(format!("the validation loss is {loss}"), format!("step {step}"), advice));
         }
-        self.history.validation(step, self.epochs(), loss)?;
-        if self.position.validations.add(Scored { step, loss }) && settings.validate.keep_best {
+        let mut during = During { observer, step, total: self.schedule.total };
+        let figures = asks.map_or(Ok(Figures::new()), |asks| asks.figures(model, &mut during))?;
+        self.position.times.validation += started.elapsed().as_secs_f64();
+        let scored = Scored { step, loss, figures };
+        if let (None, Best::Figure { name, .. }) = (settings.validate.best.of(&scored), &settings.validate.best) {
+            observer
+                .warning(format!("step {step}: `{name}` is no number on these rows, so this state is not the best"));
+        }
+        self.history.validation(self.epochs(), &scored)?;
+        if self.position.validations.add(scored, &settings.validate.best) && settings.validate.keep_best {
             let _guard = tch::no_grad_guard();
             let mut copy = self.weights.flat.values().f_zeros_like()?;
             copy.f_copy_(self.weights.flat.values())?;
@@ -335,15 +344,29 @@ impl<'a> Run<'a> {
         let loss = self.history.last_loss().unwrap_or(f32::NAN);
         let left = (seconds / steps.max(1) as f64 * (total - done) as f64).round() as u64;
         let throughput = tokens as f64 / seconds.max(1e-9);
+        let figure = self.figure().unwrap_or_default();
         observer.progress(done, total, "steps", &|| {
-            format!("loss {loss:.4} · {throughput:.0} tokens/s · {}:{:02} left", left / 60, left % 60)
+            format!("loss {loss:.4}{figure} · {throughput:.0} tokens/s · {}:{:02} left", left / 60, left % 60)
         });
         Ok(())
     }
 
+    /// The newest validation's figure that decides, or the first there is.
+    fn figure(&self) -> Option<String> {
+        let figures = &self.position.validations.last.as_ref()?.figures;
+        let (name, value) = match &self.training.settings.validate.best {
+            Best::Figure { name, .. } => figures.get_key_value(name)?,
+            Best::Loss => figures.first_key_value()?,
+        };
+        Some(format!(" · {name} {value:.4}"))
+    }
+
     fn finish(mut self, history: &Path, resumed_from: Option<u64>) -> Result<Outcome> {
         self.read_losses()?;
-        let Position { step, validations, tokens, loss_tokens, step_seconds, times, .. } = self.position;
+        let Position { step, tokens, loss_tokens, step_seconds, times, .. } = self.position;
+        let validations = std::mem::take(&mut self.position.validations);
+        let best_step = validations.best.as_ref().map(|best| best.step);
+        let stopped_early = step < self.schedule.total;
         let mut kept = validations.last;
         if let Some(best) = &self.best {
             let _guard = tch::no_grad_guard();
@@ -357,11 +380,11 @@ impl<'a> Run<'a> {
             epochs: self.epochs(),
             tokens,
             loss_tokens,
-            kept_step: if self.best.is_some() { kept.map_or(step, |kept| kept.step) } else { step },
-            validation_loss: kept.map(|kept| kept.loss),
-            best_step: validations.best.map(|best| best.step),
+            kept_step: if self.best.is_some() { kept.as_ref().map_or(step, |kept| kept.step) } else { step },
+            validation: kept,
+            best_step,
             training_loss: self.history.mean_loss_after(step - window)?.unwrap_or(f64::NAN),
-            stopped_early: step < self.schedule.total,
+            stopped_early,
             skipped_steps: self.weights.loss_scale.as_ref().map(|scale| scale.skipped),
             resumed_from,
             seconds: self.seconds(),

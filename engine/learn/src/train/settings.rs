@@ -63,14 +63,30 @@ pub enum Every {
 }
 
 /// What is done with validation rows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Validate {
-    /// How often the loss is computed; always at the end, too.
+    /// How often they are looked at; always at the end, too.
     pub every: Every,
-    /// Whether the weights of the lowest loss are kept in the end, or the last.
+    /// Which weights are the best.
+    pub best: Best,
+    /// Whether the best weights are kept in the end, or the last.
     pub keep_best: bool,
-    /// The training ends after so many validations without a new lowest loss.
+    /// The training ends after so many validations without new best weights.
     pub patience: Option<u64>,
+}
+
+/// Which weights are the best.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Best {
+    /// Those of the lowest loss.
+    Loss,
+    /// Those of the best figure of this name.
+    Figure {
+        /// The name.
+        name: String,
+        /// Whether the highest is the best, or the lowest.
+        more_is_better: bool,
+    },
 }
 
 impl Settings {

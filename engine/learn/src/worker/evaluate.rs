@@ -1,5 +1,5 @@
-//! The `evaluate` stage: a split's rows, the model, a protocol, metrics, and what it leaves. Knows the words of pipeline
-//! files; not how text is generated or counted.
+//! The `evaluate` stage: a split's rows, the model, a protocol, metrics, and what it leaves; and the question that a training
+//! asks on its way in the same manner. Knows the words of pipeline files; not how text is generated or counted.
 
 mod choices;
 mod latency;
@@ -7,6 +7,7 @@ mod texts;
 
 use std::cell::Cell;
 use std::io::Write;
+use std::ops::Deref;
 use std::path::Path;
 use std::time::Instant;
 
@@ -15,13 +16,14 @@ use serde_json::{Map, Value, json};
 use spec::files;
 use spec::job::{Job, JobInput};
 use spec::metric::Metric;
+use spec::precision::Precision;
 use spec::protocol::{Generate, Perplexity, Protocol};
 use spec::stage::{Evaluate, LossOn};
 use tch::Device;
 
 use super::memory::Peak;
 use super::special_ids::SpecialIds;
-use super::{decoding, device, model_source};
+use super::{decoding, device, labels, model_source};
 use crate::batches::Row;
 use crate::error::{Error, Result};
 use crate::evaluate::{Answer, Answers, Asking, Windows, answer_scores, scores, windowed_scores};
@@ -41,20 +43,29 @@ pub fn run(job: &Job, stage: &Evaluate, device: Device, observer: &mut dyn Obser
     let path = data.file(&files::split(split));
     let ids = SpecialIds::read(data)?;
     let peak = Peak::begin(device);
-    let asked = Asked { job, stage, data, path: &path, split, device, kept: Cell::new(0) };
-    let (tokens, count) = match &stage.protocol {
-        Protocol::Generate(protocol) => asked.generate(protocol, &ids, observer)?,
-        Protocol::Perplexity(protocol) => asked.perplexity(protocol, &ids, observer)?,
-        Protocol::Choices(_) => choices::choices(&asked, &ids, observer)?,
-        Protocol::Classify(_) => texts::classify(&asked, &ids, observer)?,
-        Protocol::Regress(_) => texts::regress(&asked, &ids, observer)?,
-        Protocol::Span(protocol) => texts::span(&asked, protocol, &ids, observer)?,
+    let asked = Asked {
+        job,
+        model: Whom::Named(stage.precision),
+        data,
+        path: &path,
+        split,
+        rows: None,
+        protocol: &stage.protocol,
+        metrics: &stage.metrics,
+        metrics_at: "metrics",
+        batch: stage.batch.size,
+        seed: stage.seed.unwrap_or(0),
+        device,
+        left: Some(Left { result: &job.result, state: &job.state }),
+        kept: Cell::new(0),
     };
+    let answered = asked.answered(&ids, observer)?;
+    write_json(&job.result.join(files::METRICS), &answered.to_json())?;
     let seconds = started.elapsed().as_secs_f64();
     let measured = json!({
         "seconds": seconds,
-        "tokens_per_second": tokens as f64 / seconds,
-        "rows_per_second": count as f64 / seconds,
+        "tokens_per_second": answered.tokens as f64 / seconds,
+        "rows_per_second": answered.rows as f64 / seconds,
         "peak_memory_bytes": peak.bytes(),
         "device": device::name(device),
         "libtorch": device::libtorch(),
@@ -62,32 +73,136 @@ pub fn run(job: &Job, stage: &Evaluate, device: Device, observer: &mut dyn Obser
         "kept_rows": asked.kept.get(),
     });
     write_json(&job.observed.join(files::MEASURED), &measured)?;
-    latency::observe(&asked, &ids, observer)
+    latency::observe(&asked, stage, &ids, observer)
 }
 
-/// A stage's question: which model, which rows.
-struct Asked<'a> {
-    job: &'a Job,
-    stage: &'a Evaluate,
-    data: &'a JobInput,
-    path: &'a Path,
-    split: &'a str,
-    device: Device,
+/// A stage's question: which model, which rows, how it is asked, and what is counted.
+pub(super) struct Asked<'a> {
+    pub job: &'a Job,
+    pub model: Whom<'a>,
+    pub data: &'a JobInput,
+    /// The split's file, and its name.
+    pub path: &'a Path,
+    pub split: &'a str,
+    /// Only so many rows are asked, the first.
+    pub rows: Option<u64>,
+    pub protocol: &'a Protocol,
+    pub metrics: &'a [Metric],
+    /// Where the metrics stand in the stage.
+    pub metrics_at: &'a str,
+    /// Rows that are computed at once.
+    pub batch: u64,
+    /// Of what is drawn.
+    pub seed: u64,
+    pub device: Device,
+    /// Where answers are written, if they are.
+    pub left: Option<Left<'a>>,
     /// Rows that an attempt before this one had answered.
-    kept: Cell<usize>,
+    pub kept: Cell<usize>,
+}
+
+/// Who is asked.
+pub(super) enum Whom<'a> {
+    /// The model that the job names, computing in this precision.
+    Named(Precision),
+    /// This one, whose texts end at these ids besides the tokenizer's.
+    InHand { model: &'a Model, end_ids: &'a [i64] },
+}
+
+/// Where answers are written.
+#[derive(Clone, Copy)]
+pub(super) struct Left<'a> {
+    /// The folder of `predictions.jsonl`.
+    pub result: &'a Path,
+    /// The folder of what an attempt after this one need not do again.
+    pub state: &'a Path,
+}
+
+/// What came of a question.
+pub(super) struct Answered {
+    pub scored: Scored,
+    /// Tokens that were generated, or read.
+    tokens: usize,
+    rows: usize,
+    /// Answers that count, several of a row where it was asked several times.
+    answers: usize,
+    /// Those among them whose row did not fit.
+    failed: usize,
+}
+
+/// A model that was loaded for the question, or that was there.
+enum Held<'a> {
+    Loaded(Box<Model>),
+    Lent(&'a Model),
+}
+
+impl Deref for Held<'_> {
+    type Target = Model;
+
+    fn deref(&self) -> &Model {
+        match self {
+            Self::Loaded(model) => model,
+            Self::Lent(model) => model,
+        }
+    }
 }
 
 impl Asked<'_> {
-    /// The model for a task, which must know the tokenizer's ids.
-    fn model(&self, task: Task, ids: &SpecialIds) -> Result<Model> {
-        let numerics = device::numerics(self.stage.precision, self.device);
-        let model = model_source::plain(self.job, task, numerics)?;
-        let place = model_source::config_place(self.job);
-        ids.check_model(model.network.vocabulary(), &place, &[self.path.to_owned()])?;
-        Ok(model)
+    /// Asks the model of the rows by the protocol, and counts the metrics.
+    pub fn answered(&self, ids: &SpecialIds, observer: &mut dyn Observer) -> Result<Answered> {
+        match self.protocol {
+            Protocol::Generate(protocol) => self.generate(protocol, ids, observer),
+            Protocol::Perplexity(protocol) => self.perplexity(protocol, ids, observer),
+            Protocol::Choices(_) => choices::choices(self, ids, observer),
+            Protocol::Classify(_) => texts::classify(self, ids, observer),
+            Protocol::Regress(_) => texts::regress(self, ids, observer),
+            Protocol::Span(protocol) => texts::span(self, protocol, ids, observer),
+        }
     }
 
+    /// The model for a task, which must know the tokenizer's ids.
+    fn model(&self, task: Task, ids: &SpecialIds) -> Result<Held<'_>> {
+        let precision = match self.model {
+            Whom::Named(precision) => precision,
+            Whom::InHand { model, .. } => return Ok(Held::Lent(model)),
+        };
+        let model = model_source::plain(self.job, task, device::numerics(precision, self.device))?;
+        let place = model_source::config_place(self.job);
+        ids.check_model(model.network.vocabulary(), &place, &[self.path.to_owned()])?;
+        Ok(Held::Loaded(Box::new(model)))
+    }
+
+    /// The classes must be those that the model was trained with. One in hand is trained with them.
+    fn check_labels(&self, labels: &[String]) -> Result<()> {
+        match self.model {
+            Whom::Named(_) => labels::check_model(self.job, labels),
+            Whom::InHand { .. } => Ok(()),
+        }
+    }
+
+    /// The ids that end a text.
+    fn end_ids(&self, ids: &SpecialIds) -> Result<Vec<i64>> {
+        let mut end_ids = ids.eos.clone();
+        match self.model {
+            Whom::Named(_) => end_ids.extend(model_source::end_ids(self.job)?),
+            Whom::InHand { end_ids: own, .. } => end_ids.extend(own),
+        }
+        end_ids.sort_unstable();
+        end_ids.dedup();
+        Ok(end_ids)
+    }
+
+    /// The rows that are asked.
     fn some<T>(&self, rows: Vec<T>) -> Result<Vec<T>> {
+        self.some_from(rows, |_| true)
+    }
+
+    /// The rows that are asked, where several in turn may belong to one: `begins` is true of the first of them.
+    fn some_from<T>(&self, mut rows: Vec<T>, begins: impl Fn(&T) -> bool) -> Result<Vec<T>> {
+        if let Some(most) = self.rows.and_then(|most| usize::try_from(most).ok()) {
+            let next = rows.iter().enumerate().filter(|(_, row)| begins(row)).nth(most).map(|(at, _)| at);
+            rows.truncate(next.unwrap_or(rows.len()));
+        }
         match rows.is_empty() {
             true => {
                 let problem = format!("the split `{}` has no row", self.split);
@@ -99,7 +214,7 @@ impl Asked<'_> {
 
     /// Rows that are computed at once.
     fn batch(&self) -> usize {
-        usize::try_from(self.stage.batch.size).unwrap_or(usize::MAX)
+        usize::try_from(self.batch).unwrap_or(usize::MAX)
     }
 
     /// The prompts as token ids: the text that an encoder–decoder reads, or what a causal language model continues.
@@ -119,22 +234,19 @@ impl Asked<'_> {
         Ok(read_answered(self.path)?.into_iter().map(prompt).collect())
     }
 
-    /// Continues every prompt and scores the texts. Returns the tokens that were generated, and the rows.
-    fn generate(&self, protocol: &Generate, ids: &SpecialIds, observer: &mut dyn Observer) -> Result<(usize, usize)> {
+    /// Continues every prompt and scores the texts.
+    fn generate(&self, protocol: &Generate, ids: &SpecialIds, observer: &mut dyn Observer) -> Result<Answered> {
         if !has_column(self.path, "references")? {
             let problem = "has no column `references`, so there is nothing to compare answers with";
             return Err(Error::file(self.path, problem, "add a block `references` to the template"));
         }
-        let texts = read_texts(self.path)?;
+        let texts = self.some(read_texts(self.path)?)?;
         let counters = self.text_counters(texts.iter().map(|texts| texts.references.as_slice()))?;
         let model = self.model(Task::LanguageModel, ids)?;
         let all = self.some(self.prompts(&model)?)?;
         let tokenizer = super::tokenizer(self.data)?;
-        let mut end_ids = ids.eos.clone();
-        end_ids.extend(model_source::end_ids(self.job)?);
-        end_ids.sort_unstable();
-        end_ids.dedup();
-        let decoding = decoding::of(protocol, &end_ids, self.stage.seed.unwrap_or(0));
+        let end_ids = self.end_ids(ids)?;
+        let decoding = decoding::of(protocol, &end_ids, self.seed);
         let asking = Asking {
             model: &model,
             tokenizer: &tokenizer,
@@ -145,7 +257,7 @@ impl Asked<'_> {
             batch: self.batch(),
             device: self.device,
         };
-        let Answers { rows: answers, kept } = asking.answers(&all, &self.job.state, observer)?;
+        let Answers { rows: answers, kept } = asking.answers(&all, self.left.map(|left| left.state), observer)?;
         self.kept.set(kept);
         // Each sample of a row is an answer of its own.
         let answers: Vec<(usize, usize, Answer)> = answers
@@ -191,17 +303,13 @@ impl Asked<'_> {
             }
             Ok(line)
         }))?;
-        self.metrics(&scored, answers.iter().filter_map(|(row, _, _)| all.get(*row)).map(|row| &row.failed))?;
-        Ok((answers.iter().map(|(_, _, answer)| answer.tokens).sum(), all.len()))
+        let tokens = answers.iter().map(|(_, _, answer)| answer.tokens).sum();
+        let failures = answers.iter().filter_map(|(row, _, _)| all.get(*row)).map(|row| &row.failed);
+        Ok(Answered { rows: all.len(), ..Answered::new(scored, tokens, failures) })
     }
 
-    /// Scores every row's own tokens. Returns how many were read, and the rows.
-    fn perplexity(
-        &self,
-        protocol: &Perplexity,
-        ids: &SpecialIds,
-        observer: &mut dyn Observer,
-    ) -> Result<(usize, usize)> {
+    /// Scores every row's own tokens.
+    fn perplexity(&self, protocol: &Perplexity, ids: &SpecialIds, observer: &mut dyn Observer) -> Result<Answered> {
         let counters = self.counters(|counter| match counter {
             Counter::Tokens(metric) => Some(metric),
             _ => None,
@@ -223,8 +331,7 @@ impl Asked<'_> {
             lines
                 .map(|(index, (id, failed))| Ok(json!({ "id": id, "failed": failed, "scores": scored.of_row(index) }))),
         )?;
-        self.metrics(&scored, names.iter().map(|(_, failed)| failed))?;
-        Ok((read, names.len()))
+        Ok(Answered::new(scored, read, names.iter().map(|(_, failed)| failed)))
     }
 
     /// What a causal language model makes of the rows' tokens.
@@ -280,16 +387,16 @@ impl Asked<'_> {
 
     /// The metrics by name, as far as the protocol gives what they count.
     fn counters<T>(&self, fits: impl Fn(Counter) -> Option<T>) -> Result<Vec<(String, T)>> {
-        let metrics = &self.stage.metrics;
-        let names = metrics::names(metrics);
-        let counters = metrics.iter().zip(names).enumerate().map(|(index, (metric, name))| {
-            let folder = self.job.input(&Metric::input_role(index)).map(|input| input.result.as_path());
+        let names = metrics::names(self.metrics);
+        let counters = self.metrics.iter().zip(names).enumerate().map(|(index, (metric, name))| {
+            let role = Metric::input_role(self.metrics_at, index);
+            let folder = self.job.input(&role).map(|input| input.result.as_path());
             let unreadable = |e: data::Error| Error::stopped(e.message, e.place, e.hint.unwrap_or_default());
             match fits(metrics::counter_from(metric, folder).map_err(unreadable)?) {
                 Some(counter) => Ok((name, counter)),
                 None => Err(Error::setting(
-                    "metrics",
-                    format!("`{}` cannot be counted from the protocol `{}`", metric.name(), self.stage.protocol.name()),
+                    self.metrics_at,
+                    format!("`{}` cannot be counted from the protocol `{}`", metric.name(), self.protocol.name()),
                     metric.wants(),
                 )),
             }
@@ -318,28 +425,38 @@ impl Asked<'_> {
         Ok(counters)
     }
 
-    fn metrics<'r>(&self, scored: &Scored, failures: impl Iterator<Item = &'r Option<String>>) -> Result<()> {
-        let failures: Vec<bool> = failures.map(Option::is_some).collect();
-        let failed = failures.iter().filter(|failed| **failed).count();
-        let metrics = json!({
-            "headline": scored.headline,
-            "metrics": scored.summaries,
-            "uncertainty": scored.uncertainties,
-            "signatures": scored.signatures,
-            "rows": failures.len(),
-            "failed": failed,
-        });
-        write_json(&self.job.result.join(files::METRICS), &metrics)
-    }
-
+    /// Writes the rows' answers, where they are wanted.
     fn predictions(&self, lines: impl Iterator<Item = Result<Value>>) -> Result<()> {
-        let path = self.job.result.join(files::PREDICTIONS);
+        let Some(Left { result, .. }) = self.left else { return Ok(()) };
+        let path = result.join(files::PREDICTIONS);
         let io = |error| Error::io("write", &path, error);
         let mut file = std::io::BufWriter::new(std::fs::File::create(&path).map_err(io)?);
         for line in lines {
             writeln!(file, "{}", line?).map_err(io)?;
         }
         file.flush().map_err(io)
+    }
+}
+
+impl Answered {
+    /// One answer to each row, which failed if there is a reason.
+    fn new<'r>(scored: Scored, tokens: usize, failures: impl Iterator<Item = &'r Option<String>>) -> Self {
+        let failures: Vec<bool> = failures.map(Option::is_some).collect();
+        let failed = failures.iter().filter(|failed| **failed).count();
+        Self { scored, tokens, rows: failures.len(), answers: failures.len(), failed }
+    }
+
+    /// What `metrics.json` says.
+    fn to_json(&self) -> Value {
+        let Scored { headline, summaries, uncertainties, signatures, .. } = &self.scored;
+        json!({
+            "headline": headline,
+            "metrics": summaries,
+            "uncertainty": uncertainties,
+            "signatures": signatures,
+            "rows": self.answers,
+            "failed": self.failed,
+        })
     }
 }
 
@@ -354,8 +471,9 @@ struct Own {
 
 /// What all metrics say of all rows.
 #[derive(Default)]
-struct Scored {
-    headline: Map<String, Value>,
+pub(super) struct Scored {
+    /// The figures that a person looks at, by `metric.figure`.
+    pub headline: Map<String, Value>,
     summaries: Map<String, Value>,
     uncertainties: Map<String, Value>,
     signatures: Map<String, Value>,

@@ -15,6 +15,7 @@ pub mod memory;
 mod merge;
 mod method;
 mod model_source;
+mod question;
 mod sized;
 mod special_ids;
 mod train;

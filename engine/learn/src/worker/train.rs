@@ -4,18 +4,20 @@
 use std::path::Path;
 use std::time::Instant;
 
-use serde_json::{Value, json};
+use data::metrics::meaning;
+use serde_json::{Map, Value, json};
 use spec::adapter::ChosenSize;
 use spec::files;
 use spec::job::{Job, JobInput};
 use spec::model::ModelSource;
 use spec::optimizer::Optimizer;
 use spec::schedule::Schedule;
-use spec::stage::{Duration, Every, Keep, Objective, Train};
+use spec::stage::{Duration, Every, Keep, KeepBest, Objective, Train};
 use tch::Device;
 
 use super::examples::{self, Rows};
 use super::memory::Peak;
+use super::question::Question;
 use super::special_ids::SpecialIds;
 use super::{adapter_source, device, labels, model_source, sized};
 use crate::error::{Error, Result, some_of};
@@ -26,7 +28,7 @@ use crate::observer::Observer;
 use crate::optim::AdamW;
 use crate::peft::Saved;
 use crate::schedule::Shape;
-use crate::train::{self, Length, Outcome, Settings, Training, Validate, Warmup};
+use crate::train::{self, Asks, Length, Outcome, Settings, Training, Validate, Warmup};
 use crate::weights::write_json;
 
 /// Does the job.
@@ -79,10 +81,16 @@ pub fn run(job: &Job, stage: &Train, device: Device, observer: &mut dyn Observer
     let model_bytes = whole.bytes();
     let settings = settings(stage);
     let peak = Peak::begin(device);
+    let question = stage.validate.as_ref().map(|validate| Question::new(job, stage, validate, &ids, device));
+    let question = question.transpose()?.flatten();
+    if let Some(question) = &question {
+        question.try_out(&model)?;
+    }
     let training = Training {
         model: &model,
         examples: examples.as_ref(),
         validation: validation.as_deref(),
+        asks: question.as_ref().map(|question| question as &dyn Asks),
         settings: &settings,
         state: &job.state,
     };
@@ -164,11 +172,20 @@ pub fn settings(stage: &Train) -> Settings {
         dropout_seed: stage.seed.dropout,
         normalize: examples::normalize(&stage.objective),
         validate: match &stage.validate {
-            None => Validate { every: train::Every::Epochs(1), keep_best: false, patience: None },
+            None => {
+                Validate { every: train::Every::Epochs(1), best: train::Best::Loss, keep_best: false, patience: None }
+            }
             Some(validate) => Validate {
                 every: match validate.every {
                     Every::Steps(steps) => train::Every::Steps(steps),
                     Every::Epochs(epochs) => train::Every::Epochs(epochs),
+                },
+                best: match validate.best() {
+                    KeepBest::Loss => train::Best::Loss,
+                    KeepBest::Figure(name) => train::Best::Figure {
+                        more_is_better: meaning(name).is_none_or(|meaning| meaning.more_is_better),
+                        name: name.clone(),
+                    },
                 },
                 keep_best: matches!(validate.keep, Keep::Best(_)),
                 patience: validate.patience,
@@ -190,10 +207,14 @@ fn complete_folder(data: &JobInput, ids: &SpecialIds, folder: &Path) -> Result<(
 
 fn summary(model: &Model, examples: &dyn Examples, outcome: &Outcome, chosen: Option<&ChosenSize>) -> Value {
     let trainable = model.trainable.elements();
+    let validation_loss = outcome.validation.as_ref().map(|kept| kept.loss);
+    let mut headline = Map::from_iter([("loss".to_owned(), json!(validation_loss.unwrap_or(outcome.training_loss)))]);
+    let figures = outcome.validation.iter().flat_map(|kept| &kept.figures);
+    headline.extend(figures.map(|(name, value)| (name.clone(), json!(value))));
     let mut summary = json!({
-        "headline": { "loss": outcome.validation_loss.unwrap_or(outcome.training_loss) },
+        "headline": headline,
         "training_loss": outcome.training_loss,
-        "validation_loss": outcome.validation_loss,
+        "validation_loss": validation_loss,
         "trainable_parameters": trainable,
         "total_parameters": trainable + model.frozen.elements(),
         "rows": examples.len(),

@@ -11,7 +11,7 @@ use learn::observer::Unobserved;
 use learn::optim::{AdamW, LossScale};
 use learn::schedule::Shape;
 use learn::targets::Targets;
-use learn::train::{Every, Length, Rule, Settings, Training, Validate, Warmup, Weights};
+use learn::train::{Best, Every, Length, Rule, Settings, Training, Validate, Warmup, Weights};
 use learn::weights::write_model;
 use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor};
@@ -161,13 +161,14 @@ fn the_scale_of_the_loss_goes_on_with_the_training() {
                 data_seed: 0,
                 dropout_seed: 0,
                 normalize: Normalize::Tokens,
-                validate: Validate { every: Every::Epochs(1), keep_best: false, patience: None },
+                validate: Validate { every: Every::Epochs(1), best: Best::Loss, keep_best: false, patience: None },
                 checkpoint: 5,
             };
             let training = Training {
                 model: &model,
                 examples: &examples,
                 validation: None,
+                asks: None,
                 settings: &settings,
                 state: state.path(),
             };

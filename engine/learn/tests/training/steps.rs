@@ -8,7 +8,7 @@ use learn::observer::Unobserved;
 use learn::optim::AdamW;
 use learn::schedule::Shape;
 use learn::targets::Targets;
-use learn::train::{Every, Length, Rule, Settings, Training, Validate, Warmup, Weights, loss_of};
+use learn::train::{Best, Every, Length, Rule, Settings, Training, Validate, Warmup, Weights, loss_of};
 use learn::weights::SafetensorsFile;
 use tch::{Device, Kind, Tensor};
 
@@ -29,7 +29,7 @@ fn settings() -> Settings {
         data_seed: 0,
         dropout_seed: 0,
         normalize: Normalize::Tokens,
-        validate: Validate { every: Every::Epochs(1), keep_best: false, patience: None },
+        validate: Validate { every: Every::Epochs(1), best: Best::Loss, keep_best: false, patience: None },
         checkpoint: 5,
     }
 }
@@ -83,8 +83,14 @@ fn a_loss_that_is_not_finite_stops_with_its_step_and_rows_before_a_checkpoint_ho
     let rows = LanguageModel::new(with_loss(), 0);
     let model = model(&Full, 3);
     let settings = Settings { learning_rate: 1e30, checkpoint: 1, ..settings() };
-    let training =
-        Training { model: &model, examples: &rows, validation: None, settings: &settings, state: state.path() };
+    let training = Training {
+        model: &model,
+        examples: &rows,
+        validation: None,
+        asks: None,
+        settings: &settings,
+        state: state.path(),
+    };
     let error = training.run(&state.path().join("out.jsonl"), &mut Unobserved).unwrap_err();
     assert!(error.to_string().contains("is not finite"), "{error}");
     let learn::Error::Stopped { place: Some(place), hint, .. } = &error else { panic!("{error:?}") };
@@ -113,8 +119,14 @@ fn damaged(method: &dyn learn::adapters::Method, weight: &str, row: i64, number:
     let tensor = model.frozen.get(weight).or_else(|| model.trainable.get(weight)).unwrap();
     let _ = tch::no_grad(|| tensor.get(row).fill_(number));
     let settings = settings();
-    let training =
-        Training { model: &model, examples: &rows, validation: None, settings: &settings, state: state.path() };
+    let training = Training {
+        model: &model,
+        examples: &rows,
+        validation: None,
+        asks: None,
+        settings: &settings,
+        state: state.path(),
+    };
     training.run(&state.path().join("out.jsonl"), &mut Unobserved).unwrap_err()
 }
 
@@ -145,8 +157,14 @@ fn a_tensor_that_the_loss_does_not_reach_is_named() {
     let mut model = model(&Full, 4);
     let _ = model.trainable.add("model.lonely.weight", &Tensor::ones([3], (Kind::Float, Device::Cpu))).unwrap();
     let settings = settings();
-    let training =
-        Training { model: &model, examples: &rows, validation: None, settings: &settings, state: state.path() };
+    let training = Training {
+        model: &model,
+        examples: &rows,
+        validation: None,
+        asks: None,
+        settings: &settings,
+        state: state.path(),
+    };
     let error = training.run(&state.path().join("out.jsonl"), &mut Unobserved).unwrap_err();
     assert_eq!(error.to_string(), "no gradient reaches `model.lonely.weight`");
 }
@@ -158,8 +176,14 @@ fn a_zero_gradient_is_a_gradient() {
     let rows = LanguageModel::new(with_loss(), 0);
     let model = model(&Lora::new(2, 4.0, 0.1, Targets::AllLinear).unwrap(), 5);
     let settings = settings();
-    let training =
-        Training { model: &model, examples: &rows, validation: None, settings: &settings, state: state.path() };
+    let training = Training {
+        model: &model,
+        examples: &rows,
+        validation: None,
+        asks: None,
+        settings: &settings,
+        state: state.path(),
+    };
     let outcome = training.run(&state.path().join("out.jsonl"), &mut Unobserved).unwrap();
     assert_eq!((outcome.steps, outcome.epochs), (20, 1.0));
     assert_eq!(outcome.loss_tokens, 400);
@@ -175,15 +199,21 @@ fn the_best_weights_are_kept_and_patience_ends_the_training() {
     let settings = Settings {
         length: Length::Steps(400),
         learning_rate: 0.1,
-        validate: Validate { every: Every::Steps(3), keep_best: true, patience: Some(4) },
+        validate: Validate { every: Every::Steps(3), best: Best::Loss, keep_best: true, patience: Some(4) },
         ..settings()
     };
-    let training =
-        Training { model: &model, examples: &train, validation: Some(&dev), settings: &settings, state: state.path() };
+    let training = Training {
+        model: &model,
+        examples: &train,
+        validation: Some(&dev),
+        asks: None,
+        settings: &settings,
+        state: state.path(),
+    };
     let outcome = training.run(&state.path().join("out.jsonl"), &mut Unobserved).unwrap();
     let best = outcome.best_step.unwrap();
     assert!(outcome.stopped_early && outcome.steps == best + 12, "{outcome:?}");
     assert_eq!(outcome.kept_step, best);
     let kept = loss_of(&model, &dev, Normalize::Tokens, 4).unwrap();
-    assert!((kept - outcome.validation_loss.unwrap()).abs() < 1e-6, "{kept} and {outcome:?}");
+    assert!((kept - outcome.validation.as_ref().unwrap().loss).abs() < 1e-6, "{kept} and {outcome:?}");
 }

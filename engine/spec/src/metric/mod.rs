@@ -36,9 +36,11 @@ pub use squad_v1::SquadV1;
 pub use squad_v2::SquadV2;
 pub use token_accuracy::TokenAccuracy;
 
+use std::collections::BTreeMap;
+
 use crate::protocol::Protocol;
 use crate::reference::Reference;
-use crate::stage::Fault;
+use crate::stage::{Fault, Input};
 
 crate::one_of! {
     /// What is counted.
@@ -99,6 +101,26 @@ impl Metric {
         ("spearman", &["regress"]),
     ];
 
+    /// The figures of each metric that tables, locks and progress show, the first of them first.
+    pub const HEADLINES: &[(&str, &[&str])] = &[
+        ("squad_v2", &["exact", "f1", "has_ans_exact", "no_ans_exact"]),
+        ("squad_v1", &["exact", "f1"]),
+        ("exact_match", &["exact_match"]),
+        ("bleu", &["bleu"]),
+        ("hf_bleu", &["bleu"]),
+        ("chrf", &["chrf"]),
+        ("rouge", &["rouge1", "rouge2", "rougeL", "rougeLsum"]),
+        ("meteor", &["meteor"]),
+        ("perplexity", &["perplexity", "token_accuracy"]),
+        ("token_accuracy", &["token_accuracy"]),
+        ("accuracy", &["accuracy"]),
+        ("normalized_accuracy", &["normalized_accuracy"]),
+        ("f1", &["f1"]),
+        ("matthews", &["matthews"]),
+        ("pearson", &["pearson"]),
+        ("spearman", &["spearman"]),
+    ];
+
     /// Whether the protocol gives what the metric counts.
     pub fn fits(&self, protocol: &Protocol) -> bool {
         Self::PROTOCOLS.iter().any(|(metric, protocols)| *metric == self.name() && protocols.contains(&protocol.name()))
@@ -112,9 +134,16 @@ impl Metric {
         }
     }
 
-    /// Where the stage that the metric at this place reads is named, in the stage and in its job.
-    pub fn input_role(index: usize) -> String {
-        format!("metrics.{index}.meteor.synonyms")
+    /// Where the stage is named, in the stage and in its job, that the metric at this place of the list `metrics` reads.
+    pub fn input_role(metrics: &str, index: usize) -> String {
+        format!("{metrics}.{index}.meteor.synonyms")
+    }
+
+    /// The inputs of metrics that stand in the list `at`.
+    pub(crate) fn inputs<'a>(at: &str, metrics: &'a [Self]) -> impl Iterator<Item = Input<'a>> {
+        metrics.iter().enumerate().filter_map(move |(index, metric)| {
+            Some(Input::follow(Self::input_role(at, index), metric.input()?).of_kind(&["download"]))
+        })
     }
 
     /// Mistakes that no type can express; paths begin at the metric's name.
@@ -172,6 +201,41 @@ impl Metric {
     }
 }
 
+/// The name of each metric, as figures are named after: `squad_v2`, and `squad_v2_2` where one stands a second time.
+pub fn names(metrics: &[Metric]) -> Vec<String> {
+    let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
+    let name = |metric: &Metric| {
+        let times = seen.entry(metric.name()).or_default();
+        *times += 1;
+        if *times == 1 { metric.name().to_owned() } else { format!("{}_{times}", metric.name()) }
+    };
+    metrics.iter().map(name).collect()
+}
+
+/// The headline figures of metrics, as `metric.figure`, in the order in which they stand.
+pub(crate) fn headlines(metrics: &[Metric]) -> Vec<String> {
+    let figures = |metric: &Metric| Metric::HEADLINES.iter().find(|(name, _)| *name == metric.name());
+    let of = |(metric, name): (&Metric, String)| {
+        let figures = figures(metric).map(|(_, figures)| *figures).unwrap_or_default();
+        figures.iter().map(|figure| format!("{name}.{figure}")).collect::<Vec<_>>()
+    };
+    metrics.iter().zip(names(metrics)).flat_map(of).collect()
+}
+
+/// Mistakes of the metrics in the list `at`, counted of a model that is asked by this protocol.
+pub(crate) fn faults(at: &str, metrics: &[Metric], protocol: &Protocol) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    for (index, metric) in metrics.iter().enumerate() {
+        let below = |fault: Fault| Fault { path: format!("{at}.{index}.{}", fault.path), ..fault };
+        faults.extend(metric.faults().into_iter().map(below));
+        if !metric.fits(protocol) {
+            let problem = format!("`{}` cannot be counted from the protocol `{}`", metric.name(), protocol.name());
+            faults.push(Fault::new(format!("{at}.{index}"), problem, metric.wants()));
+        }
+    }
+    faults
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -179,6 +243,8 @@ mod tests {
     #[test]
     fn every_metric_has_its_protocols() {
         let names: Vec<&str> = Metric::PROTOCOLS.iter().map(|(metric, _)| *metric).collect();
+        assert_eq!(names, Metric::NAMES);
+        let names: Vec<&str> = Metric::HEADLINES.iter().map(|(metric, _)| *metric).collect();
         assert_eq!(names, Metric::NAMES);
         for (_, protocols) in Metric::PROTOCOLS {
             assert!(protocols.iter().all(|protocol| Protocol::NAMES.contains(protocol)), "{protocols:?}");

@@ -7,7 +7,7 @@ use super::{Fault, Input, Kind, Program, WantedSplit};
 use crate::{
     files,
     measure::Measure,
-    metric::Metric,
+    metric::{self, Metric},
     precision::Precision,
     protocol::Protocol,
     reference::{OneOrMany, Reference},
@@ -49,7 +49,7 @@ pub struct Evaluate {
 }
 
 /// The schema of what [`Metric::fits`] refuses.
-fn all_mixed() -> Vec<serde_json::Value> {
+pub(super) fn all_mixed() -> Vec<serde_json::Value> {
     let refused = |protocol: &&'static str| {
         let metrics = Metric::PROTOCOLS.iter().filter(|(_, protocols)| !protocols.contains(protocol));
         metrics.map(|(metric, _)| mixed(protocol, metric)).collect::<Vec<_>>()
@@ -102,9 +102,7 @@ impl Kind for Evaluate {
                 .only(read)
                 .with_splits(self.data.part.iter().map(|split| WantedSplit::by_value("data", split))),
         ];
-        inputs.extend(self.metrics.iter().enumerate().filter_map(|(index, metric)| {
-            Some(Input::follow(Metric::input_role(index), metric.input()?).of_kind(&["download"]))
-        }));
+        inputs.extend(Metric::inputs("metrics", &self.metrics));
         inputs
     }
 
@@ -127,17 +125,7 @@ impl Kind for Evaluate {
         if self.batch.size == 0 {
             faults.push(Fault::new("batch.size", "a batch of no row", "give a number above zero"));
         }
-        for (index, metric) in self.metrics.iter().enumerate() {
-            let at = |fault: Fault| Fault { path: format!("metrics.{index}.{}", fault.path), ..fault };
-            faults.extend(metric.faults().into_iter().map(at));
-            if !metric.fits(&self.protocol) {
-                faults.push(Fault::new(
-                    format!("metrics.{index}"),
-                    format!("`{}` cannot be counted from the protocol `{}`", metric.name(), self.protocol.name()),
-                    metric.wants(),
-                ));
-            }
-        }
+        faults.extend(metric::faults("metrics", &self.metrics, &self.protocol));
         let measured = self.measure.iter().flat_map(Measure::faults);
         faults.extend(measured.map(|fault| Fault { path: format!("measure.{}", fault.path), ..fault }));
         faults.extend(self.protocol.faults().into_iter().map(|f| Fault { path: format!("protocol.{}", f.path), ..f }));

@@ -14,6 +14,7 @@ mod select;
 mod take;
 mod tokenize;
 mod train;
+mod validate;
 
 pub use chat::Chat;
 pub use command::{Command, CommandInput, ProjectFile, placeholders};
@@ -32,10 +33,8 @@ pub use tokenize::{
     Boundary, BpeTraining, ChoicesForm, Form, MaxLength, Overflow, OverflowPolicy, SpecialToken, TextForm, Tokenize,
     TokenizerSource, Trained, Truncate, Windows,
 };
-pub use train::{
-    Batch, Checkpoint, Duration, Every, Keep, KeepBest, LanguageModel, LossOn, Normalize, Objective, Seed, Seq2Seq,
-    Train, Validate,
-};
+pub use train::{Batch, Checkpoint, Duration, LanguageModel, LossOn, Normalize, Objective, Seed, Seq2Seq, Train};
+pub use validate::{Every, Keep, KeepBest, Validate};
 
 use crate::{reference::Reference, text::Side};
 

@@ -5,9 +5,9 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::{Beside, Fault, Input, Kind, Program, WantedSplit};
+use super::{Beside, Fault, Input, Kind, Program, Validate, WantedSplit};
 use crate::{
-    adapter::AdapterSource, files, model::ModelSource, optimizer::Optimizer, precision::Precision,
+    adapter::AdapterSource, files, metric::Metric, model::ModelSource, optimizer::Optimizer, precision::Precision,
     reference::Reference, schedule::Schedule,
 };
 
@@ -73,7 +73,7 @@ pub struct Train {
     /// slower, and the memory of activations no longer grows with the number of layers. Changes no result beyond rounding.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub gradient_checkpointing: bool,
-    /// Loss on a split that is not learned from.
+    /// Loss, and figures of metrics, on a split that is not learned from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validate: Option<Validate>,
     /// How often the state is saved, to go on from after a crash.
@@ -256,64 +256,6 @@ impl Default for Batch {
     }
 }
 
-/// Loss on a split that is not learned from, and what it decides.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Validate {
-    /// The split. Its rows select; a report marks scores on the same rows.
-    pub on: String,
-    /// How often; always at the end, too.
-    #[serde(default)]
-    pub every: Every,
-    /// Which state is kept in the end.
-    #[serde(default)]
-    pub keep: Keep,
-    /// Stop after so many validations without a new best loss. Without it, never.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1))]
-    pub patience: Option<u64>,
-}
-
-crate::one_of! {
-    /// How often something is done.
-    pub enum Every {
-        /// After so many optimiser steps.
-        steps => Steps(u64) where {"minimum": 1},
-        /// After so many epochs.
-        epochs => Epochs(u64) where {"minimum": 1},
-    }
-}
-
-impl Default for Every {
-    fn default() -> Self {
-        Self::Epochs(1)
-    }
-}
-
-crate::one_of! {
-    /// Which state is kept.
-    pub enum Keep {
-        /// The one after the last step.
-        last => Last(super::preprocess::Empty),
-        /// The one with the lowest validation figure.
-        best => Best(KeepBest),
-    }
-}
-
-impl Default for Keep {
-    fn default() -> Self {
-        Self::Last(super::preprocess::Empty {})
-    }
-}
-
-/// The figure that decides which state is best.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum KeepBest {
-    /// The validation loss.
-    Loss,
-}
-
 /// How often the state is saved, to go on from after a crash.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -360,6 +302,7 @@ impl Kind for Train {
             inputs.push(Input::follow("adapter.from", &continued.from).of_kind(&["download", "train"]));
         }
         inputs.push(Input::follow("data", &self.data).of_kind(&["tokenize"]).only(read).with_splits(splits));
+        inputs.extend(self.validate.iter().flat_map(|validate| Metric::inputs("validate.metrics", &validate.metrics)));
         inputs
     }
 
@@ -408,17 +351,6 @@ impl Kind for Train {
         if self.checkpoint.steps == 0 {
             faults.push(Fault::new("checkpoint.steps", "every zero steps", "give a number above zero"));
         }
-        if let Some(Validate { every: every @ (Every::Steps(0) | Every::Epochs(0)), .. }) = &self.validate {
-            let (unit, hint) = (every.name(), "give a number above zero");
-            faults.push(Fault::new(format!("validate.every.{unit}"), format!("every zero {unit}"), hint));
-        }
-        if let Some(Validate { patience: Some(0), .. }) = &self.validate {
-            faults.push(Fault::new(
-                "validate.patience",
-                "a patience of zero would stop at once",
-                "give a number above zero",
-            ));
-        }
         if self.adapter.is_adapter() && matches!(self.model, ModelSource::Random(_)) {
             faults.push(Fault::new(
                 "adapter",
@@ -429,6 +361,7 @@ impl Kind for Train {
         let below = |path: &str, faults: Vec<Fault>| {
             faults.into_iter().map(move |f| Fault { path: format!("{path}.{}", f.path), ..f }).collect::<Vec<_>>()
         };
+        faults.extend(self.validate.iter().flat_map(|validate| below("validate", validate.faults(&self.objective))));
         faults.extend(self.adapter.faults("adapter"));
         faults.extend(below("optimizer", self.optimizer.faults()));
         faults.extend(below("schedule", self.schedule.faults()));

@@ -4,7 +4,7 @@
 use data::metrics::{ChoiceRow, ChoiceScore, ClassRow, Counter, first_best};
 use serde_json::{Value, json};
 
-use super::{Asked, Scored};
+use super::{Answered, Asked, Scored};
 use crate::choice_rows::{Question, read_questions};
 use crate::error::{Error, Result};
 use crate::evaluate::likelihoods;
@@ -12,8 +12,8 @@ use crate::models::Task;
 use crate::observer::Observer;
 use crate::worker::special_ids::SpecialIds;
 
-/// The likeliest choice of each row. Returns the tokens that were read, and the rows.
-pub(super) fn choices(asked: &Asked<'_>, ids: &SpecialIds, observer: &mut dyn Observer) -> Result<(usize, usize)> {
+/// The likeliest choice of each row.
+pub(super) fn choices(asked: &Asked<'_>, ids: &SpecialIds, observer: &mut dyn Observer) -> Result<Answered> {
     let counters = asked.counters(|counter| match counter {
         counter @ (Counter::Classes(_) | Counter::Choices(_)) => Some(counter),
         _ => None,
@@ -86,7 +86,6 @@ pub(super) fn choices(asked: &Asked<'_>, ids: &SpecialIds, observer: &mut dyn Ob
             "scores": scored.of_row(index),
         }))
     }))?;
-    asked.metrics(&scored, questions.iter().map(|question| &question.failed))?;
     let read = questions.iter().flat_map(|question| &question.choices).map(|choice| choice.ids.len()).sum();
-    Ok((read, questions.len()))
+    Ok(Answered::new(scored, read, questions.iter().map(|question| &question.failed)))
 }

@@ -20,8 +20,13 @@ use crate::worker::special_ids::SpecialIds;
 use crate::worker::{device, labels, model_source};
 
 /// Measures what the stage asks for, when its rows are scored, and leaves it beside what is observed.
-pub(super) fn observe(asked: &Asked<'_>, ids: &SpecialIds, observer: &mut dyn Observer) -> Result<()> {
-    let Some(measure) = &asked.stage.measure else { return Ok(()) };
+pub(super) fn observe(
+    asked: &Asked<'_>,
+    stage: &Evaluate,
+    ids: &SpecialIds,
+    observer: &mut dyn Observer,
+) -> Result<()> {
+    let Some(measure) = &stage.measure else { return Ok(()) };
     let settings = &measure.latency;
     let most = settings.batch.iter().max().copied().unwrap_or_default();
     let mut rows = texts(asked)?;
@@ -30,7 +35,7 @@ pub(super) fn observe(asked: &Asked<'_>, ids: &SpecialIds, observer: &mut dyn Ob
         observer.warning("no latency is measured: no row of the split can be read".to_owned());
         return Ok(());
     }
-    let numerics = device::numerics(asked.stage.precision, asked.device);
+    let numerics = device::numerics(stage.precision, asked.device);
     let (model, weights) = model_source::unmerged(asked.job, task(asked)?, numerics)?;
     let passes = Passes { warmup: settings.warmup, iterations: settings.iterations };
     let batches = latency(&model, &rows, &settings.batch, passes, ids.pad, observer)?;
@@ -40,8 +45,7 @@ pub(super) fn observe(asked: &Asked<'_>, ids: &SpecialIds, observer: &mut dyn Ob
 
 /// What the network of the stage's protocol is made for.
 fn task(asked: &Asked<'_>) -> Result<Task> {
-    let Evaluate { protocol, .. } = asked.stage;
-    Ok(match protocol {
+    Ok(match asked.protocol {
         Protocol::Generate(_) | Protocol::Perplexity(_) | Protocol::Choices(_) => Task::LanguageModel,
         Protocol::Classify(_) => Task::SequenceClassification { labels: labels::of_data(asked.data)?.len() as i64 },
         Protocol::Regress(_) => Task::SequenceClassification { labels: 1 },
@@ -51,7 +55,7 @@ fn task(asked: &Asked<'_>) -> Result<Task> {
 
 /// The texts that the protocol lets the model read, in the order of the split; without rows that failed.
 fn texts(asked: &Asked<'_>) -> Result<Vec<TextRow>> {
-    let mut texts: Vec<TextRow> = match &asked.stage.protocol {
+    let mut texts: Vec<TextRow> = match asked.protocol {
         Protocol::Generate(_) | Protocol::Perplexity(_) if has_column(asked.path, "target_ids")? => {
             let rows = read_answered(asked.path)?.into_iter();
             rows.filter(|(_, failed)| failed.is_none()).map(|(row, _)| row.text).collect()

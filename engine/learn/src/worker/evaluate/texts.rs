@@ -6,7 +6,7 @@ use data::metrics::{self, ClassRow, Counter, NumberRow};
 use serde_json::{Map, Value, json};
 use spec::protocol::Span;
 
-use super::{Asked, Scored};
+use super::{Answered, Asked, Scored};
 use crate::error::{Error, Result};
 use crate::evaluate::{class_scores, token_scores};
 use crate::models::Task;
@@ -16,14 +16,14 @@ use crate::text_rows::{TextRecord, read_text_rows};
 use crate::worker::special_ids::SpecialIds;
 use crate::worker::{examples, labels};
 
-/// The likeliest class of each row. Returns the tokens that were read, and the rows.
-pub(super) fn classify(asked: &Asked<'_>, ids: &SpecialIds, observer: &mut dyn Observer) -> Result<(usize, usize)> {
+/// The likeliest class of each row.
+pub(super) fn classify(asked: &Asked<'_>, ids: &SpecialIds, observer: &mut dyn Observer) -> Result<Answered> {
     let counters = asked.counters(|counter| match counter {
         Counter::Classes(metric) => Some(metric),
         _ => None,
     })?;
     let labels = labels::of_data(asked.data)?;
-    labels::check_model(asked.job, &labels)?;
+    asked.check_labels(&labels)?;
     for (name, metric) in &counters {
         if let Some(fault) = metric.fault(&labels) {
             return Err(Error::setting(format!("metrics: {name}"), fault, "choose a class of the data"));
@@ -72,12 +72,11 @@ pub(super) fn classify(asked: &Asked<'_>, ids: &SpecialIds, observer: &mut dyn O
             "scores": scored.of_row(index),
         }))
     }))?;
-    asked.metrics(&scored, rows.iter().map(|row| &row.failed))?;
-    Ok((tokens(&rows), rows.len()))
+    Ok(Answered::new(scored, tokens(&rows), rows.iter().map(|row| &row.failed)))
 }
 
-/// The number of each row. Returns the tokens that were read, and the rows.
-pub(super) fn regress(asked: &Asked<'_>, ids: &SpecialIds, observer: &mut dyn Observer) -> Result<(usize, usize)> {
+/// The number of each row.
+pub(super) fn regress(asked: &Asked<'_>, ids: &SpecialIds, observer: &mut dyn Observer) -> Result<Answered> {
     let counters = asked.counters(|counter| match counter {
         Counter::Numbers(metric) => Some(metric),
         _ => None,
@@ -108,18 +107,17 @@ pub(super) fn regress(asked: &Asked<'_>, ids: &SpecialIds, observer: &mut dyn Ob
             "scores": scored.of_row(index),
         }))
     }))?;
-    asked.metrics(&scored, rows.iter().map(|row| &row.failed))?;
-    Ok((tokens(&rows), rows.len()))
+    Ok(Answered::new(scored, tokens(&rows), rows.iter().map(|row| &row.failed)))
 }
 
-/// The best answer of each row, over all its windows. Returns the tokens that were read, and the rows.
+/// The best answer of each row, over all its windows.
 pub(super) fn span(
     asked: &Asked<'_>,
     protocol: &Span,
     ids: &SpecialIds,
     observer: &mut dyn Observer,
-) -> Result<(usize, usize)> {
-    let windows = asked.some(read_text_rows(asked.path)?)?;
+) -> Result<Answered> {
+    let windows = asked.some_from(read_text_rows(asked.path)?, |row| row.window == 0)?;
     for column in ["references", "places"] {
         if !crate::rows::has_column(asked.path, column)? {
             let problem = format!("has no column `{column}`, so there is nothing to look for");
@@ -170,8 +168,7 @@ pub(super) fn span(
             "scores": scored.of_row(index),
         }))
     }))?;
-    asked.metrics(&scored, answers.iter().map(|(record, _)| &record.failed))?;
-    Ok((tokens(&windows), answers.len()))
+    Ok(Answered::new(scored, tokens(&windows), answers.iter().map(|(record, _)| &record.failed)))
 }
 
 fn window(row: &TextRecord, scores: &[f64]) -> Window {
