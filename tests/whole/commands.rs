@@ -38,8 +38,7 @@ fn what_is_said_of_finished_stages_and_of_changes() {
         "adapter_model.safetensors",
         "loss ",
     ]);
-    let worst = project.engine(&["show", FILE, "scores[model=tuned,method=dora]", "--worst", "2"]);
-    worst.exit(0).says(&["row-4", "prompt: thing 4", "output: ", "references: "]);
+    the_worst_rows(&project);
 
     let before = project.text("pipelines/p.lock.yaml");
     project.pipeline(&format!("{DATA}{}", TRAINING.replace("rank: 2", "rank: 16")));
@@ -58,6 +57,45 @@ fn what_is_said_of_finished_stages_and_of_changes() {
         "stale    depends on raw",
     ]);
     assert_eq!(project.text("pipelines/p.lock.yaml"), before, "a look changes no lock");
+}
+
+/// What `show --worst` says of rows that all got wrong, in order and by another figure.
+fn the_worst_rows(project: &Project) {
+    let dora = "scores[model=tuned,method=dora]";
+    let worst = project.engine(&["show", FILE, dora, "--worst", "2"]);
+    worst.exit(0).says(&[
+        "scores[model=tuned,method=dora]: the 2 worst of 6 rows by squad_v2.exact, the worst first\n",
+        "exact 0.0000  row-40  line 1\n  prompt: thing 40 is\n  output: ",
+        "\n  references: red\n  squad_v2: exact 0.0000, f1 0.0000, has_answer 1.00\n",
+        "row-41  line 2\n",
+    ]);
+    assert!(!worst.out.contains("row-42"), "{}", worst.out);
+    let json = project.engine(&["show", FILE, dora, "--worst", "9", "--by", "squad_v2.f1", "--json"]);
+    let lines: Vec<serde_json::Value> =
+        json.exit(0).out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let left = project.text("outputs/p/scores/model=tuned,method=dora/predictions.jsonl");
+    let left: Vec<serde_json::Value> = left.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 6);
+    for line in &lines {
+        assert_eq!((&line["member"], &line["by"]), (&dora.into(), &"squad_v2.f1".into()));
+        let at = line["line"].as_u64().unwrap() as usize - 1;
+        assert_eq!(line["row"], left[at]);
+        assert_eq!(line["score"], left[at]["scores"]["squad_v2"]["f1"]);
+    }
+    let scores: Vec<f64> = lines.iter().map(|line| line["score"].as_f64().unwrap()).collect();
+    assert!(scores.is_sorted(), "{scores:?}");
+    let tuned = project.engine(&["show", FILE, "tuned[method=dora]", "--worst", "2"]);
+    tuned.exit(2).warns(&["is a stage of kind `train`", "name an `evaluate` stage"]);
+    let by = project.engine(&["show", FILE, dora, "--worst", "2", "--by", "squad_v2.exakt"]);
+    by.exit(2).warns(&["`squad_v2.exakt` is no figure", "did you mean `squad_v2.exact`?"]);
+    project.engine(&["show", FILE, dora, "--json"]).exit(2);
+}
+
+#[test]
+fn worst_rows_of_what_is_not_there_are_said_to_be_missing() {
+    let project = tiny::training();
+    let missing = project.engine(&["show", FILE, "scores[model=base]", "--worst", "3"]);
+    missing.exit(1).warns(&["`scores[model=base]` is not made", "--until scores` first"]);
 }
 
 #[test]

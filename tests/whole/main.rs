@@ -24,6 +24,7 @@ mod history;
 mod hostile;
 mod hub;
 mod interrupts;
+mod latency;
 mod merging;
 mod mistakes;
 mod pins;

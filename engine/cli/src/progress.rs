@@ -210,7 +210,7 @@ pub fn difference(difference: &Difference) -> String {
     let Difference { part, what, old, new } = difference;
     match (old, new) {
         (Some(old), Some(new)) => match part {
-            Part::Code | Part::Setting => format!("{what}: {old} → {new}"),
+            Part::Code | Part::Setting | Part::Machine => format!("{what}: {old} → {new}"),
             Part::Input => format!("{what}: other contents ({old} → {new})"),
             Part::File => format!("{what}: file changed ({old} → {new})"),
         },

@@ -3,6 +3,8 @@
 
 use std::cmp::Ordering;
 
+use spec::protocol::{NoAnswer, Span};
+
 /// The scores of one window of a text.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Window {
@@ -15,14 +17,26 @@ pub struct Window {
 }
 
 /// What is looked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Rule {
     /// How many of the best starts and ends are put together.
     pub candidates: usize,
     /// The most tokens of an answer.
     pub max_tokens: usize,
-    /// Whether there may be no answer, whose score is that of the first token.
-    pub or_none: bool,
+    /// Where there may be no answer, whose score is that of the first token: by how much that must be above the best answer's
+    /// (transformers' `null_score_diff_threshold`).
+    pub none_above: Option<f64>,
+}
+
+impl From<&Span> for Rule {
+    fn from(span: &Span) -> Self {
+        let size = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
+        Self {
+            candidates: size(span.candidates),
+            max_tokens: size(span.max_answer_tokens),
+            none_above: (span.no_answer == NoAnswer::Candidate).then_some(span.null_threshold),
+        }
+    }
 }
 
 /// An answer: where it stands in the text, in bytes. An empty range is no answer.
@@ -30,7 +44,7 @@ pub struct Rule {
 pub struct Found {
     /// Its place.
     pub place: std::ops::Range<usize>,
-    /// How much better no answer would be, where there may be none: above zero, there is none.
+    /// How much better no answer would be, where there may be none: above the rule's threshold, there is none.
     pub none_is_better_by: Option<f64>,
 }
 
@@ -53,14 +67,14 @@ pub fn best(windows: &[Window], rule: Rule) -> Option<Found> {
             }
         }
     }
-    match (best, rule.or_none) {
-        (Some((score, place)), true) => {
+    match (best, rule.none_above) {
+        (Some((score, place)), Some(threshold)) => {
             let better = none - score;
-            Some(Found { place: if better > 0.0 { 0..0 } else { place }, none_is_better_by: Some(better) })
+            Some(Found { place: if better > threshold { 0..0 } else { place }, none_is_better_by: Some(better) })
         }
-        (Some((_, place)), false) => Some(Found { place, none_is_better_by: None }),
-        (None, true) => Some(Found { place: 0..0, none_is_better_by: None }),
-        (None, false) => None,
+        (Some((_, place)), None) => Some(Found { place, none_is_better_by: None }),
+        (None, Some(_)) => Some(Found { place: 0..0, none_is_better_by: None }),
+        (None, None) => None,
     }
 }
 
@@ -91,12 +105,10 @@ mod tests {
         let vectors: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
         let (mut compared, mut without) = (0, 0);
         for case in vectors["cases"].as_array().unwrap() {
-            // Another threshold, and windows that leave tokens to their neighbours, are not what is decided here.
+            // Windows that leave tokens to their neighbours are not what is decided here.
             let context = case["context"].as_str().unwrap();
             let features = case["features"].as_array().unwrap();
-            if case["null_score_diff_threshold"].as_f64() != Some(0.0)
-                || features.iter().any(|feature| feature.get("token_is_max_context").is_some())
-            {
+            if features.iter().any(|feature| feature.get("token_is_max_context").is_some()) {
                 continue;
             }
             let byte =
@@ -117,7 +129,10 @@ mod tests {
             let rule = Rule {
                 candidates: case["n_best_size"].as_u64().unwrap() as usize,
                 max_tokens: case["max_answer_length"].as_u64().unwrap() as usize,
-                or_none: case["version_2_with_negative"].as_bool().unwrap(),
+                none_above: case["version_2_with_negative"]
+                    .as_bool()
+                    .unwrap()
+                    .then(|| case["null_score_diff_threshold"].as_f64().unwrap()),
             };
             let found = best(&windows, rule);
             let text = found.as_ref().map_or("", |found| &context[found.place.clone()]);

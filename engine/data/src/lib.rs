@@ -20,5 +20,6 @@ pub mod template;
 pub mod tokenize;
 pub mod tokens;
 pub mod typed;
+pub mod worst;
 
 pub use error::Error;

@@ -80,7 +80,7 @@ fn answers(model: &Model, asked: &Asked, device: Device) -> Result<Vec<Vec<i64>>
         }
     };
     let ends = Ends { ids: Vec::new(), max_new_tokens: asked.new_tokens, stop: None };
-    let reader = Reader::new(&model.network, device);
+    let reader = Reader::new(&model.network, device).of_all(prompts.iter().map(|prompt| prompt.ids.as_slice()));
     let mut texts = vec![Vec::new(); prompts.len()];
     for batch in batches(&prompts, asked.batch) {
         let together_asked: Vec<&Prompt> = batch.iter().filter_map(|&at| prompts.get(at)).collect();

@@ -5,6 +5,7 @@ pub mod adapters;
 pub mod batches;
 pub mod by_name;
 pub mod choice_rows;
+pub mod clock;
 pub mod error;
 pub mod evaluate;
 pub mod forecast;

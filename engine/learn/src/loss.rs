@@ -4,6 +4,7 @@
 use tch::{Device, Kind, Reduction, Tensor};
 
 use crate::batches::MicroBatch;
+use crate::clock::{self, Part};
 use crate::error::Result;
 use crate::layers::Mode;
 use crate::models::CausalLm;
@@ -35,7 +36,7 @@ impl Placed {
     pub fn predictions<'a>(&'a self, hidden: &Tensor, head: Head<'a>) -> Result<Predictions<'a>> {
         let width = hidden.size3()?.2;
         let hidden = hidden.f_reshape([-1, width])?.f_index_select(0, &self.positions)?;
-        Ok(Predictions { hidden, targets: &self.targets, head })
+        Ok(Predictions::new(hidden, &self.targets, head))
     }
 
     /// Adds the gradients of the weighed sum of the losses to the trainable tensors; `weights` has one number for each
@@ -78,7 +79,12 @@ pub struct Predictions<'a> {
     head: Head<'a>,
 }
 
-impl Predictions<'_> {
+impl<'a> Predictions<'a> {
+    /// Of hidden states `[targets, width]` the predictions of `targets`.
+    pub fn new(hidden: Tensor, targets: &'a Tensor, head: Head<'a>) -> Self {
+        Self { hidden, targets, head }
+    }
+
     /// How many targets are computed at once.
     fn part(&self) -> i64 {
         (SCORES / self.head.vocabulary.max(1)).max(1)
@@ -89,6 +95,7 @@ impl Predictions<'_> {
         let weights = Weights::new(weights, self.hidden.device())?;
         if self.targets.size1()? <= self.part() {
             let loss = self.sum(&self.hidden, self.targets, &weights)?;
+            clock::enter(Part::Backward);
             loss.f_backward()?;
             return Ok(loss.f_detach()?);
         }
@@ -104,7 +111,9 @@ impl Predictions<'_> {
         for start in (0..count).step_by(usize::try_from(part).unwrap_or(1)) {
             let length = part.min(count - start);
             let (hidden, targets) = (cut.f_narrow(0, start, length)?, self.targets.f_narrow(0, start, length)?);
+            clock::enter(Part::Forward);
             let loss = self.sum(&hidden, &targets, &weights.narrow(start, length)?)?;
+            clock::enter(Part::Backward);
             loss.f_backward()?;
             total = total.f_add(&loss.f_detach()?)?;
         }

@@ -29,6 +29,9 @@ pub struct Key {
     pub inputs: BTreeMap<String, Digest>,
     /// What is read of the project's files, by role: digests of contents.
     pub files: BTreeMap<String, Digest>,
+    /// The machine, of a stage that measures time; else empty, and no part of the digest.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub machine: BTreeMap<String, String>,
 }
 
 /// What kind of part of a key differs.
@@ -43,6 +46,8 @@ pub enum Part {
     Input,
     /// A file or folder of the project; its values are the beginnings of digests.
     File,
+    /// The machine that time is measured on.
+    Machine,
 }
 
 /// One part in which two keys differ.
@@ -75,6 +80,7 @@ impl Key {
             settings,
             inputs: BTreeMap::new(),
             files: BTreeMap::new(),
+            machine: BTreeMap::new(),
         })
     }
 
@@ -106,6 +112,12 @@ impl Key {
         for (role, digest) in &self.files {
             framed.digest(role, digest);
         }
+        if !self.machine.is_empty() {
+            framed.number("machine", self.machine.len() as u64);
+            for (part, value) in &self.machine {
+                framed.field(part, value);
+            }
+        }
         framed.finish()
     }
 
@@ -123,6 +135,11 @@ impl Key {
                 old.settings.get(path).cloned(),
                 self.settings.get(path).cloned(),
             );
+        }
+        let parts: BTreeSet<&String> = self.machine.keys().chain(old.machine.keys()).collect();
+        for part in parts {
+            let (old, new) = (old.machine.get(part).cloned(), self.machine.get(part).cloned());
+            push(&mut differences, Part::Machine, &format!("machine.{part}"), old, new);
         }
         let digests = [(Part::Input, &self.inputs, &old.inputs), (Part::File, &self.files, &old.files)];
         for (part, now, before) in digests {
@@ -237,6 +254,36 @@ mod tests {
         assert_ne!(flat("{\"a.b\": 1}"), flat("{\"a\": {\"b\": 1}}"));
         assert_ne!(flat("{\"a\": []}"), flat("{\"a\": {}}"));
         assert_ne!(flat("{\"a\": \"1\"}"), flat("{\"a\": 1}"));
+    }
+
+    #[test]
+    fn a_machine_is_in_the_key_where_it_is_named_and_nowhere_else() {
+        let scores = |measure: &str| {
+            let text = format!("{{model: m, data: d/test, protocol: perplexity, metrics: [perplexity]{measure}}}");
+            key(&text, "evaluate")
+        };
+        let plain = scores("");
+        assert!(!plain.as_json().unwrap().as_object().unwrap().contains_key("machine"));
+        let on = |processor: &str, cores: &str| Key {
+            machine: [("processor", processor), ("cores", cores)].map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
+            ..scores(", measure: {latency: {batch: [1]}}")
+        };
+        let (here, there) = (on("A 1", "2"), on("A 1", "16"));
+        assert_ne!(here.digest(), there.digest());
+        assert_ne!(on("A 1", "2").digest(), on("A", "1 2").digest());
+        assert_eq!(
+            there.differences(&here),
+            [Difference {
+                part: Part::Machine,
+                what: "machine.cores".into(),
+                old: Some("2".into()),
+                new: Some("16".into())
+            }]
+        );
+        let read: Key = serde_json::from_value(here.as_json().unwrap()).unwrap();
+        assert_eq!(read, here);
+        let read: Key = serde_json::from_value(plain.as_json().unwrap()).unwrap();
+        assert_eq!(read.digest(), plain.digest());
     }
 
     #[test]

@@ -16,6 +16,7 @@ use crate::{
     digest::{Digest, Framed},
     file_error::FileError,
     graph::{Graph, NodeId, NodeInput},
+    history::Machine,
     key::Key,
     pins::{self, Pins},
     remembered::Remembered,
@@ -226,6 +227,9 @@ impl State<'_> {
                     input.role.clone()
                 };
                 self.key_input(&mut key, &role, *member, input, records)?;
+                if node.settings.shows_measured() && self.graph.node(*member).settings.measures() {
+                    key.inputs.insert(format!("{role}.measured"), self.record(*member, records)?.key);
+                }
             }
         }
         let mut files = Vec::new();
@@ -251,6 +255,9 @@ impl State<'_> {
         }
         if let Some(pin) = pins::pin(node, self.pins) {
             key.files.insert(pins::ROLE.to_owned(), pin.digest);
+        }
+        if node.settings.measures() {
+            key.machine = Machine::of_key();
         }
         let digest = key.digest();
         Ok(Keyed { key, digest, files })

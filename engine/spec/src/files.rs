@@ -69,6 +69,9 @@ pub const REVISION: &str = "revision.txt";
 /// Time, memory and throughput, as the stage itself measured them.
 pub const MEASURED: &str = "measured.json";
 
+/// How long a model's forward pass takes, beside what is observed.
+pub const LATENCY: &str = "latency.json";
+
 /// The file of a split.
 pub fn split(name: &str) -> String {
     format!("{name}.parquet")

@@ -1,8 +1,10 @@
-//! `engine show`: everything about a member: its settings, key, files, figures, rows and log.
+//! `engine show`: everything about a member: its settings, key, files, figures and log; or its worst rows.
+
+mod measured;
+mod worst;
 
 use clap::Args;
 use plan::{graph::NodeId, state::Freshness};
-use serde_json::Value;
 
 use crate::{
     Exit,
@@ -21,9 +23,15 @@ pub struct Show {
     /// The stage, or one member: `tuned[method=dora,seed=0]`.
     #[arg(value_name = "STAGE")]
     stage: String,
-    /// Also show so many rows with the lowest score.
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    worst: usize,
+    /// Show so many rows of an `evaluate` stage instead, the worst first: failed ones, then those with the worst score.
+    #[arg(long, value_name = "N")]
+    worst: Option<usize>,
+    /// The figure that rows are judged by; without it, the first headline figure of the stage's first metric.
+    #[arg(long, value_name = "METRIC.FIGURE", requires = "worst")]
+    by: Option<String>,
+    /// Print each row whole, as one JSON object a line.
+    #[arg(long, requires = "worst")]
+    json: bool,
 }
 
 /// Shows each member that is meant.
@@ -50,16 +58,20 @@ pub fn run(show: &Show) -> Exit {
         }
     };
     let survey = session.state(&project).survey();
-    for (position, id) in shown(&project.graph, &survey, meant).into_iter().enumerate() {
+    let meant = shown(&project.graph, &survey, meant);
+    if let Some(count) = show.worst {
+        return worst::show(show, &project, &session, &survey, &meant, count);
+    }
+    for (position, id) in meant.into_iter().enumerate() {
         if position > 0 {
             println!();
         }
-        show_member(&project, &session, id, &survey[id.0], show.worst);
+        show_member(&project, &session, id, &survey[id.0]);
     }
     Exit::Done
 }
 
-fn show_member(project: &Project, session: &Session, id: NodeId, freshness: &Freshness, worst: usize) {
+fn show_member(project: &Project, session: &Session, id: NodeId, freshness: &Freshness) {
     let node = project.graph.node(id);
     println!("{} ({})", node.name(), node.settings.kind());
     if let Ok(settings) = node.settings.settings()
@@ -103,9 +115,7 @@ fn show_member(project: &Project, session: &Session, id: NodeId, freshness: &Fre
     for (name, value) in &record.headline {
         println!("{name} {}", figure(*value));
     }
-    if worst > 0 {
-        print_worst(&session.store.tree_folder(record).join(spec::files::PREDICTIONS), worst);
-    }
+    measured::print(&session.store.observed_folder(&record.key));
     print_log(&session.store.observed_folder(&record.key).join("log.txt"));
 }
 
@@ -124,40 +134,4 @@ fn print_log(log: &std::path::Path) {
         println!("the end of its log:");
         lines.iter().for_each(|line| println!("  │ {line}"));
     }
-}
-
-/// The rows with the lowest mean of their scores.
-fn print_worst(predictions: &std::path::Path, count: usize) {
-    let Ok(text) = std::fs::read_to_string(predictions) else {
-        println!("no rows were scored here");
-        return;
-    };
-    let mut rows: Vec<(f64, Value)> =
-        text.lines().filter_map(|line| serde_json::from_str(line).ok()).map(|row: Value| (score(&row), row)).collect();
-    rows.sort_by(|a, b| a.0.total_cmp(&b.0));
-    for (score, row) in rows.iter().take(count) {
-        println!("  {score:.3}  {}", row["id"].as_str().unwrap_or_default());
-        for key in ["prompt", "output", "references"] {
-            let value = match &row[key] {
-                Value::String(text) => text.clone(),
-                other => other.to_string(),
-            };
-            let value: Vec<&str> = value.lines().collect();
-            println!("    {key}: {}", value.join("\n      "));
-        }
-    }
-}
-
-/// The mean of every number below `scores`.
-fn score(row: &Value) -> f64 {
-    let mut numbers = Vec::new();
-    let mut open = vec![&row["scores"]];
-    while let Some(value) = open.pop() {
-        match value {
-            Value::Object(map) => open.extend(map.values()),
-            Value::Number(number) => numbers.extend(number.as_f64()),
-            _ => {}
-        }
-    }
-    numbers.iter().sum::<f64>() / numbers.len().max(1) as f64
 }

@@ -17,6 +17,7 @@ mod numbers;
 mod pearson;
 mod perplexity;
 mod rouge;
+mod row_score;
 mod spearman;
 mod squad_v1;
 mod squad_v2;
@@ -52,6 +53,7 @@ pub use numbers::{NumberMetric, NumberRow};
 pub use pearson::Pearson;
 pub use perplexity::Perplexity;
 pub use rouge::Rouge;
+pub use row_score::{RowScore, row_score};
 pub use spearman::Spearman;
 pub use spec::metric::names;
 pub use squad_v1::SquadV1;
@@ -102,6 +104,19 @@ pub enum Counter {
     Choices(Box<dyn ChoiceMetric>),
     /// Compares numbers: for the protocol `regress`.
     Numbers(Box<dyn NumberMetric>),
+}
+
+impl Counter {
+    /// The summary's figures that tables, locks and progress show, the first of them first.
+    pub fn headline(&self) -> &'static [&'static str] {
+        match self {
+            Self::Text(metric) => metric.headline(),
+            Self::Tokens(metric) => metric.headline(),
+            Self::Classes(metric) => metric.headline(),
+            Self::Choices(metric) => metric.headline(),
+            Self::Numbers(metric) => metric.headline(),
+        }
+    }
 }
 
 /// The registry: what counts for each metric that a pipeline file can name.
@@ -175,13 +190,7 @@ mod tests {
     fn every_headline_figure_has_a_meaning() {
         for name in Metric::NAMES {
             let metric: Metric = serde_json::from_value((*name).into()).unwrap();
-            let keys = match counter(&metric) {
-                Counter::Text(metric) => metric.headline(),
-                Counter::Tokens(metric) => metric.headline(),
-                Counter::Classes(metric) => metric.headline(),
-                Counter::Choices(metric) => metric.headline(),
-                Counter::Numbers(metric) => metric.headline(),
-            };
+            let keys = counter(&metric).headline();
             assert!(Metric::HEADLINES.contains(&(*name, keys)), "{name}: {keys:?}");
             for key in keys {
                 assert!(meaning(&format!("{name}.{key}")).is_some(), "{name}.{key}");

@@ -1,6 +1,6 @@
 //! A report's figures in long form: one figure a line, for other programs. Knows no layout.
 
-use super::member::Member;
+use super::{latency, member::Member};
 
 /// All figures of all members, with a column for each axis.
 pub fn page(members: &[Member]) -> String {
@@ -30,6 +30,10 @@ pub fn page(members: &[Member]) -> String {
         figures.extend(measured.seconds.map(|seconds| ("seconds".to_owned(), seconds)));
         figures.extend(measured.tokens_per_second.map(|speed| ("tokens_per_second".to_owned(), speed)));
         figures.extend(measured.peak_memory_bytes.map(|bytes| ("peak_memory_bytes".to_owned(), bytes as f64)));
+        for (part, seconds) in measured.part_seconds.iter().flat_map(|times| times.parts()) {
+            figures.push((format!("part_seconds.{part}"), seconds));
+        }
+        figures.extend(latency::figures(member));
         for (name, value) in figures {
             let start = std::iter::once(member.input.stage.clone());
             let labels = axes.iter().map(|axis| member.label(axis).unwrap_or_default().to_owned());

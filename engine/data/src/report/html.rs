@@ -36,6 +36,14 @@ pub fn page(report: &Report<'_>) -> String {
         }
         text.push_str("</section>\n");
     }
+    if !report.latency.is_empty() {
+        text.push_str("<section>\n<h2>Forward time</h2>\n");
+        for one in &report.latency {
+            let _ = writeln!(text, "<h3>{}</h3>", escape(&one.title));
+            sheet(&mut text, one);
+        }
+        text.push_str("</section>\n");
+    }
     samples(&mut text, report);
     text.push_str("<section>\n<h2>What this was</h2>\n");
     sheet(&mut text, &report.inputs);

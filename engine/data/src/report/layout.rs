@@ -160,6 +160,7 @@ mod tests {
             trained: (!is_scored).then(Trained::default),
             scored: is_scored.then(Scored::default),
             measured: Measured::default(),
+            latency: None,
         }
     }
 
@@ -181,7 +182,10 @@ mod tests {
     #[test]
     fn seeds_share_a_row_and_other_axes_make_groups() {
         let members = study();
-        let layout = Layout::new(&members, &Table { rows: vec!["method".into()], mean_over: vec!["seed".into()] });
+        let layout = Layout::new(
+            &members,
+            &Table { rows: vec!["method".into()], mean_over: vec!["seed".into()], rank_by: None },
+        );
         assert_eq!(layout.rows, ["base", "lora", "dora"]);
         let names: Vec<_> = layout.groups.iter().map(|group| group.name.as_str()).collect();
         assert_eq!(names, ["scores[data=plain]", "scores[data=shuffled]"]);
@@ -192,7 +196,10 @@ mod tests {
     #[test]
     fn a_score_finds_its_own_training() {
         let members = study();
-        let layout = Layout::new(&members, &Table { rows: vec!["method".into()], mean_over: vec!["seed".into()] });
+        let layout = Layout::new(
+            &members,
+            &Table { rows: vec!["method".into()], mean_over: vec!["seed".into()], rank_by: None },
+        );
         let runs = |row: usize| -> Vec<String> {
             layout.trained_for(&layout.groups[0].members[row]).iter().map(|run| run.input.name()).collect()
         };
@@ -206,7 +213,7 @@ mod tests {
             member("scores", &[("method", "lora"), ("rank", "4"), ("seed", "0")], true),
             member("scores", &[("method", "lora"), ("rank", "8"), ("seed", "0")], true),
         ];
-        let layout = Layout::new(&members, &Table { rows: Vec::new(), mean_over: vec!["seed".into()] });
+        let layout = Layout::new(&members, &Table { rows: Vec::new(), mean_over: vec!["seed".into()], rank_by: None });
         assert_eq!(layout.rows, ["lora · 4", "lora · 8"]);
         assert_eq!(layout.groups.len(), 1);
     }

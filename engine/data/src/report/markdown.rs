@@ -12,6 +12,7 @@ pub fn page(report: &Report<'_>) -> String {
     }
     section(&mut text, "Scores", &report.scores);
     section(&mut text, "Training", &report.training);
+    section(&mut text, "Forward time", &report.latency);
     samples(&mut text, report);
     text.push_str("\n## What this was\n\n");
     sheet(&mut text, &report.inputs);

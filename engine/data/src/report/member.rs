@@ -7,6 +7,7 @@ use serde_json::Value;
 use spec::{
     files,
     job::{Failure, JobInput},
+    observed::{Latency, TrainingTimes},
 };
 
 /// One member of a stage that is reported on.
@@ -20,6 +21,8 @@ pub struct Member {
     pub scored: Option<Scored>,
     /// What was measured while it ran.
     pub measured: Measured,
+    /// How long a forward pass takes, where that was measured.
+    pub latency: Option<Latency>,
 }
 
 /// A training run.
@@ -57,6 +60,8 @@ pub struct Measured {
     pub tokens_per_second: Option<f64>,
     /// The most memory that was held.
     pub peak_memory_bytes: Option<u64>,
+    /// Where the time of a training went.
+    pub part_seconds: Option<TrainingTimes>,
     /// The device, in words.
     pub device: Option<String>,
     /// Threads that were used.
@@ -94,6 +99,10 @@ impl Member {
             measured: match read_json(&input.observed.join(files::MEASURED))? {
                 Some(value) => serde_json::from_value(value).unwrap_or_default(),
                 None => Measured::default(),
+            },
+            latency: match read_json(&input.observed.join(files::LATENCY))? {
+                Some(value) => serde_json::from_value(value).ok(),
+                None => None,
             },
             input: input.clone(),
         })

@@ -3,6 +3,7 @@
 
 mod csv;
 mod html;
+mod latency;
 mod layout;
 mod markdown;
 mod member;
@@ -45,6 +46,8 @@ struct Report<'a> {
     loss_plots: Vec<Vec<Plot>>,
     samples: Vec<Sample>,
     samples_note: String,
+    /// How long forward passes take.
+    latency: Vec<Sheet>,
     inputs: Sheet,
 }
 
@@ -65,6 +68,17 @@ pub fn run(job: &Job, settings: &stage::Report) -> Result<(), Failure> {
             message: "nothing to report: no input left scores or a training history".to_owned(),
             place: Some(job.name.clone()),
             hint: Some("name `train` or `evaluate` stages in `inputs`".to_owned()),
+        });
+    }
+    if let Some(figure) = &settings.table.rank_by
+        && layout.groups.iter().all(|group| table::ranked(group, figure).is_empty())
+    {
+        let mut known: Vec<String> = layout.groups.iter().flat_map(table::headline).collect();
+        known.dedup();
+        return Err(Failure {
+            message: format!("no row can be ranked by `{figure}`"),
+            place: Some(format!("{}: table.rank_by", job.name)),
+            hint: Some(format!("name one of the figures: {}", known.join(", "))),
         });
     }
     let report = assemble(job, settings, &members, &layout)?;
@@ -118,12 +132,13 @@ fn assemble<'a>(
         loss_plots: Vec::new(),
         samples: Vec::new(),
         samples_note: String::new(),
+        latency: layout.groups.iter().filter_map(|group| latency::sheet(layout, group)).collect(),
         inputs: what_this_was(members),
     };
     for (index, group) in layout.groups.iter().enumerate() {
         // Others published their figures of one evaluation, not of its controls.
         let published = if index == 0 { settings.published.as_slice() } else { &[] };
-        report.scores.push(table::scores(layout, group, published, &settings.table.mean_over));
+        report.scores.push(table::scores(layout, group, published, &settings.table));
         report.score_plots.push(plots::scores(layout, group, published));
     }
     for group in &layout.trainings {
@@ -133,7 +148,8 @@ fn assemble<'a>(
     if let Some(group) = layout.groups.first()
         && let Some(figure) = table::headline(group).first()
     {
-        report.summary.extend(ranking(layout, group, &report.scores[0], figure));
+        let first = settings.table.rank_by.as_ref().filter(|by| !table::ranked(group, by).is_empty());
+        report.summary.extend(ranking(layout, group, first.unwrap_or(figure)));
         report.samples = samples::samples(group, figure)?;
         let first =
             if group.members.iter().any(|members| members.len() > 1) { ", the first member of each row" } else { "" };
@@ -143,26 +159,18 @@ fn assemble<'a>(
     Ok(report)
 }
 
-/// The rows by the first figure, in a sentence.
-fn ranking(layout: &Layout<'_>, group: &Group<'_>, sheet: &Sheet, figure: &str) -> Option<String> {
-    let meaning = meaning(figure)?;
-    let mut ranked: Vec<(&str, f64)> = group
-        .filled()
-        .filter_map(|(row, members)| {
-            let (mean, _) = numbers::mean_and_deviation(&table::values(members, figure))?;
-            Some((layout.rows[row].as_str(), mean))
-        })
-        .collect();
-    ranked.sort_by(|a, b| if meaning.more_is_better { b.1.total_cmp(&a.1) } else { a.1.total_cmp(&b.1) });
-    let unit = if meaning.is_percent { " %" } else { "" };
-    let said = |(label, _): &(&str, f64)| {
-        let line = sheet.lines.iter().find(|line| line.source.is_none() && line.label == *label)?;
-        let cell = line.cells.first()?;
-        let deviation = cell.deviation.as_ref().map(|deviation| format!(" ± {deviation}")).unwrap_or_default();
-        Some(format!("{label} {}{deviation}{unit}", cell.text))
+/// The rows by a figure, in a sentence.
+fn ranking(layout: &Layout<'_>, group: &Group<'_>, figure: &str) -> Option<String> {
+    let unit = if meaning(figure)?.is_percent { " %" } else { "" };
+    let decimals = table::percent_decimals(group);
+    let said = |row: usize| {
+        let cell = table::figure(&group.members[row], figure, decimals);
+        let deviation = cell.deviation.map(|deviation| format!(" ± {deviation}")).unwrap_or_default();
+        format!("{} {}{deviation}{unit}", layout.rows[row], cell.text)
     };
-    let said: Vec<String> = ranked.iter().filter_map(said).collect();
-    Some(format!("{} on {}, best first: {}.", sheet.columns.first()?, sheet.title, said.join(", ")))
+    let said: Vec<String> = table::ranked(group, figure).into_iter().map(said).collect();
+    let title = table::titles(&[figure.to_owned()]).concat();
+    Some(format!("{title} on {}, best first: {}.", group.name, said.join(", ")))
 }
 
 /// Every member with how much it scored or learned from.

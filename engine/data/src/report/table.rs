@@ -3,7 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use spec::stage::Published;
+use spec::{
+    observed::TrainingTimes,
+    stage::{Published, Table},
+};
 
 use super::{
     layout::{Group, Layout},
@@ -23,6 +26,20 @@ pub struct Sheet {
     pub lines: Vec<Line>,
     /// What is below it.
     pub notes: Vec<String>,
+}
+
+impl Sheet {
+    /// Puts rows into another order, each with the figures of others that belong to it; those without a place in it stay
+    /// behind, in theirs. Rows with a place are numbered.
+    fn rank(&mut self, order: &[&str]) {
+        let place = |label: &str| order.iter().position(|other| *other == label).unwrap_or(usize::MAX);
+        self.lines.sort_by_key(|line| place(&line.label));
+        self.columns.insert(0, "Rank".to_owned());
+        for line in &mut self.lines {
+            let rank = Some(place(&line.label)).filter(|place| *place < order.len() && line.source.is_none());
+            line.cells.insert(0, Cell::of(rank.map(|place| (place + 1).to_string())));
+        }
+    }
 }
 
 /// A row of a table.
@@ -99,8 +116,19 @@ pub fn written(meaning: Option<Meaning>, value: f64, percent_decimals: usize) ->
     }
 }
 
+/// The rows of a group by the mean of a figure, the best first; of equal ones the first of the file. Nothing where the figure
+/// is none that can be ranked by, or no row has it.
+pub fn ranked(group: &Group<'_>, figure: &str) -> Vec<usize> {
+    let Some(meaning) = meaning(figure) else { return Vec::new() };
+    let mean = |members: &[&Member]| numbers::mean_and_deviation(&values(members, figure)).map(|(mean, _)| mean);
+    let mut ranked: Vec<(usize, f64)> =
+        group.filled().filter_map(|(row, members)| Some((row, mean(members)?))).collect();
+    ranked.sort_by(|(_, a), (_, b)| if meaning.more_is_better { b.total_cmp(a) } else { a.total_cmp(b) });
+    ranked.into_iter().map(|(row, _)| row).collect()
+}
+
 /// The scores of a group; beside the scores of the report's first group stands what their training cost.
-pub fn scores(layout: &Layout<'_>, group: &Group<'_>, published: &[Published], mean_over: &[String]) -> Sheet {
+pub fn scores(layout: &Layout<'_>, group: &Group<'_>, published: &[Published], table: &Table) -> Sheet {
     let is_first = layout.groups.first().is_some_and(|first| first.name == group.name);
     let decimals = percent_decimals(group);
     let mut names = headline(group);
@@ -149,11 +177,21 @@ pub fn scores(layout: &Layout<'_>, group: &Group<'_>, published: &[Published], m
         }
     }
     mark_best(&mut sheet, group, layout, &names);
+    let figure = table.rank_by.as_deref().unwrap_or_default();
+    let order: Vec<&str> = ranked(group, figure).into_iter().map(|row| layout.rows[row].as_str()).collect();
+    if !order.is_empty() {
+        sheet.rank(&order);
+        let title = titles(&[figure.to_owned()]).concat();
+        sheet.notes.push(format!("Ranked by {title}."));
+    }
     if has_percent {
         sheet.notes.push("Scores are percentages; the best of each column is bold.".into());
     }
     if has_repeats {
-        let axes = if mean_over.is_empty() { "the members of a row".into() } else { mean_over.join(" and ") };
+        let axes = match table.mean_over.as_slice() {
+            [] => "the members of a row".to_owned(),
+            axes => axes.join(" and "),
+        };
         let costs = if costs { " Time is their mean, memory the most of them." } else { "" };
         sheet.notes.push(format!("Mean ± standard deviation over {axes}, of n members each.{costs}"));
     }
@@ -183,7 +221,8 @@ fn published_line(
     Line { label: label.to_owned(), source: Some(from.source.clone()), row: None, cells }
 }
 
-fn figure(members: &[&Member], name: &str, decimals: usize) -> Cell {
+/// The mean of a figure over members, with its deviation where there are several.
+pub fn figure(members: &[&Member], name: &str, decimals: usize) -> Cell {
     let Some((mean, deviation)) = numbers::mean_and_deviation(&values(members, name)) else { return Cell::default() };
     let meaning = meaning(name);
     let deviation = deviation.map(|deviation| match meaning {
@@ -226,6 +265,7 @@ pub fn training(layout: &Layout<'_>, group: &Group<'_>) -> Sheet {
         "Lowest validation loss",
         "Tokens/s",
         "Training time",
+        "Time by part",
         "Peak memory",
     ]
     .map(String::from)
@@ -255,6 +295,7 @@ pub fn training(layout: &Layout<'_>, group: &Group<'_>) -> Sheet {
             loss(&|run| run.trained.as_ref()?.validation.iter().map(|(_, loss)| *loss).reduce(f64::min)),
             Cell::of(speed.map(|(speed, _)| numbers::count(speed.round() as u64))),
             time(runs),
+            parts(runs),
             memory(runs),
         ];
         sheet.lines.push(Line { label: layout.rows[row].clone(), source: None, row: Some(row), cells });
@@ -265,6 +306,9 @@ pub fn training(layout: &Layout<'_>, group: &Group<'_>) -> Sheet {
     sheet.columns = kept.iter().map(|column| sheet.columns[*column].clone()).collect();
     for line in &mut sheet.lines {
         line.cells = kept.iter().map(|column| line.cells[*column].clone()).collect();
+    }
+    if sheet.columns.iter().any(|column| column == "Time by part") {
+        sheet.notes.push("Time by part is in percent of all parts; reading rows and the model is none of them.".into());
     }
     if sheet.columns.iter().any(|column| column == "Last training loss") {
         sheet.notes.push("The last training loss is the mean of the last tenth of all steps.".into());
@@ -294,6 +338,20 @@ fn time(runs: &[&Member]) -> Cell {
     Cell::of(numbers::mean_and_deviation(&seconds).map(|(mean, _)| numbers::duration(mean)))
 }
 
+/// Where the time of all of a row's trainings went, in percent.
+fn parts(runs: &[&Member]) -> Cell {
+    let all = runs.iter().filter_map(|run| run.measured.part_seconds);
+    let sum = all.reduce(|one, other| TrainingTimes {
+        data: one.data + other.data,
+        forward: one.forward + other.forward,
+        backward: one.backward + other.backward,
+        optimizer: one.optimizer + other.optimizer,
+        validation: one.validation + other.validation,
+        checkpoints: one.checkpoints + other.checkpoints,
+    });
+    Cell::of(sum.and_then(|times| times.percentages()))
+}
+
 fn memory(runs: &[&Member]) -> Cell {
     Cell::of(runs.iter().filter_map(|run| run.measured.peak_memory_bytes).max().map(numbers::bytes))
 }
@@ -313,7 +371,7 @@ fn failures(layout: &Layout<'_>, group: &Group<'_>) -> Option<String> {
 }
 
 /// On what the figures of time and memory were measured.
-fn machines<'a>(runs: impl Iterator<Item = &'a Member>) -> Option<String> {
+pub(super) fn machines<'a>(runs: impl Iterator<Item = &'a Member>) -> Option<String> {
     let mut machines: Vec<String> = Vec::new();
     for measured in runs.map(|run| &run.measured) {
         let Some(device) = &measured.device else { continue };

@@ -50,6 +50,7 @@ fn study(root: &Path) -> Job {
         let measured = json!({
             "seconds": 41.5 + f64::from(steps) / 10.0, "tokens_per_second": 8123.4, "peak_memory_bytes": 812_u64 << 20,
             "device": "cpu", "threads": 2,
+            "part_seconds": { "data": 0.5, "forward": 3.5, "backward": 5.0, "optimizer": 0.7, "validation": 0.3, "checkpoints": 0.0 },
         });
         fs::write(input.observed.join("measured.json"), measured.to_string()).unwrap();
     };
@@ -166,6 +167,74 @@ fn the_table_says_mean_deviation_cost_and_source() {
     assert!(markdown.contains(
         "Exact match on scores, best first: full 91.2 %, dora 89.8 ± 1.1 %, lora 85.2 ± 1.8 %, base 12.2 %."
     ));
+}
+
+#[test]
+fn rows_are_ranked_by_the_figure_that_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let job = study(folder.path());
+    let mut settings = settings();
+    settings.table.rank_by = Some("squad_v2.f1".to_owned());
+    run(&job, &settings).unwrap();
+    let markdown = fs::read_to_string(job.result.join("report.md")).unwrap();
+    let lines =
+        ["| full | 1 | **91.2**", "| dora | 2 | 89.8", "| *dora, published", "| lora | 3 | 85.2", "| base | 4 |"];
+    let places: Vec<usize> =
+        lines.iter().map(|line| markdown.find(line).unwrap_or_else(|| panic!("no {line} in\n{markdown}"))).collect();
+    assert!(places.is_sorted(), "{markdown}");
+    assert!(markdown.contains("| | Rank | Exact match | F1 |") && markdown.contains("Ranked by F1."), "{markdown}");
+    assert!(markdown.contains("F1 on scores, best first: full 92.8 %, dora 91.2 ± 1.1 %"), "{markdown}");
+
+    settings.table.rank_by = Some("squad_v2.bleu".to_owned());
+    let failure = run(&job, &settings).unwrap_err();
+    assert_eq!(failure.message, "no row can be ranked by `squad_v2.bleu`");
+    assert!(failure.hint.unwrap().starts_with("name one of the figures: squad_v2.exact, squad_v2.f1"));
+}
+
+#[test]
+fn the_time_of_trainings_is_told_by_part() {
+    let folder = tempfile::tempdir().unwrap();
+    let [markdown, _, csv] = written(folder.path());
+    let line = markdown.lines().find(|line| line.starts_with("| lora | 24,576") && line.contains("forward")).unwrap();
+    assert!(
+        line.contains("| 1 min 06 s | data 5, forward 35, backward 50, optimiser 7, validation 3 | 812 MiB |"),
+        "{line}"
+    );
+    assert!(csv.contains("tuned,lora,0,,part_seconds.backward,5\n"), "{csv}");
+}
+
+#[test]
+fn forward_times_stand_in_a_table_of_rows_and_sizes() {
+    let folder = tempfile::tempdir().unwrap();
+    let job = study(folder.path());
+    let write = |at: usize, weights: &str, milliseconds: f64| {
+        let batch = |size: u64, times: f64| {
+            let (median, p95) = (milliseconds * times / 1e3, milliseconds * times * 1.5 / 1e3);
+            json!({ "size": size, "length": 30 + size, "tokens": 30, "median_seconds": median, "p95_seconds": p95 })
+        };
+        let batches = [batch(1, 1.0), batch(4, 3.0)];
+        let latency = json!({ "weights": weights, "warmup": 10, "iterations": 100, "batches": batches });
+        let input = &job.inputs["inputs.2"][at];
+        fs::write(input.observed.join("latency.json"), latency.to_string()).unwrap();
+        fs::write(input.observed.join("measured.json"), json!({ "device": "cpu", "threads": 2 }).to_string()).unwrap();
+    };
+    // The base model, and two members of one row: their mean.
+    write(0, "plain", 2.0);
+    write(2, "unmerged", 3.0);
+    write(3, "unmerged", 5.0);
+    run(&job, &settings()).unwrap();
+    let markdown = fs::read_to_string(job.result.join("report.md")).unwrap();
+    let section = markdown.split("\n## Forward time\n").nth(1).unwrap().split("\n## ").next().unwrap();
+    let has = |line: &str| assert!(section.contains(line), "no `{line}` in\n{section}");
+    has("| | Weights | 1 row | 4 rows |");
+    has("| base | no adapter | 2.000 / 3.000 | 6.000 / 9.000 |");
+    has("| lora | adapter unmerged | 4.000 / 6.000 | 12.00 / 18.00 |");
+    assert!(!section.contains("| dora"), "{section}");
+    has("median / 95th percentile of 100 passes after 10.");
+    has("padded to so many tokens: 31 (1), 34 (4).");
+    has("Time and memory were measured on: cpu, 2 threads.");
+    let csv = fs::read_to_string(job.result.join("metrics.csv")).unwrap();
+    assert!(csv.contains("scores,lora,0,tuned,latency.4.p95_seconds,0.0135"), "{csv}");
 }
 
 #[test]

@@ -102,7 +102,8 @@ impl Asking<'_> {
             max_new_tokens: self.max_new_tokens,
             stop: (!self.stop.is_empty()).then_some(&met),
         };
-        let reader = Reader::new(&self.model.network, self.device);
+        let ids = prompts.iter().map(|prompt| prompt.ids.as_slice());
+        let reader = Reader::new(&self.model.network, self.device).of_all(ids);
         let mut kept = state.map(Kept::open).transpose()?;
         let mut results = vec![Vec::new(); prompts.len()];
         let samples = self.decoding.samples().max(1);

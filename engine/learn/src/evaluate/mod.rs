@@ -2,14 +2,20 @@
 //! tokenizer; no metric and no file.
 
 mod choices;
+mod endings;
 mod generate;
 mod kept;
+mod latency;
 mod perplexity;
 mod stop;
 mod texts;
+mod windows;
 
 pub use choices::likelihoods;
+pub use endings::{Ending, ending_scores};
 pub use generate::{Answer, Answers, Asking, decode};
-pub use perplexity::{answer_scores, scores};
+pub use latency::{Forward, Passes, latency};
+pub use perplexity::{answer_scores, scores, windowed_scores};
 pub use stop::StopStrings;
 pub use texts::{class_scores, token_scores};
+pub use windows::Windows;

@@ -4,6 +4,7 @@
 use data::metrics::TokenScore;
 use tch::{Kind, Tensor};
 
+use super::windows::Windows;
 use crate::batches::{LossRow, MicroBatch, Row};
 use crate::error::Result;
 use crate::loss::Placed;
@@ -24,6 +25,22 @@ pub fn scores(
     let score =
         |part: &[&LossRow]| Placed::new(&MicroBatch::new(part.iter().copied(), padding), model.device)?.scored(network);
     in_batches(rows, batch, observer, score)
+}
+
+/// The same of rows that are read in windows, each row the sum of its own; `batch` windows are computed at once.
+pub fn windowed_scores(
+    model: &Model,
+    rows: &[Option<LossRow>],
+    windows: Windows,
+    batch: usize,
+    padding: i64,
+    observer: &mut dyn Observer,
+) -> Result<Vec<TokenScore>> {
+    let parts: Vec<Vec<LossRow>> =
+        rows.iter().map(|row| row.as_ref().map(|row| windows.cut(row)).unwrap_or_default()).collect();
+    let flat: Vec<Option<LossRow>> = parts.iter().flatten().cloned().map(Some).collect();
+    let mut scored = scores(model, &flat, batch, padding, observer)?.into_iter();
+    Ok(parts.iter().map(|parts| scored.by_ref().take(parts.len()).sum()).collect())
 }
 
 /// The scores of rows' answers by an encoder–decoder; as [`scores`].

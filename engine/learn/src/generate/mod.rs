@@ -7,6 +7,7 @@ mod draws;
 mod network;
 mod order;
 pub mod processors;
+mod reading;
 mod shared;
 mod text;
 mod tokens;
@@ -23,6 +24,7 @@ use crate::models::Network;
 pub use draws::{Draw, Draws};
 pub use network::Reader;
 pub use order::batches;
+pub use reading::{Beginning, Pass, Reading};
 pub use text::{Growing, Writer};
 
 /// A text that is to go on.
@@ -169,7 +171,8 @@ pub fn greedy(
         prompts.iter().enumerate().map(|(at, ids)| Prompt { name: format!("prompt {at}"), ids: ids.clone() }).collect();
     check(model, &prompts, limits.batch)?;
     let ends = Ends { ids: limits.end_ids.clone(), max_new_tokens: limits.max_new_tokens, stop: None };
-    let (decoding, reader) = (Decoding::greedy(), Reader::new(model, device));
+    let reader = Reader::new(model, device).of_all(prompts.iter().map(|prompt| prompt.ids.as_slice()));
+    let decoding = Decoding::greedy();
     let mut results = vec![Continuation { tokens: Vec::new(), end: None }; prompts.len()];
     let mut seen = Progress { rows: 0, of: prompts.len(), tokens: 0 };
     for batch in batches(&prompts, limits.batch) {

@@ -3,7 +3,7 @@
 
 use tch::{Device, Kind, Tensor};
 
-use super::shared::waves;
+use super::reading::{Beginning, Reading};
 use super::text::{Growing, Writer};
 use super::tokens::indices;
 use crate::error::Result;
@@ -11,16 +11,23 @@ use crate::layers::{Cache, Mode};
 use crate::models::{CausalLm, Network, Seq2SeqLm, Texts, Writing};
 
 /// A network that reads prompts.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub struct Reader<'a> {
     network: &'a Network,
     device: Device,
+    /// What all of them begin with, if that is known.
+    beginning: Option<Beginning>,
 }
 
 impl<'a> Reader<'a> {
     /// The network, on its device.
     pub fn new(network: &'a Network, device: Device) -> Self {
-        Self { network, device }
+        Self { network, device, beginning: None }
+    }
+
+    /// The same for batches of these prompts: what all of them begin with alike is read once, not once a batch.
+    pub fn of_all<'p>(self, prompts: impl IntoIterator<Item = &'p [i64]>) -> Self {
+        Self { beginning: Beginning::of(prompts), ..self }
     }
 }
 
@@ -28,7 +35,7 @@ impl Writer for Reader<'_> {
     fn begin<'a>(&'a self, prompts: &[&[i64]]) -> Result<(Box<dyn Growing + 'a>, Tensor)> {
         match self.network {
             Network::Seq2SeqLm(model) => answered(model.as_ref(), prompts, self.device),
-            other => continued(other.causal_lm()?, prompts, self.device),
+            other => continued(other.causal_lm()?, prompts, self.beginning.as_ref(), self.device),
         }
     }
 
@@ -82,49 +89,33 @@ impl Growing for Answered<'_> {
     }
 }
 
-/// Reads prompts wave by wave.
+/// Reads prompts, what they begin with alike once.
 fn continued<'a>(
     model: &'a dyn CausalLm,
     prompts: &[&[i64]],
+    beginning: Option<&Beginning>,
     device: Device,
 ) -> Result<(Box<dyn Growing + 'a>, Tensor)> {
-    let waves = waves(prompts);
+    let reading = Reading::new(prompts, beginning);
     let longest = prompts.iter().map(|prompt| prompt.len()).max().unwrap_or(0) as i64;
-    let mut reading = Cache::new(model.layers(), device);
     // The keys and values of prompts that have ended, the states at their ends, and which prompts these are.
     let (mut read, mut ends, mut ended) = (Cache::new(model.layers(), device), Vec::new(), Vec::new());
-    for wave in &waves {
-        let columns = wave.columns.clone();
-        if columns.start > 0 {
-            reading.keep(&indices(wave.parents.iter().copied(), device)?)?;
-        }
-        let padded: Vec<i64> = wave
-            .prompts
-            .iter()
-            .filter_map(|&prompt| prompts.get(prompt))
-            .flat_map(|prompt| columns.clone().map(|at| prompt.get(at).copied().unwrap_or(0)))
+    let last = reading.run(model, device, &mut |pass| {
+        let ending: Vec<(usize, usize, usize)> = pass
+            .texts()
+            .filter_map(|(prompt, row)| Some((prompt, row, pass.place(row, prompts.get(prompt)?.len() - 1)?)))
             .collect();
-        let shape = [wave.prompts.len() as i64, columns.len() as i64];
-        let tokens = Tensor::f_from_slice(&padded)?.f_view(shape)?.f_to_device(device)?;
-        let hidden = model.hidden_next(&tokens, &mut reading)?;
-        let ending: Vec<(usize, usize)> = wave.ending(prompts).collect();
-        let last = |&(prompt, row): &(usize, usize)| {
-            let length = prompts.get(prompt).map_or(0, |prompt| prompt.len());
-            row * columns.len() + (length - 1 - columns.start)
-        };
-        let (_, _, width) = hidden.size3()?;
-        let lasts = indices(ending.iter().map(last), device)?;
-        ends.push(hidden.f_reshape([-1, width])?.f_index_select(0, &lasts)?);
-        let rows = indices(ending.iter().map(|(_, row)| *row), device)?;
-        let places = indices(ending.iter().map(|(prompt, _)| *prompt), device)?;
-        let in_place = ending.iter().all(|(prompt, row)| prompt == row);
-        if waves.len() == 1 && ending.len() == wave.prompts.len() && in_place {
-            read = reading;
-            ended = ending.into_iter().map(|(prompt, _)| prompt).collect();
-            break;
+        ends.push(pass.states(&ending.iter().map(|(_, _, place)| *place).collect::<Vec<_>>())?);
+        if !reading.is_plain() {
+            let rows = indices(ending.iter().map(|(_, row, _)| *row), device)?;
+            let places = indices(ending.iter().map(|(prompt, _, _)| *prompt), device)?;
+            read.put(pass.cache, &rows, &places, prompts.len() as i64, longest)?;
         }
-        read.put(&reading, &rows, &places, prompts.len() as i64, longest)?;
-        ended.extend(ending.into_iter().map(|(prompt, _)| prompt));
+        ended.extend(ending.into_iter().map(|(prompt, _, _)| prompt));
+        Ok(())
+    })?;
+    if reading.is_plain() {
+        read = last;
     }
     read.prompts_end(&prompts.iter().map(|prompt| prompt.len() as i64).collect::<Vec<_>>())?;
     let mut place_of = vec![0; prompts.len()];

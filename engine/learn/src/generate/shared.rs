@@ -24,14 +24,6 @@ pub struct Wave {
     pub row_of: Vec<Option<usize>>,
 }
 
-impl Wave {
-    /// The prompts that end in it, each with its row.
-    pub fn ending<'a>(&'a self, prompts: &'a [&[i64]]) -> impl Iterator<Item = (usize, usize)> + 'a {
-        let rows = prompts.iter().zip(&self.row_of).enumerate();
-        rows.filter(|(_, (ids, _))| ids.len() <= self.columns.end).filter_map(|(at, (_, row))| Some((at, (*row)?)))
-    }
-}
-
 /// Prompts in the order of their ids, with how far each is like the one before it.
 struct Sorted<'a> {
     /// A prompt's index and ids, and how many of them it has in common with the one before it; equal ones have all.
@@ -137,6 +129,12 @@ pub fn waves(prompts: &[&[i64]]) -> Vec<Wave> {
 mod tests {
     use super::*;
 
+    /// The prompts that end in a wave, each with its row.
+    fn ending<'a>(wave: &'a Wave, prompts: &'a [&[i64]]) -> impl Iterator<Item = (usize, usize)> + 'a {
+        let rows = prompts.iter().zip(&wave.row_of).enumerate();
+        rows.filter(|(_, (ids, _))| ids.len() <= wave.columns.end).filter_map(|(at, (_, row))| Some((at, (*row)?)))
+    }
+
     /// Every prompt, put together again from the rows of the waves.
     fn read(prompts: &[&[i64]], waves: &[Wave]) -> Vec<Vec<i64>> {
         let mut rows: Vec<Vec<i64>> = vec![Vec::new()];
@@ -148,7 +146,7 @@ mod tests {
                 row
             };
             rows = wave.prompts.iter().zip(&wave.parents).map(row).collect();
-            for (prompt, row) in wave.ending(prompts) {
+            for (prompt, row) in ending(wave, prompts) {
                 assert!(found[prompt].is_empty());
                 found[prompt].clone_from(&rows[row]);
             }

@@ -49,6 +49,12 @@ impl Columns {
 
     /// Keeps `rows` (`[kept]`, indices), in that order, with what the first `filled` columns hold.
     pub fn keep(&mut self, rows: &Tensor, filled: i64) -> Result<()> {
+        *self = self.fork(rows, filled)?;
+        Ok(())
+    }
+
+    /// Such `rows` (`[kept]`, indices), with what the first `filled` columns hold, in memory of their own.
+    fn fork(&self, rows: &Tensor, filled: i64) -> Result<Self> {
         let kept = |held: &Tensor| -> Result<Tensor> {
             let (_, heads, columns, width) = held.size4()?;
             let new = rows.size1()?;
@@ -56,10 +62,8 @@ impl Columns {
             let _ = held.f_narrow(2, 0, filled)?.f_index_select_out(&room.f_narrow(2, 0, filled)?, 0, rows)?;
             Ok(room)
         };
-        if let Some((keys, values)) = &self.0 {
-            self.0 = Some((kept(keys)?, kept(values)?));
-        }
-        Ok(())
+        let Some((keys, values)) = &self.0 else { return Ok(Self(None)) };
+        Ok(Self(Some((kept(keys)?, kept(values)?))))
     }
 
     /// Puts the `rows` of another, with what its first `filled` columns hold, to the `places` (both `[rows]`, indices) of
@@ -268,6 +272,20 @@ impl Cache {
             prompts.tokens = prompts.tokens.as_ref().map(|tokens| tokens.f_index_select(0, rows)).transpose()?;
         }
         Ok(())
+    }
+
+    /// Another in which such `rows` (`[kept]`, indices) of this one have read what they read here, before any prompt ends. This
+    /// one stays as it is.
+    pub fn fork(&self, rows: &Tensor) -> Result<Self> {
+        let layers = self.layers.iter().map(|slot| slot.fork(rows, self.filled)).collect::<Result<_>>()?;
+        Ok(Self {
+            layers,
+            device: self.device,
+            filled: self.filled,
+            before: self.before,
+            front: self.front,
+            prompts: None,
+        })
     }
 
     /// Puts `rows` (`[rows]`, indices) into the places of others with the same prompt: what belongs to prompts stays.

@@ -4,6 +4,7 @@ use tch::{Kind, Tensor};
 
 use super::{Examples, Weighed};
 use crate::batches::{LossRow, MicroBatch, Row};
+use crate::clock::{self, Part};
 use crate::error::Result;
 use crate::loss::Placed;
 use crate::models::Model;
@@ -46,7 +47,9 @@ impl Examples for LanguageModel {
     }
 
     fn backward(&self, model: &Model, rows: &[Weighed]) -> Result<Tensor> {
-        self.placed(model, rows)?.backward(model.network.causal_lm()?, &self.weights(rows))
+        let placed = self.placed(model, rows)?;
+        clock::enter(Part::Forward);
+        placed.backward(model.network.causal_lm()?, &self.weights(rows))
     }
 
     fn loss(&self, model: &Model, rows: &[Weighed]) -> Result<Tensor> {

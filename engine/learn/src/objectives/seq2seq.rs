@@ -7,6 +7,7 @@ use super::language_model::weighed_sum;
 use super::texts::together;
 use super::{Examples, TextRow, Weighed};
 use crate::batches::{LossRow, MicroBatch, Row};
+use crate::clock::{self, Part};
 use crate::error::Result;
 use crate::layers::Mode;
 use crate::loss::{Head, Placed};
@@ -110,6 +111,7 @@ impl Examples for Seq2Seq {
         let network = model.network.seq2seq_lm()?;
         let chosen = self.chosen(rows);
         let batch = Batch::new(&chosen, self.padding, model, network)?;
+        clock::enter(Part::Forward);
         let head = |hidden: &Tensor| network.logits(hidden, Mode::Train);
         let head = Head { scores: &head, vocabulary: network.vocabulary() };
         batch.answers.predictions(&batch.hidden(network, Mode::Train)?, head)?.backward(&weights(rows, &chosen))

@@ -8,6 +8,7 @@ use tch::{Kind, Tensor};
 use super::language_model::weighed_sum;
 use super::{Examples, Weighed};
 use crate::batches::Row;
+use crate::clock::{self, Part};
 use crate::error::Result;
 use crate::layers::Mode;
 use crate::models::{Model, Texts};
@@ -71,6 +72,7 @@ impl<O: TextObjective> TextExamples<O> {
     fn losses(&self, model: &Model, rows: &[Weighed], mode: Mode) -> Result<Tensor> {
         let chosen: Vec<&Labelled<O::Target>> = rows.iter().filter_map(|weighed| self.rows.get(weighed.row)).collect();
         let texts = together(chosen.iter().map(|row| &row.text), self.padding, model)?;
+        clock::enter(Part::Forward);
         O::losses(model, &texts, &chosen.iter().map(|row| &row.target).collect::<Vec<_>>(), mode)
     }
 }
@@ -95,6 +97,7 @@ impl<O: TextObjective> Examples for TextExamples<O> {
         let weights: Vec<f32> = rows.iter().map(|weighed| weighed.weight as f32).collect();
         let weights = Tensor::f_from_slice(&weights)?.f_to_device(losses.device())?;
         let loss = losses.f_mul(&weights)?.f_sum(Kind::Float)?;
+        clock::enter(Part::Backward);
         loss.f_backward()?;
         Ok(loss.f_detach()?)
     }

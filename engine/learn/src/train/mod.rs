@@ -9,6 +9,7 @@ mod settings;
 mod step;
 mod validation;
 
+pub use resume::Times;
 pub use run::{Outcome, Training};
 pub use settings::{Best, Every, Length, Settings, Validate, Warmup};
 pub use step::{Done, Rule, Weights};

@@ -4,17 +4,44 @@
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use spec::observed::TrainingTimes;
 use tch::{Device, Kind, Tensor};
 
 use super::checkpoint::Checkpoint;
 use super::history::History;
 use super::step::Weights;
 use super::validation::Validations;
+use crate::clock::PartSeconds;
 use crate::error::{Error, Result};
 use crate::optim::LossScale;
 
 /// The version of the checkpoints; one of another version is not gone on from.
 const FORMAT: u32 = 1;
+
+/// Where the time of a training went.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Times {
+    /// The parts of the steps that were measured.
+    pub parts: PartSeconds,
+    /// How many steps were.
+    pub steps: u64,
+    /// Seconds of validation.
+    pub validation: f64,
+    /// Seconds in which checkpoints were written.
+    pub checkpoints: f64,
+}
+
+impl Times {
+    /// Where the time of a training of `steps` steps went: those that were measured stand for all of them. Nothing where
+    /// none was.
+    pub fn of_training(&self, steps: u64) -> Option<TrainingTimes> {
+        let factor = (self.steps > 0).then(|| steps as f64 / self.steps as f64)?;
+        let PartSeconds { data, forward, backward, optimizer } = self.parts.times(factor);
+        let Self { validation, checkpoints, .. } = *self;
+        Some(TrainingTimes { data, forward, backward, optimizer, validation, checkpoints })
+    }
+}
 
 /// Where a training is. Together with weights, moments and the history it says how it goes on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -39,6 +66,9 @@ pub struct Position {
     pub seconds: f64,
     /// Seconds in steps alone.
     pub step_seconds: f64,
+    /// Where they went, and how long the rest took.
+    #[serde(default)]
+    pub times: Times,
     /// The scaling of the loss, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loss_scale: Option<LossScale>,
@@ -58,6 +88,7 @@ impl Position {
             history_bytes: 0,
             seconds: 0.0,
             step_seconds: 0.0,
+            times: Times::default(),
             loss_scale: None,
         }
     }

@@ -7,11 +7,12 @@ use tch::Tensor;
 
 use super::checkpoint::Checkpoints;
 use super::history::{History, NotFinite, Step};
-use super::resume::{self, Position};
+use super::resume::{self, Position, Times};
 use super::settings::{Best, Every, Settings};
 use super::step::{self, Rule, Weights, not_finite};
 use super::validation::{Asks, During, Figures, Scored, loss_of};
 use crate::batches;
+use crate::clock::{self, Part, PartSeconds};
 use crate::error::{Error, Result, some_of};
 use crate::models::Model;
 use crate::objectives::Examples;
@@ -67,6 +68,8 @@ pub struct Outcome {
     pub seconds: f64,
     /// Seconds in steps alone, without validation and checkpoints.
     pub step_seconds: f64,
+    /// Where they went, and how long the rest took.
+    pub times: Times,
 }
 
 impl Training<'_> {
@@ -193,7 +196,17 @@ impl<'a> Run<'a> {
         }
         let batch = self.batches.get(self.position.batch as usize).cloned().unwrap_or_default();
         let learning_rate = settings.learning_rate * self.schedule.factor(self.position.step);
-        let done = self.weights.step(model, examples, &batch, &self.rule, learning_rate)?;
+        let mut step = || self.weights.step(model, examples, &batch, &self.rule, learning_rate);
+        let done = if clock::is_due(model.device, self.position.step) {
+            let choosing = started.elapsed().as_secs_f64();
+            let (done, parts) = clock::measured(model.device, Part::Optimizer, step);
+            let times = &mut self.position.times;
+            times.parts = times.parts.plus(parts).plus(PartSeconds { data: choosing, ..PartSeconds::default() });
+            times.steps += 1;
+            done?
+        } else {
+            step()?
+        };
         self.position.step += 1;
         self.position.batch += 1;
         if self.position.batch == self.per_epoch {
@@ -274,6 +287,7 @@ impl<'a> Run<'a> {
     fn validate(&mut self, observer: &mut dyn Observer) -> Result<()> {
         let Training { model, settings, validation, asks, .. } = *self.training;
         self.read_losses()?;
+        let started = Instant::now();
         let loss = match validation {
             Some(examples) => loss_of(model, examples, settings.normalize, settings.micro)?,
             None => f64::NAN,
@@ -285,6 +299,7 @@ impl<'a> Run<'a> {
         }
         let mut during = During { observer, step, total: self.schedule.total };
         let figures = asks.map_or(Ok(Figures::new()), |asks| asks.figures(model, &mut during))?;
+        self.position.times.validation += started.elapsed().as_secs_f64();
         let scored = Scored { step, loss, figures };
         if let (None, Best::Figure { name, .. }) = (settings.validate.best.of(&scored), &settings.validate.best) {
             observer
@@ -302,6 +317,7 @@ impl<'a> Run<'a> {
 
     fn checkpoint(&mut self) -> Result<()> {
         self.read_losses()?;
+        let started = Instant::now();
         self.history.sync()?;
         self.position.history_bytes = self.history.bytes();
         let mut now = self.position.clone();
@@ -310,6 +326,7 @@ impl<'a> Run<'a> {
         let tensors = resume::tensors(&self.weights, self.best.as_ref())?;
         self.checkpoints.save(self.position.step, &now, &tensors)?;
         self.saved = Some(self.position.step);
+        self.position.times.checkpoints += started.elapsed().as_secs_f64();
         Ok(())
     }
 
@@ -346,7 +363,7 @@ impl<'a> Run<'a> {
 
     fn finish(mut self, history: &Path, resumed_from: Option<u64>) -> Result<Outcome> {
         self.read_losses()?;
-        let Position { step, tokens, loss_tokens, step_seconds, .. } = self.position;
+        let Position { step, tokens, loss_tokens, step_seconds, times, .. } = self.position;
         let validations = std::mem::take(&mut self.position.validations);
         let best_step = validations.best.as_ref().map(|best| best.step);
         let stopped_early = step < self.schedule.total;
@@ -372,6 +389,7 @@ impl<'a> Run<'a> {
             resumed_from,
             seconds: self.seconds(),
             step_seconds,
+            times,
         })
     }
 }

@@ -3,6 +3,7 @@
 
 use tch::{Kind, Tensor};
 
+use crate::clock::{self, Part};
 use crate::error::{Error, Result, some_of};
 use crate::models::Model;
 use crate::objectives::{Examples, Normalize};
@@ -80,9 +81,11 @@ impl Weights {
         let mut loss = Tensor::f_zeros([], (Kind::Float, model.device))?;
         for (index, part) in (0_u64..).zip(weighed.chunks(rule.micro.max(1))) {
             model.activations.begin(dropout_seed(rule.dropout_seed, step, index));
+            clock::enter(Part::Data);
             loss = loss.f_add(&examples.backward(model, part)?)?;
             model.activations.backward()?;
         }
+        clock::enter(Part::Optimizer);
         let loss = loss.f_div_scalar(factor)?;
         if !self.checked {
             self.check(&loss)?;

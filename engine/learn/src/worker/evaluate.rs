@@ -2,6 +2,7 @@
 //! asks on its way in the same manner. Knows the words of pipeline files; not how text is generated or counted.
 
 mod choices;
+mod latency;
 mod texts;
 
 use std::cell::Cell;
@@ -25,7 +26,7 @@ use super::special_ids::SpecialIds;
 use super::{decoding, device, labels, model_source};
 use crate::batches::Row;
 use crate::error::{Error, Result};
-use crate::evaluate::{Answer, Answers, Asking, answer_scores, scores};
+use crate::evaluate::{Answer, Answers, Asking, Windows, answer_scores, scores, windowed_scores};
 use crate::models::{Model, Task};
 use crate::objectives::AnsweredRow;
 use crate::observer::Observer;
@@ -71,7 +72,8 @@ pub fn run(job: &Job, stage: &Evaluate, device: Device, observer: &mut dyn Obser
         "threads": job.threads,
         "kept_rows": asked.kept.get(),
     });
-    write_json(&job.observed.join(files::MEASURED), &measured)
+    write_json(&job.observed.join(files::MEASURED), &measured)?;
+    latency::observe(&asked, stage, &ids, observer)
 }
 
 /// A stage's question: which model, which rows, how it is asked, and what is counted.
@@ -343,7 +345,14 @@ impl Asked<'_> {
                 Some(_) => None,
             })
             .collect();
-        let mut counted = scores(&model, &rows, self.batch(), ids.pad, observer)?;
+        let mut counted = match &protocol.window {
+            None => scores(&model, &rows, self.batch(), ids.pad, observer)?,
+            Some(window) => {
+                let size = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
+                let windows = Windows { length: size(window.length), context: size(window.context) };
+                windowed_scores(&model, &rows, windows, self.batch(), ids.pad, observer)?
+            }
+        };
         let tokenizer = super::tokenizer(self.data)?;
         for (score, row) in counted.iter_mut().zip(&rows) {
             let ids = row.iter().flat_map(|row| row.ids.iter().zip(&row.targets));
@@ -358,6 +367,10 @@ impl Asked<'_> {
         if protocol.loss_on == LossOn::All {
             let hint = "leave `loss_on` out: the completion's tokens count";
             return Err(Error::setting("protocol.perplexity.loss_on", "an encoder–decoder writes no prompt", hint));
+        }
+        if protocol.window.is_some() {
+            let hint = "leave `window` out";
+            return Err(Error::setting("protocol.perplexity.window", "an encoder–decoder reads no windows", hint));
         }
         let all = self.some(read_answered(self.path)?)?;
         let model = self.model(Task::LanguageModel, ids)?;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 use spec::job::{Job, JobInput};
 use spec::model::{LlamaShape, RandomModel};
+use spec::observed::Weights;
 use tch::{Device, Kind};
 use tensor_files::{Dtype, WeightFiles};
 
@@ -31,6 +32,18 @@ pub fn plain(job: &Job, task: Task, numerics: Numerics) -> Result<Model> {
         ));
     }
     Ok(model)
+}
+
+/// The model of the job's input `model` for a task as it is used where nothing is merged: an adapter stands beside its
+/// weights, whatever these are kept in. Also, which of the two it is.
+pub fn unmerged(job: &Job, task: Task, numerics: Numerics) -> Result<(Model, Weights)> {
+    let input = input(job)?;
+    let weights = match input.kind.as_str() {
+        "merge" => Weights::Merged,
+        _ if adapters::is_adapter(&folder(input)) => Weights::Unmerged,
+        _ => Weights::Plain,
+    };
+    Ok((open(input, task, numerics)?, weights))
 }
 
 /// The model of the job's input `model` as it was trained, computing in float32: an adapter beside the weights it belongs

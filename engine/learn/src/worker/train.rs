@@ -99,6 +99,8 @@ pub fn run(job: &Job, stage: &Train, device: Device, observer: &mut dyn Observer
         "seconds": outcome.seconds,
         "load_seconds": (started.elapsed().as_secs_f64() - outcome.seconds).max(0.0),
         "step_seconds": outcome.step_seconds,
+        "part_seconds": outcome.times.of_training(outcome.steps),
+        "timed_steps": outcome.times.steps,
         "tokens_per_second": outcome.tokens as f64 / outcome.step_seconds.max(1e-9),
         "peak_memory_bytes": peak.bytes(),
         "model_memory_bytes": model_bytes,

@@ -5,10 +5,10 @@ use std::cell::RefCell;
 use std::io::{BufRead, Write};
 use std::path::{Path, PathBuf};
 
-use data::answers::{Rule, Window, best};
+use data::answers::{Window, best};
 use spec::files;
 use spec::job::Job;
-use spec::protocol::{Generate, NoAnswer, Protocol, Span};
+use spec::protocol::{Generate, Protocol, Span};
 use spec::stage::{Evaluate, Stage};
 use spec::trial::Reply;
 use tch::Device;
@@ -190,13 +190,7 @@ impl Asked {
         usable(first.failed.as_deref())?;
         let windows: Vec<Window> =
             rows.iter().zip(&scores).filter_map(|(row, scores)| Some(window(row, scores.as_deref()?))).collect();
-        let size = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
-        let rule = Rule {
-            candidates: size(span.candidates),
-            max_tokens: size(span.max_answer_tokens),
-            or_none: span.no_answer == NoAnswer::Candidate,
-        };
-        let found = best(&windows, rule);
+        let found = best(&windows, span.into());
         let place = found.as_ref().map(|found| found.place.clone()).filter(|place| !place.is_empty());
         let text = place.clone().and_then(|place| first.pair.as_deref()?.get(place)).map(str::to_owned);
         say(&Reply::Span {

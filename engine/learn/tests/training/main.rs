@@ -9,6 +9,7 @@ mod precision;
 mod resume;
 mod steps;
 mod support;
+mod timing;
 mod worker;
 #[path = "../../../tensor-files/tests/files/writer.rs"]
 mod writer;

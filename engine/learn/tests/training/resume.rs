@@ -86,6 +86,7 @@ fn killed_again_and_again_a_training_leaves_the_same_bytes() {
         let resumed = space.run(&killed).expect_finished();
         assert_same(&whole, &resumed);
         assert!(resumed.measured()["resumed_from"].as_u64() >= Some(60), "{}", resumed.measured());
+        assert_eq!(resumed.measured()["timed_steps"], resumed.json("summary.json")["steps"], "of both attempts");
         assert_eq!(whole.lines("history.jsonl").len(), 120 + 8);
         // The settings decide something: another seed of dropout leaves other bytes.
         let mut other = settings.clone();

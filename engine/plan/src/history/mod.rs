@@ -16,10 +16,11 @@ mod secrets;
 mod time;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs, io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
+    sync::LazyLock,
 };
 
 use serde::{Deserialize, Serialize};
@@ -164,6 +165,24 @@ impl Run {
 }
 
 impl Machine {
+    /// What of this machine is in the key of a stage that measures time: what it computes with, whatever else runs on it or
+    /// what its system is.
+    pub fn of_key() -> BTreeMap<String, String> {
+        static HERE: LazyLock<BTreeMap<String, String>> = LazyLock::new(|| {
+            let here = Machine::here();
+            let mut parts = BTreeMap::from([
+                ("cores".to_owned(), here.cores.to_string()),
+                ("processor".to_owned(), here.processor),
+            ]);
+            let gpus = gpus();
+            if !gpus.is_empty() {
+                parts.insert("gpus".to_owned(), gpus.join(", "));
+            }
+            parts
+        });
+        HERE.clone()
+    }
+
     /// This machine.
     pub fn here() -> Self {
         let first = |path: &str, field: &str| {
@@ -182,6 +201,19 @@ impl Machine {
             classes: BTreeSet::new(),
         }
     }
+}
+
+/// The models of the NVIDIA devices that the driver tells of, sorted.
+fn gpus() -> Vec<String> {
+    let model = |folder: PathBuf| {
+        let text = fs::read_to_string(folder.join("information")).unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix("Model:"));
+        line.unwrap_or("unknown").trim().to_owned()
+    };
+    let folders = fs::read_dir("/proc/driver/nvidia/gpus").into_iter().flatten().flatten();
+    let mut models: Vec<String> = folders.map(|folder| model(folder.path())).collect();
+    models.sort_unstable();
+    models
 }
 
 /// A run of the history, with when its results were last found up to date, in seconds since 1970.

@@ -7,7 +7,7 @@ mod span;
 
 pub use decode::{Beam, BeamSample, Decode, Drawing, EarlyStopping, Sample};
 pub use generate::Generate;
-pub use perplexity::Perplexity;
+pub use perplexity::{Perplexity, Window};
 pub use span::{NoAnswer, Span};
 
 use crate::stage::{Empty, Fault};
@@ -35,12 +35,8 @@ impl Protocol {
     pub fn faults(&self) -> Vec<Fault> {
         match self {
             Self::Generate(generate) => generate.faults(),
-            Self::Span(Span { candidates: 0, .. }) => {
-                vec![Fault::new("span.candidates", "no start and no end would be looked at", "20 are usual")]
-            }
-            Self::Span(Span { max_answer_tokens: 0, .. }) => {
-                vec![Fault::new("span.max_answer_tokens", "no answer would fit", "30 are usual")]
-            }
+            Self::Perplexity(perplexity) => perplexity.faults(),
+            Self::Span(span) => span.faults(),
             _ => Vec::new(),
         }
     }

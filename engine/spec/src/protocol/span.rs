@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::stage::Fault;
+
 /// Finds the answer in the pair.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -18,6 +20,14 @@ pub struct Span {
     /// Whether the empty answer is a candidate: SQuAD 2.0 has questions without an answer.
     #[serde(default)]
     pub no_answer: NoAnswer,
+    /// The empty answer is taken where its score is above that of the best other one by more than this; below zero, more
+    /// often. `squad_v2` prints the best threshold of the split that it scores.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub null_threshold: f64,
+}
+
+fn is_zero(threshold: &f64) -> bool {
+    *threshold == 0.0
 }
 
 /// Whether the empty answer is a candidate.
@@ -39,12 +49,35 @@ fn default_answer_tokens() -> u64 {
     30
 }
 
+impl Span {
+    /// Mistakes that no type can express; paths begin at the protocol's name.
+    pub fn faults(&self) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        if self.candidates == 0 {
+            faults.push(Fault::new("span.candidates", "no start and no end would be looked at", "20 are usual"));
+        }
+        if self.max_answer_tokens == 0 {
+            faults.push(Fault::new("span.max_answer_tokens", "no answer would fit", "30 are usual"));
+        }
+        if self.no_answer == NoAnswer::Never && self.null_threshold != 0.0 {
+            let hint = "leave it out, or leave out `no_answer: never`";
+            faults.push(Fault::new("span.null_threshold", "no question is without an answer here", hint));
+        }
+        if !self.null_threshold.is_finite() {
+            let problem = format!("{} is no difference of scores", self.null_threshold);
+            faults.push(Fault::new("span.null_threshold", problem, "give a number, such as 1.5"));
+        }
+        faults
+    }
+}
+
 impl Default for Span {
     fn default() -> Self {
         Self {
             candidates: default_candidates(),
             max_answer_tokens: default_answer_tokens(),
             no_answer: NoAnswer::default(),
+            null_threshold: 0.0,
         }
     }
 }

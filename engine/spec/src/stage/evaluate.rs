@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{Fault, Input, Kind, Program, WantedSplit};
 use crate::{
     files,
+    measure::Measure,
     metric::{self, Metric},
     precision::Precision,
     protocol::Protocol,
@@ -42,6 +43,9 @@ pub struct Evaluate {
     /// The numbers that are computed with. Without it, `float32`.
     #[serde(default, skip_serializing_if = "Precision::is_default")]
     pub precision: Precision,
+    /// What is measured of the model beside its scores, on this machine. Without it, nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub measure: Option<Measure>,
 }
 
 /// The schema of what [`Metric::fits`] refuses.
@@ -102,6 +106,10 @@ impl Kind for Evaluate {
         inputs
     }
 
+    fn measures(&self) -> bool {
+        self.measure.is_some()
+    }
+
     fn faults(&self) -> Vec<Fault> {
         let mut faults = Vec::new();
         if self.data.part.is_none() {
@@ -118,6 +126,8 @@ impl Kind for Evaluate {
             faults.push(Fault::new("batch.size", "a batch of no row", "give a number above zero"));
         }
         faults.extend(metric::faults("metrics", &self.metrics, &self.protocol));
+        let measured = self.measure.iter().flat_map(Measure::faults);
+        faults.extend(measured.map(|fault| Fault { path: format!("measure.{}", fault.path), ..fault }));
         faults.extend(self.protocol.faults().into_iter().map(|f| Fault { path: format!("protocol.{}", f.path), ..f }));
         faults
     }

@@ -246,6 +246,16 @@ pub trait Kind: serde::Serialize + serde::de::DeserializeOwned + schemars::JsonS
         None
     }
 
+    /// Whether it measures the time that something takes: then the machine is in its key.
+    fn measures(&self) -> bool {
+        false
+    }
+
+    /// Whether it shows what the stages that it reads have measured: then it is made again when they measure again.
+    fn shows_measured(&self) -> bool {
+        false
+    }
+
     /// Mistakes that no type can express.
     fn faults(&self) -> Vec<Fault> {
         Vec::new()
@@ -338,6 +348,16 @@ macro_rules! stages {
             /// See [`Kind::moving_source`].
             pub fn moving_source(&self) -> Option<String> {
                 match self { $(Self::$variant(stage) => stage.moving_source()),+ }
+            }
+
+            /// See [`Kind::measures`].
+            pub fn measures(&self) -> bool {
+                match self { $(Self::$variant(stage) => stage.measures()),+ }
+            }
+
+            /// See [`Kind::shows_measured`].
+            pub fn shows_measured(&self) -> bool {
+                match self { $(Self::$variant(stage) => stage.shows_measured()),+ }
             }
 
             /// See [`Kind::faults`].

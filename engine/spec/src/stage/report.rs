@@ -35,6 +35,11 @@ pub struct Table {
     /// The axes that are averaged over, such as `seed`: mean ± standard deviation.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mean_over: Vec<String>,
+    /// A figure by which the rows are ranked, the best first and numbered, such as `squad_v2.f1` for a choice of prompts.
+    /// Without it, rows stand in the order of the file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub rank_by: Option<String>,
 }
 
 /// Figures of others.
@@ -71,6 +76,10 @@ impl Kind for Report {
         rows.chain(means.map(|(i, axis)| (format!("table.mean_over.{i}"), axis.as_str()))).collect()
     }
 
+    fn shows_measured(&self) -> bool {
+        true
+    }
+
     fn faults(&self) -> Vec<Fault> {
         let mut faults = Vec::new();
         if self.inputs.is_empty() {
@@ -83,6 +92,10 @@ impl Kind for Report {
                 format!("the axis `{axis}` both makes rows and is averaged over"),
                 "keep it in one of `rows` and `mean_over`",
             ));
+        }
+        if self.table.rank_by.as_deref() == Some("") {
+            let hint = "name a figure, such as `squad_v2.f1`, or leave it out";
+            faults.push(Fault::new("table.rank_by", "no figure", hint));
         }
         faults
     }

@@ -41,7 +41,7 @@ pub(super) fn choices(asked: &Asked<'_>, ids: &SpecialIds, observer: &mut dyn Ob
         }
     }
     let model = asked.model(Task::LanguageModel, ids)?;
-    let scores = likelihoods(&model, &questions, asked.batch(), ids.pad, observer)?;
+    let scores = likelihoods(&model, &questions, asked.batch(), observer)?;
     let rows: Vec<ChoiceRow> = questions
         .iter()
         .zip(&scores)

@@ -4,7 +4,7 @@
 use data::answers::{Found, Rule, Window, best};
 use data::metrics::{self, ClassRow, Counter, NumberRow};
 use serde_json::{Map, Value, json};
-use spec::protocol::{NoAnswer, Span};
+use spec::protocol::Span;
 
 use super::{Answered, Asked, Scored};
 use crate::error::{Error, Result};
@@ -129,12 +129,7 @@ pub(super) fn span(
     let counters = asked.text_counters(firsts.map(|row| row.references.as_slice()))?;
     let model = asked.model(Task::QuestionAnswering, ids)?;
     let scores = token_scores(&model, &texts(&windows), asked.batch(), ids.pad, observer)?;
-    let size = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
-    let rule = Rule {
-        candidates: size(protocol.candidates),
-        max_tokens: size(protocol.max_answer_tokens),
-        or_none: protocol.no_answer == NoAnswer::Candidate,
-    };
+    let rule = Rule::from(protocol);
     // The windows of a row follow one another, the first of them numbered zero.
     let scored_windows: Vec<(&TextRecord, Option<Window>)> =
         windows.iter().zip(&scores).map(|(row, scores)| (row, scores.as_deref().map(|s| window(row, s)))).collect();
