@@ -35,4 +35,5 @@ mod sizes;
 mod tiny;
 mod training;
 mod trying;
+mod validating;
 mod versions;

@@ -60,7 +60,8 @@ pub fn reference() -> Result<String, serde_yaml::Error> {
     }
     let _ = write!(reference.text, "\n### How a stage runs\n\n{HOW_IT_RUNS}\n");
     if let Some(property) = execution.get("properties").and_then(|properties| properties.get("resources")) {
-        reference.find_sections("resources", property);
+        let depths = reference.depths(depth("resources"), property);
+        reference.find_sections("resources", property, &depths);
     }
     reference.keys(EXECUTION, execution.as_value());
     reference.write_sections("resources");
@@ -69,13 +70,21 @@ pub fn reference() -> Result<String, serde_yaml::Error> {
         let summary = first_paragraph(description(schema.as_value()));
         let _ = writeln!(reference.text, "| [`{kind}`](#{kind}) | {} |", cell(&summary));
     }
+    let mut least: BTreeMap<&str, usize> = BTreeMap::new();
+    for (kind, schema) in &kinds {
+        for (name, found) in reference.depths(depth(kind), schema.as_value()) {
+            least.entry(name).and_modify(|least| *least = found.min(*least)).or_insert(found);
+        }
+    }
+    for (kind, schema) in &kinds {
+        reference.find_sections(kind, schema.as_value(), &least);
+    }
     for (kind, schema) in &kinds {
         let schema = schema.as_value();
         let _ = write!(reference.text, "\n## {kind}\n\n{}\n", joined(description(schema)));
         let shown: Vec<String> =
             stages.iter().filter(|(_, stage)| stage["kind"] == *kind).map(|(name, _)| stage_text(name)).collect();
         let _ = write!(reference.text, "\n```yaml\n{}\n```\n\n", shown.join("\n\n"));
-        reference.find_sections(kind, schema);
         reference.keys(kind, schema);
         reference.write_sections(kind);
     }
@@ -138,11 +147,6 @@ impl<'a> Reference<'a> {
         }
     }
 
-    /// Gives each type that a schema leads to a section, at the shortest path to it that is met first.
-    fn find_sections(&mut self, path: &str, schema: &'a Value) {
-        self.visit(path, schema, &self.depths(depth(path), schema));
-    }
-
     /// How many keys lie between a schema and each type that it leads to, at least.
     fn depths(&self, begin: usize, schema: &'a Value) -> BTreeMap<&'a str, usize> {
         let mut found = BTreeMap::new();
@@ -163,7 +167,8 @@ impl<'a> Reference<'a> {
         found
     }
 
-    fn visit(&mut self, path: &str, schema: &'a Value, depths: &BTreeMap<&str, usize>) {
+    /// Gives each type that a schema leads to a section, at the first path to it that is no longer than `depths` says.
+    fn find_sections(&mut self, path: &str, schema: &'a Value, depths: &BTreeMap<&str, usize>) {
         let kind = path.split('.').next().unwrap_or(path).to_owned();
         if let Some((name, definition)) = self.resolve(schema) {
             let is_shorter = depths.get(name).is_some_and(|least| *least < depth(path));
@@ -177,17 +182,17 @@ impl<'a> Reference<'a> {
                 let path = first.map_or_else(|| path.to_owned(), |key| format!("{path}.{key}"));
                 self.sections.push(Section { kind, definition: name.to_owned(), path });
             }
-            self.visit(path, definition, depths);
+            self.find_sections(path, definition, depths);
             return;
         }
         for (key, property) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
-            self.visit(&format!("{path}.{key}"), property, depths);
+            self.find_sections(&format!("{path}.{key}"), property, depths);
         }
         for choice in alternatives(schema) {
-            self.visit(path, choice, depths);
+            self.find_sections(path, choice, depths);
         }
         for inner in ["items", "additionalProperties"].into_iter().filter_map(|key| schema.get(key)) {
-            self.visit(path, inner, depths);
+            self.find_sections(path, inner, depths);
         }
     }
 

@@ -34,6 +34,8 @@ pub struct Trained {
     pub losses: Vec<(f64, f64)>,
     /// (step, loss on the validation split).
     pub validation: Vec<(f64, f64)>,
+    /// (step, figure on the validation split), of each figure that was counted on the way.
+    pub asked: BTreeMap<String, Vec<(f64, f64)>>,
 }
 
 /// An evaluation.
@@ -128,6 +130,10 @@ fn trained(summary: Option<&Value>, history: &Path) -> Result<Trained, Failure> 
         let Some(step) = number("step") else { continue };
         trained.losses.extend(number("loss").map(|loss| (step, loss)));
         trained.validation.extend(number("validation_loss").map(|loss| (step, loss)));
+        for (name, value) in entry.get("metrics").and_then(Value::as_object).into_iter().flatten() {
+            let value = value.as_f64().filter(|value| value.is_finite());
+            trained.asked.entry(name.clone()).or_default().extend(value.map(|value| (step, value)));
+        }
     }
     Ok(trained)
 }

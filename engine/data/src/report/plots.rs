@@ -1,5 +1,7 @@
 //! The plots of a report: scores as dots, losses as lines. Knows what is drawn, not how a tick or a file is written.
 
+use std::collections::BTreeSet;
+
 use super::{
     layout::{Group, Layout},
     member::Member,
@@ -111,14 +113,16 @@ fn rows_of(layout: &Layout<'_>, rows: &[(usize, Vec<(String, f64)>)]) -> String 
     rows.iter().map(|(row, _)| layout.rows[*row].as_str()).collect::<Vec<_>>().join(", ")
 }
 
-/// The training loss and, where there is one, the validation loss of a stage's members.
+/// The training loss of a stage's members and, where there are some, the validation loss and each figure that was counted
+/// on the way.
 pub fn losses(layout: &Layout<'_>, group: &Group<'_>) -> Vec<Plot> {
     let longest = group.members.iter().flatten().filter_map(|m| Some(m.trained.as_ref()?.losses.len())).max();
     let size = longest.unwrap_or_default().div_ceil(POINTS).max(1);
-    let training = curves(layout, group, "Training loss", |member| {
+    let loss = |title| Seen { title, noun: "loss", is_percent: false };
+    let training = curves(layout, group, &loss("Training loss"), |member| {
         member.trained.as_ref().map(|trained| binned(&trained.losses, size)).unwrap_or_default()
     });
-    let validation = curves(layout, group, "Validation loss", |member| {
+    let validation = curves(layout, group, &loss("Validation loss"), |member| {
         member.trained.as_ref().map(|trained| trained.validation.clone()).unwrap_or_default()
     });
     let training = training.map(|mut plot| {
@@ -127,7 +131,23 @@ pub fn losses(layout: &Layout<'_>, group: &Group<'_>) -> Vec<Plot> {
         }
         plot
     });
-    training.into_iter().chain(validation).collect()
+    training.into_iter().chain(validation).chain(asked(layout, group)).collect()
+}
+
+/// The figures of metrics that were counted on the way.
+fn asked(layout: &Layout<'_>, group: &Group<'_>) -> Vec<Plot> {
+    let trained = || group.members.iter().flatten().filter_map(|member| member.trained.as_ref());
+    let names: BTreeSet<&String> = trained().flat_map(|trained| trained.asked.keys()).collect();
+    let names: Vec<String> = names.into_iter().cloned().collect();
+    let titles = table::titles(&names);
+    let plot = |(name, title): (&String, &String)| {
+        let is_percent = meaning(name).is_some_and(|meaning| meaning.is_percent);
+        let title = format!("{title}{} in validation", if is_percent { " (%)" } else { "" });
+        let points = |member: &Member| member.trained.as_ref()?.asked.get(name).cloned();
+        let seen = Seen { title: &title, noun: "figure", is_percent };
+        curves(layout, group, &seen, |member| points(member).unwrap_or_default())
+    };
+    names.iter().zip(&titles).filter_map(plot).collect()
 }
 
 fn prefixed(note: &str) -> String {
@@ -147,7 +167,16 @@ fn binned(losses: &[(f64, f64)], size: usize) -> Points {
 
 type Points = Vec<(f64, f64)>;
 
-fn curves(layout: &Layout<'_>, group: &Group<'_>, title: &str, points: impl Fn(&Member) -> Points) -> Option<Plot> {
+/// What curves show.
+struct Seen<'a> {
+    title: &'a str,
+    noun: &'a str,
+    /// Percentages keep a linear scale.
+    is_percent: bool,
+}
+
+fn curves(layout: &Layout<'_>, group: &Group<'_>, seen: &Seen<'_>, points: impl Fn(&Member) -> Points) -> Option<Plot> {
+    let Seen { title, noun, is_percent } = *seen;
     let rows: Vec<(usize, Vec<Points>)> = group
         .filled()
         .map(|(row, members)| {
@@ -165,7 +194,7 @@ fn curves(layout: &Layout<'_>, group: &Group<'_>, title: &str, points: impl Fn(&
     let labels = rows.iter().map(|(row, _)| text_width(&layout.rows[*row])).fold(40.0, f64::max).min(150.0);
     let (width, height) = (560.0, 300.0);
     let area = Area { left: 48.0, right: width - labels - 14.0, top: 12.0, bottom: height - 44.0 };
-    let is_log = low > 0.0 && high / low > 12.0;
+    let is_log = !is_percent && low > 0.0 && high / low > 12.0;
     let x = Scale::exact(0.0, steps, area.left, area.right);
     let y = match is_log {
         true => Scale::log(low, high, area.bottom, area.top),
@@ -208,10 +237,10 @@ fn curves(layout: &Layout<'_>, group: &Group<'_>, title: &str, points: impl Fn(&
     }
     let mut note = Vec::new();
     if has_bands {
-        note.push("Lines are means; bands reach from the least to the greatest member.");
+        note.push("Lines are means; bands reach from the least to the greatest member.".to_owned());
     }
     if is_log {
-        note.push("The scale of the loss is logarithmic.");
+        note.push(format!("The scale of the {noun} is logarithmic."));
     }
     Some(Plot {
         title: format!("{title}, {}", group.name),

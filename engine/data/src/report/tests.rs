@@ -297,6 +297,28 @@ fn rows_that_tell_methods_apart_come_with_their_answers() {
 }
 
 #[test]
+fn figures_that_were_counted_on_the_way_have_a_plot_each() {
+    let folder = tempfile::tempdir().unwrap();
+    let job = study(folder.path());
+    for (seed, input) in job.inputs["inputs.1"].iter().enumerate() {
+        let path = input.file("history.jsonl");
+        let mut history = fs::read_to_string(&path).unwrap();
+        for step in [100, 200] {
+            let metrics = json!({ "squad_v2.f1": step / 4 + seed, "pearson.pearson": null });
+            history += &format!("{}\n", json!({ "step": step, "validation_loss": 0.5, "metrics": metrics }));
+        }
+        fs::write(&path, history).unwrap();
+    }
+    run(&job, &settings()).unwrap();
+    let html = fs::read_to_string(job.result.join("report.html")).unwrap();
+    // A figure that never was a number has none.
+    assert_eq!(html.matches("<svg ").count(), 8 + 4 + 1);
+    assert!(html.contains("F1 (%) in validation, tuned"), "{html}");
+    assert!(html.contains("F1 (%) in validation of full, lora, dora over 200 optimiser steps"));
+    assert!(html.contains("<title>full, step 100: 25.00</title>"), "{html}");
+}
+
+#[test]
 fn a_broken_history_names_its_line() {
     let folder = tempfile::tempdir().unwrap();
     let job = study(folder.path());

@@ -1,6 +1,7 @@
 //! Training and the worker, from outside: golden trajectories, accumulation, resuming after a kill, precision and memory, failures.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod asked;
 mod forecast;
 mod golden;
 mod measured;

@@ -18,7 +18,7 @@ fn space(method: &str) -> (Space, Value) {
     with_adapter(json!({ method: { "rank": 3, "alpha": 6.0, "dropout": 0.3, "targets": "all-linear" } }))
 }
 
-fn with_adapter(adapter: Value) -> (Space, Value) {
+pub fn with_adapter(adapter: Value) -> (Space, Value) {
     let rows = rows();
     let (train, dev) = rows.split_at(160);
     let space = Space::new(train, dev);
@@ -43,7 +43,7 @@ fn with_adapter(adapter: Value) -> (Space, Value) {
     (space, settings)
 }
 
-fn job(space: &Space, name: &str, settings: &Value) -> Job {
+pub fn job(space: &Space, name: &str, settings: &Value) -> Job {
     space.job(name, "train", settings, Some(space.model("base")), None)
 }
 
@@ -52,7 +52,7 @@ fn checkpoint(job: &Job, step: u64, ending: &str) -> std::path::PathBuf {
 }
 
 /// Kills the worker with SIGKILL once the checkpoint of `step` is there, `later` after it.
-fn kill_after(mut child: Child, job: &Job, step: u64, later: Duration) {
+pub fn kill_after(mut child: Child, job: &Job, step: u64, later: Duration) {
     wait_for(&mut child, &checkpoint(job, step, "blake3"));
     std::thread::sleep(later);
     child.kill().unwrap();
@@ -68,7 +68,7 @@ fn wait_for(child: &mut Child, path: &Path) {
     }
 }
 
-fn assert_same(one: &Done, other: &Done) {
+pub fn assert_same(one: &Done, other: &Done) {
     for name in LEFT {
         assert!(one.bytes(name) == other.bytes(name), "{name} differs");
     }
