@@ -7,6 +7,7 @@ mod arguments;
 mod beside;
 mod cache;
 mod choices;
+mod choosing;
 mod clones;
 mod commands;
 mod data;

@@ -3,8 +3,9 @@
 use data::metrics::TokenScore;
 
 use super::endings::{Ending, ending_scores};
+use super::no_numbers;
 use crate::choice_rows::{Choice, Question};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::generate::{Beginning, Prompt, batches, check};
 use crate::models::Model;
 use crate::observer::Observer;
@@ -50,9 +51,7 @@ pub fn likelihoods(
     }
     let faulty = questions.iter().zip(&likelihoods).find(|(_, scores)| scores.iter().any(|score| score.nll.is_nan()));
     if let Some((question, _)) = faulty {
-        let problem = format!("the likelihoods of the choices of row `{}` are no numbers", question.id);
-        let hint = "the model's scores are not finite: check its weights, or compute in `precision: float32`";
-        return Err(Error::stopped(problem, None, hint));
+        return Err(no_numbers(&question.id));
     }
     Ok(likelihoods)
 }

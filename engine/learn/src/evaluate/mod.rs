@@ -11,6 +11,8 @@ mod stop;
 mod texts;
 mod windows;
 
+use crate::error::Error;
+
 pub use choices::likelihoods;
 pub use endings::{Ending, ending_scores};
 pub use generate::{Answer, Answers, Asking, decode};
@@ -19,3 +21,9 @@ pub use perplexity::{answer_scores, scores, windowed_scores};
 pub use stop::StopStrings;
 pub use texts::{class_scores, token_scores};
 pub use windows::Windows;
+
+/// That a row's scores cannot be compared: nothing is the likeliest of what is no number.
+fn no_numbers(row: &str) -> Error {
+    let hint = "the model's scores are not finite: check its weights, or compute in `precision: float32`";
+    Error::stopped(format!("the scores of row `{row}` are no numbers"), None, hint)
+}

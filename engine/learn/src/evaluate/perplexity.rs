@@ -4,6 +4,7 @@
 use data::metrics::TokenScore;
 use tch::{Kind, Tensor};
 
+use super::no_numbers;
 use super::windows::Windows;
 use crate::batches::{LossRow, MicroBatch, Row};
 use crate::error::Result;
@@ -78,6 +79,9 @@ fn in_batches<R: Row>(
                     result.nll += loss;
                     result.tokens += 1;
                     result.correct += u64::from(right == 1);
+                }
+                if result.nll.is_nan() {
+                    return Err(no_numbers(row.id()));
                 }
             }
         }

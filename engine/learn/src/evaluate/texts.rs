@@ -3,6 +3,7 @@
 
 use tch::{Kind, Tensor};
 
+use super::no_numbers;
 use crate::error::Result;
 use crate::layers::Mode;
 use crate::models::{Model, Texts};
@@ -50,9 +51,13 @@ fn in_batches(
     for part in order.chunks(batch.max(1)) {
         let texts = together(part.iter().map(|(_, row)| *row), padding, model)?;
         let scores = of(&texts)?.f_to_kind(Kind::Double)?;
-        for (place, (index, _)) in (0..).zip(part) {
+        for (place, (index, row)) in (0..).zip(part) {
+            let scores = Vec::<f64>::try_from(scores.f_get(place)?.f_reshape([-1])?)?;
+            if scores.iter().any(|score| score.is_nan()) {
+                return Err(no_numbers(&row.id));
+            }
             if let Some(result) = results.get_mut(*index) {
-                *result = Some(Vec::<f64>::try_from(scores.f_get(place)?.f_reshape([-1])?)?);
+                *result = Some(scores);
             }
         }
         done += part.len() as u64;

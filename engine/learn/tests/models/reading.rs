@@ -135,6 +135,21 @@ fn choices_are_as_likely_as_when_each_is_read_whole() {
 }
 
 #[test]
+fn scores_that_are_no_numbers_are_an_error_of_the_row() {
+    let model = Model::load(&golden(DECODERS[0]), &Frozen, 0, Device::Cpu).unwrap();
+    let (_, table) = model.frozen.iter().find(|(name, _)| name.ends_with("embed_tokens.weight")).unwrap();
+    let _ = tch::no_grad(|| table.narrow(0, 9, 1).fill_(f64::NAN));
+    let row = |id: &str, ids: &[i32]| LossRow::new(id, ids, vec![true; ids.len()]);
+    let rows = [row("sound", &[3, 4, 5]), row("faulty", &[3, 9, 5])];
+    let error = scores(&model, &rows, 1, 0, &mut Unobserved).unwrap_err();
+    assert_eq!(error.to_string(), "the scores of row `faulty` are no numbers");
+    assert_eq!(scores(&model, &rows[..1], 1, 0, &mut Unobserved).unwrap()[0].tokens, 2);
+    let choice = Choice { text: String::new(), ids: vec![3, 9, 5], prompt_length: 2 };
+    let error = likelihoods(&model, &[question(7, vec![choice])], 1, &mut Unobserved).unwrap_err();
+    assert_eq!(error.to_string(), "the scores of row `7` are no numbers");
+}
+
+#[test]
 fn a_beginning_is_read_once() {
     let mut ids = Ids(1);
     let shared = ids.text(30);
