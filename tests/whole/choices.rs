@@ -9,7 +9,7 @@ use crate::{
     tiny::{self, DATA, TRAINING},
 };
 
-const MORE: &str = r#"
+pub const MORE: &str = r#"
   asked: {kind: preprocess, input: raw, template: choose.jinja, splits: {test: {from: test}}}
   options: {kind: tokenize, input: asked, tokenizer: tokens, max_length: 96, form: choices}
   chosen:
@@ -30,7 +30,7 @@ const MORE: &str = r#"
     metrics: [perplexity]
 "#;
 
-const CHOOSE: &str = r#"{% block prompt %}{{ thing }} is{% endblock %}
+pub const CHOOSE: &str = r#"{% block prompt %}{{ thing }} is{% endblock %}
 {% block choices %}["red", "green", "blue", "white", "dark grey"]{% endblock %}
 {% block label %}
 {%- for name in ["red", "green", "blue", "white", "dark grey"] %}{% if name == colour %}{{ loop.index0 }}{% endif %}{% endfor -%}

@@ -98,7 +98,7 @@ pub fn rows(count: usize) -> String {
     (0..count).map(row).collect()
 }
 
-const TEXTS: &str = r#"
+pub const TEXTS: &str = r#"
 stages:
   bert: {kind: download, from: {path: bert}}
   raw: {kind: download, from: {path: data}}
@@ -181,7 +181,7 @@ stages:
     metrics: [accuracy]
 "#;
 
-fn texts() -> Project {
+pub fn texts() -> Project {
     let project = Project::new(TEXTS);
     model(&project, "bert", "encoders/bert_headless", &bert_tokenizer());
     project.file("data/train.jsonl", &rows(40)).file("data/test.jsonl", &rows(10));
@@ -272,7 +272,7 @@ fn what_does_not_go_together_is_said() {
     }
 }
 
-const WRITTEN: &str = r#"
+pub const WRITTEN: &str = r#"
 stages:
   t5: {kind: download, from: {path: t5}}
   raw: {kind: download, from: {path: data}}

@@ -2,6 +2,8 @@
 
 use std::process::Command;
 
+use crate::choices::{CHOOSE, MORE};
+use crate::encoders::{TEXTS, WRITTEN, model, rows, t5_tokenizer, texts};
 use crate::project::{FILE, Project, Said, engine, worker};
 use crate::tiny::{self, DATA, TRAINING};
 
@@ -104,4 +106,53 @@ fn on_another_machine_what_measures_time_is_done_again_and_nothing_else() {
     project.pipeline(&study(""));
     project.run(&[]).exit(0);
     on_one_core(&project, &["plan", FILE]).exit(0).says(&["0 to run"]);
+}
+
+/// A pipeline of little training whose evaluations are measured.
+fn measured(pipeline: &str) -> String {
+    let short = ["60", "80", "150"]
+        .iter()
+        .fold(pipeline.to_owned(), |text, steps| text.replace(&format!("    steps: {steps}\n"), "    steps: 2\n"));
+    short.replace("    metrics: [", &format!("{MEASURE}    metrics: ["))
+}
+
+/// Tokens of the batches of one and of eight rows.
+fn tokens(project: &Project, stage: &str) -> (u64, u64) {
+    let latency = project.json(&format!("outputs/p/{stage}/latency.json"));
+    let tokens = |at: usize| latency["batches"][at]["tokens"].as_u64().unwrap();
+    assert!(latency["batches"][2]["median_seconds"].as_f64().unwrap() > 0.0, "{latency}");
+    (tokens(0), tokens(2))
+}
+
+#[test]
+fn every_protocol_has_its_forward_pass() {
+    worker();
+    let project = texts();
+    project.pipeline(&measured(TEXTS));
+    project.run(&[]).exit(0);
+    for stage in ["classified.observed/method=lora", "classified.observed/method=full", "measured.observed"] {
+        // `what is red thing` and `thing is warm`, three special tokens.
+        assert_eq!(tokens(&project, stage).0, 10, "{stage}");
+    }
+    assert_eq!(tokens(&project, "found.observed").0, 10);
+
+    let project = Project::new(&measured(WRITTEN));
+    model(&project, "t5", "t5/v1_1", &t5_tokenizer());
+    project.file("data/train.jsonl", &rows(40)).file("data/test.jsonl", &rows(10));
+    project.file(
+        "templates/ask.jinja",
+        "{% block prompt %}{{ second }}{% endblock %}{% block completion %}{{ kind }}{% endblock %}{% block references \
+         %}{{ [kind]|tojson }}{% endblock %}",
+    );
+    project.run(&[]).exit(0);
+    // `thing is warm` and the end: the answer is not read.
+    assert_eq!(tokens(&project, "answers.observed").0, 4);
+    assert_eq!(tokens(&project, "likelihoods.observed/model=tuned").0, 4);
+
+    let project = tiny::with_rows(&measured(&format!("{DATA}{TRAINING}{MORE}")));
+    project.file("templates/choose.jinja", CHOOSE);
+    project.run(&["--until", "chosen"]).exit(0);
+    project.run(&["--until", "likely"]).exit(0);
+    // The prompts are the same, whether a choice stands behind them or an answer.
+    assert_eq!(tokens(&project, "chosen.observed"), tokens(&project, "likely.observed"));
 }

@@ -17,11 +17,11 @@ pub struct Measure {
 /// How long a forward pass takes: median and 95th percentile, synchronised with the device.
 ///
 /// A batch is the first rows of the split that fit, padded on the right to the longest of them, as evaluation pads; where
-/// the split has fewer rows, its first ones come again. A pass is that of the protocol: `generate`, `perplexity` and
-/// `choices` read the prompt up to the scores of the next token (a row without a prompt is read whole; an encoder–decoder
-/// reads the text and does its decoder's first step), `classify`, `regress` and `span` read the text up to the head's
-/// scores. Copying the ids to the device is not in it. A trained adapter is measured beside its model, unmerged; what a
-/// `merge` stage left is measured merged.
+/// the split has fewer rows, its first ones come again. A pass is that of the protocol: for `generate`, `perplexity` and
+/// `choices` the prompt is read up to the scores of the next token (without a prompt the whole row, with `window` no more
+/// than one); an encoder–decoder reads the text and does its decoder's first step; for `classify`, `regress` and `span` the
+/// text is read up to the head's scores. Copying the ids to the device is not in it. A trained adapter is measured beside its
+/// model, unmerged; what a `merge` stage left is measured merged.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Latency {

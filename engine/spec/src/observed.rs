@@ -38,8 +38,11 @@ impl TrainingTimes {
     pub fn percentages(&self) -> Option<String> {
         let whole: f64 = self.parts().iter().map(|(_, seconds)| seconds).sum();
         let some = self.parts().into_iter().filter(|(_, seconds)| *seconds > 0.0);
-        let written: Vec<String> =
-            some.map(|(name, seconds)| format!("{name} {:.0}", 100.0 * seconds / whole)).collect();
+        let percent = |seconds: f64| match 100.0 * seconds / whole {
+            share if share < 0.5 => "<1".to_owned(),
+            share => format!("{share:.0}"),
+        };
+        let written: Vec<String> = some.map(|(name, seconds)| format!("{name} {}", percent(seconds))).collect();
         (!written.is_empty()).then(|| written.join(", "))
     }
 }
@@ -104,6 +107,8 @@ mod tests {
         let times =
             TrainingTimes { data: 0.5, forward: 2.0, backward: 7.0, optimizer: 0.5, ..TrainingTimes::default() };
         assert_eq!(times.percentages().as_deref(), Some("data 5, forward 20, backward 70, optimiser 5"));
+        let times = TrainingTimes { checkpoints: 0.01, ..times };
+        assert!(times.percentages().is_some_and(|text| text.ends_with("optimiser 5, checkpoints <1")));
         assert_eq!(TrainingTimes::default().percentages(), None);
     }
 }

@@ -52,11 +52,16 @@ fn lines_of(measured: &Measured) -> Vec<String> {
     }
     if let Some(times) = &measured.part_seconds {
         let parts = times.parts().into_iter().filter(|(_, seconds)| *seconds > 0.0);
-        let parts: Vec<String> = parts.map(|(name, seconds)| format!("{name} {}", duration(seconds))).collect();
+        let parts: Vec<String> = parts.map(|(name, seconds)| format!("{name} {}", length(seconds))).collect();
         let share = times.percentages().map(|shares| format!(" ({shares} %)")).unwrap_or_default();
         lines.push(format!("time by part: {}{share}", parts.join(" · ")));
     }
     lines
+}
+
+/// A length of time, a short one in milliseconds.
+fn length(seconds: f64) -> String {
+    if seconds < 1.0 { format!("{:.0} ms", 1e3 * seconds) } else { duration(seconds) }
 }
 
 fn table(latency: &Latency) -> Vec<String> {
@@ -83,15 +88,15 @@ mod tests {
     fn times_are_shown_with_their_units() {
         let measured: Measured = serde_json::from_str(
             r#"{"seconds": 75, "tokens_per_second": 812.4, "peak_memory_bytes": 1048576, "device": "cpu", "threads": 2,
-                "part_seconds": {"data": 1, "forward": 20, "backward": 40, "optimizer": 2, "validation": 0, "checkpoints": 0}}"#,
+                "part_seconds": {"data": 0.0625, "forward": 20, "backward": 40, "optimizer": 2, "validation": 0, "checkpoints": 0}}"#,
         )
         .unwrap();
         assert_eq!(
             lines_of(&measured),
             [
                 "measured on cpu, 2 threads: 1 min 15 s · 812 tokens/s · peak memory 1.0 MiB",
-                "time by part: data 1.0 s · forward 20 s · backward 40 s · optimiser 2.0 s \
-                 (data 2, forward 32, backward 63, optimiser 3 %)",
+                "time by part: data 62 ms · forward 20 s · backward 40 s · optimiser 2.0 s \
+                 (data <1, forward 32, backward 64, optimiser 3 %)",
             ]
         );
         let batch = BatchLatency { size: 2, length: 37, tokens: 70, median_seconds: 0.0125, p95_seconds: 0.1 };

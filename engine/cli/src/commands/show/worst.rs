@@ -10,6 +10,7 @@ use data::{
 use plan::{graph::NodeId, state::Freshness};
 use serde_json::{Value, json};
 use spec::{job::Failure, stage::Stage};
+use unicode_width::UnicodeWidthChar;
 
 use super::Show;
 use crate::{Exit, progress::figure, project::Project, render, session::Session};
@@ -174,23 +175,9 @@ fn fit(text: &str, columns: usize) -> String {
     format!("{}{GAP}{}", text.get(..head).unwrap_or_default(), text.get(text.len() - tail..).unwrap_or_default())
 }
 
-/// The columns of a character: two for those of East Asia and for pictures, none for marks that stand on others.
+/// The columns of a character; a mark that stands on another has none.
 fn columns_of(c: char) -> usize {
-    match c {
-        '\u{0300}'..='\u{036f}' | '\u{200b}'..='\u{200d}' | '\u{20d0}'..='\u{20ff}' | '\u{fe00}'..='\u{fe0f}' => 0,
-        '\u{1100}'..='\u{115f}'
-        | '\u{2e80}'..='\u{303e}'
-        | '\u{3041}'..='\u{a4cf}'
-        | '\u{ac00}'..='\u{d7a3}'
-        | '\u{f900}'..='\u{faff}'
-        | '\u{fe30}'..='\u{fe6f}'
-        | '\u{ff00}'..='\u{ff60}'
-        | '\u{ffe0}'..='\u{ffe6}'
-        | '\u{1f300}'..='\u{1f64f}'
-        | '\u{1f680}'..='\u{1f9ff}'
-        | '\u{20000}'..='\u{3fffd}' => 2,
-        _ => 1,
-    }
+    c.width().unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use spec::files;
 use spec::observed;
-use spec::protocol::Protocol;
+use spec::protocol::{Perplexity, Protocol};
 use spec::stage::Evaluate;
 
 use super::Asked;
@@ -60,11 +60,17 @@ fn texts(asked: &Asked<'_>) -> Result<Vec<TextRow>> {
             let rows = read_answered(asked.path)?.into_iter();
             rows.filter(|(_, failed)| failed.is_none()).map(|(row, _)| row.text).collect()
         }
-        Protocol::Generate(_) | Protocol::Perplexity(_) => {
+        protocol @ (Protocol::Generate(_) | Protocol::Perplexity(_)) => {
+            let window = match protocol {
+                Protocol::Perplexity(Perplexity { window: Some(window), .. }) => window.length,
+                _ => u64::MAX,
+            };
+            let window = usize::try_from(window).unwrap_or(usize::MAX);
             let prompt = |TokenRow { id, mut ids, prompt_length, failed, .. }: TokenRow| {
                 if prompt_length > 0 {
                     ids.truncate(prompt_length);
                 }
+                ids.truncate(window);
                 failed.is_none().then_some(TextRow { id, ids, types: Vec::new() })
             };
             read_tokens(asked.path)?.into_iter().filter_map(prompt).collect()
