@@ -133,6 +133,40 @@ impl Observer for During<'_> {
 mod tests {
     use super::*;
 
+    /// Keeps what it is told.
+    #[derive(Default)]
+    struct Told(Vec<String>);
+
+    impl Observer for Told {
+        fn progress(&mut self, done: u64, total: u64, unit: &str, note: &dyn Fn() -> String) {
+            self.0.push(format!("{done}/{total} {unit} {}", note()));
+        }
+
+        fn due(&self) -> bool {
+            true
+        }
+
+        fn warning(&mut self, message: String) {
+            self.0.push(message);
+        }
+
+        fn interrupted(&self) -> bool {
+            false
+        }
+    }
+
+    #[test]
+    fn rows_that_are_asked_are_told_as_a_part_of_the_training() {
+        let mut told = Told::default();
+        let mut during = During { observer: &mut told, step: 40, total: 120 };
+        during.progress(3, 16, "rows", &String::new);
+        during.progress(4, 16, "rows", &|| "70 tokens".to_owned());
+        assert_eq!(
+            told.0,
+            ["40/120 steps validating: 3 of 16 rows", "40/120 steps validating: 4 of 16 rows · 70 tokens"]
+        );
+    }
+
     fn scored(step: u64, loss: f64, f1: Option<f64>) -> Scored {
         Scored { step, loss, figures: f1.into_iter().map(|f1| ("squad_v2.f1".to_owned(), f1)).collect() }
     }
