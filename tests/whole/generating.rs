@@ -44,6 +44,8 @@ fn what_is_drawn_belongs_to_the_seed_and_the_row() {
     assert_ne!(first[0]["output"], first[1]["output"]);
     let metrics: Value = serde_json::from_str(&project.text("outputs/p/scores/metrics.json")).unwrap();
     assert_eq!(metrics["rows"], 18);
+    // Samples of one row tell nothing of how sure a figure is over rows.
+    assert_eq!(metrics["uncertainty"], serde_json::json!({"squad_v2": {}}));
     let base = texts(&project);
     // Other batches are another stage, with the same texts; another seed draws others.
     project.pipeline(&asked(&format!("{TEST}    batch: {{size: 1}}\n"), drawn));

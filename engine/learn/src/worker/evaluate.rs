@@ -272,7 +272,12 @@ impl Asked<'_> {
             answers.iter().map(|(row, _, answer)| TextRow::new(answered(protocol, answer), references(*row))).collect();
         let mut scored = Scored::default();
         for (name, metric) in counters {
-            scored.add(name, metric.count(&compared));
+            let mut counted = metric.count(&compared);
+            if decoding.samples() > 1 {
+                // Samples of a row are not independent: errors and intervals over them would be too small.
+                counted.uncertainty.clear();
+            }
+            scored.add(name, counted);
         }
         let asked = |(row, sample, answer)| Some((all.get(row)?, texts.get(row)?, sample, answer));
         let lines = answers.iter().filter_map(|(row, sample, answer)| asked((*row, *sample, answer))).zip(&compared);

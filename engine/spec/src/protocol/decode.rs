@@ -51,7 +51,8 @@ pub struct Sample {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("exclusiveMinimum" = 0, "maximum" = 1))]
     pub typical_p: Option<f64>,
-    /// How many texts for each row; each is scored as an answer of its own.
+    /// How many texts for each row; each is scored as an answer of its own. With several, figures come without standard errors
+    /// and intervals: the answers of a row are not independent.
     #[serde(default = "one_text")]
     #[schemars(range(min = 1))]
     pub samples: u64,
