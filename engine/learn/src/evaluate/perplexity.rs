@@ -39,9 +39,10 @@ pub fn windowed_scores(
 ) -> Result<Vec<TokenScore>> {
     let parts: Vec<Vec<LossRow>> =
         rows.iter().map(|row| row.as_ref().map(|row| windows.cut(row)).unwrap_or_default()).collect();
-    let flat: Vec<Option<LossRow>> = parts.iter().flatten().cloned().map(Some).collect();
+    let counts: Vec<usize> = parts.iter().map(Vec::len).collect();
+    let flat: Vec<Option<LossRow>> = parts.into_iter().flatten().map(Some).collect();
     let mut scored = scores(model, &flat, batch, padding, observer)?.into_iter();
-    Ok(parts.iter().map(|parts| scored.by_ref().take(parts.len()).sum()).collect())
+    Ok(counts.into_iter().map(|count| scored.by_ref().take(count).sum()).collect())
 }
 
 /// The scores of rows' answers by an encoder–decoder; as [`scores`].

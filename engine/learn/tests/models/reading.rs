@@ -4,7 +4,7 @@ use data::metrics::TokenScore;
 use learn::adapters::{Frozen, Method, Prefix, Prompt as VirtualTokens, Start};
 use learn::batches::LossRow;
 use learn::choice_rows::{Choice, Question};
-use learn::evaluate::{likelihoods, scores};
+use learn::evaluate::{Windows, likelihoods, scores, windowed_scores};
 use learn::generate::{Beginning, Decoding, Ends, Prompt, Reader, Writer, batches, together};
 use learn::models::Model;
 use learn::observer::Unobserved;
@@ -132,6 +132,33 @@ fn choices_are_as_likely_as_when_each_is_read_whole() {
             }
         }
     });
+}
+
+#[test]
+fn windows_of_the_whole_are_the_whole_and_of_one_token_each_from_the_last() {
+    let mut ids = Ids(4);
+    let texts: Vec<Vec<i32>> = [19, 7].map(|length| ids.text(length).iter().map(|&id| id as i32).collect()).into();
+    let row = |ids: &[i32]| LossRow::new("", ids, vec![true; ids.len()]);
+    let rows: Vec<Option<LossRow>> = vec![row(&texts[0]), None, row(&texts[1])];
+    let model = Model::load(&golden(DECODERS[1]), &Frozen, 0, Device::Cpu).unwrap();
+    let windowed =
+        |length, context| windowed_scores(&model, &rows, Windows { length, context }, 3, 0, &mut Unobserved).unwrap();
+    let whole = scores(&model, &rows, 3, 0, &mut Unobserved).unwrap();
+    let pairs = |ids: &[i32]| -> TokenScore {
+        let pairs: Vec<Option<LossRow>> = ids.windows(2).map(row).collect();
+        scores(&model, &pairs, 64, 0, &mut Unobserved).unwrap().into_iter().sum()
+    };
+    let each = [pairs(&texts[0]), TokenScore::default(), pairs(&texts[1])];
+    for (found, expected) in [(windowed(100, 1), whole.as_slice()), (windowed(1, 1), &each)] {
+        for (found, expected) in found.iter().zip(expected) {
+            assert!((found.nll - expected.nll).abs() < 1e-4, "{found:?}, not {expected:?}");
+            assert_eq!((found.tokens, found.correct), (expected.tokens, expected.correct));
+        }
+    }
+    // Half of a window before each of its tokens: every token once, and not as in either of those.
+    let half = windowed(6, 3);
+    assert_eq!(half[0].tokens, 18);
+    assert!((half[0].nll - whole[0].nll).abs() > 1e-3 && (half[0].nll - each[0].nll).abs() > 1e-3, "{half:?}");
 }
 
 #[test]
