@@ -42,6 +42,7 @@ pub fn left(
         result: absolute(session.store.tree_folder(record)),
         observed: absolute(session.store.observed_folder(&record.key)),
         carried,
+        made: None,
     })
 }
 

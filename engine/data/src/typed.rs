@@ -132,6 +132,7 @@ impl Typed {
             threads: 1,
             device: Device::Cpu,
             revision: None,
+            origin: None,
         }
     }
 }

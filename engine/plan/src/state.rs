@@ -2,14 +2,14 @@
 //! the store and the graph; starts nothing.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet, HashMap},
     path::{Path, PathBuf},
     sync::{Arc, OnceLock},
 };
 
 use spec::{
-    job::{Device, Failure, Job, JobInput},
-    stage::Read,
+    job::{Device, Failure, Job, JobInput, Made},
+    stage::{Read, Stage},
 };
 
 use crate::{
@@ -219,6 +219,7 @@ impl State<'_> {
             place: None,
             hint: Some("numbers must be finite".into()),
         })?;
+        let choosers = self.choosers(node.settings.shows_settings());
         for input in &node.inputs {
             for member in input.members.iter().filter(|member| !records.is_dropped(**member)) {
                 let role = if input.gathers {
@@ -227,6 +228,9 @@ impl State<'_> {
                     input.role.clone()
                 };
                 self.key_input(&mut key, &role, *member, input, records)?;
+                if node.settings.shows_settings() {
+                    key.inputs.insert(format!("{role}.settings"), self.made(*member, &choosers)?.digest);
+                }
                 if node.settings.shows_measured() && self.graph.node(*member).settings.measures() {
                     key.inputs.insert(format!("{role}.measured"), self.record(*member, records)?.key);
                 }
@@ -300,6 +304,34 @@ impl State<'_> {
         })
     }
 
+    /// The `select` stages that choose by what each member left; nothing where nobody wants to know.
+    fn choosers(&self, wanted: bool) -> HashMap<NodeId, BTreeSet<&str>> {
+        let mut choosers: HashMap<NodeId, BTreeSet<&str>> = HashMap::new();
+        let selects = self.graph.nodes.iter().filter(|node| wanted && matches!(*node.settings, Stage::Select(_)));
+        for select in selects {
+            for member in select.inputs.iter().flat_map(|input| &input.members) {
+                choosers.entry(*member).or_default().insert(&select.stage);
+            }
+        }
+        choosers
+    }
+
+    /// How a member is made, for a stage that shows it.
+    fn made(&self, member: NodeId, choosers: &HashMap<NodeId, BTreeSet<&str>>) -> Result<Shown, Failure> {
+        let node = self.graph.node(member);
+        let without_form = |error: serde_json::Error| Failure {
+            message: format!("a setting of `{}` has no JSON form: {error}", node.name()),
+            place: None,
+            hint: Some("numbers must be finite".into()),
+        };
+        let chosen_by: Vec<String> =
+            choosers.get(&member).into_iter().flatten().map(|name| (*name).to_owned()).collect();
+        let settings = node.settings.settings().map_err(without_form)?;
+        let mut framed = Framed::new("how a member is made", 1);
+        framed.field("settings", settings.to_string()).field("chosen by", chosen_by.join(" "));
+        Ok(Shown { digest: framed.finish(), made: Made { settings, chosen_by } })
+    }
+
     /// The input that whoever reads a member reads too.
     fn carried(&self, member: NodeId) -> Option<&NodeInput> {
         let node = self.graph.node(member);
@@ -342,10 +374,16 @@ impl State<'_> {
     ) -> Result<Job, Failure> {
         let node = self.graph.node(id);
         let mut inputs = BTreeMap::new();
+        let choosers = self.choosers(node.settings.shows_settings());
         for input in &node.inputs {
             let read = input.members.iter().filter(|member| !records.is_dropped(**member));
-            let members: Result<Vec<JobInput>, Failure> =
-                read.map(|member| self.job_input(*member, input.part.clone(), records)).collect();
+            let members: Result<Vec<JobInput>, Failure> = read
+                .map(|member| {
+                    let input = self.job_input(*member, input.part.clone(), records)?;
+                    let made = node.settings.shows_settings().then(|| self.made(*member, &choosers)).transpose()?;
+                    Ok(JobInput { made: made.map(|shown| shown.made), ..input })
+                })
+                .collect();
             inputs.insert(input.role.clone(), members?);
         }
         let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
@@ -365,6 +403,7 @@ impl State<'_> {
             threads,
             device,
             revision: pins::pin(node, self.pins).and_then(|pin| pin.revision.clone()),
+            origin: None,
         })
     }
 
@@ -384,8 +423,15 @@ impl State<'_> {
             result: absolute(self.store.tree_folder(&record)),
             observed: absolute(self.store.observed_folder(&record.key)),
             carried,
+            made: None,
         })
     }
+}
+
+/// How a member is made, and the digest of that.
+struct Shown {
+    digest: Digest,
+    made: Made,
 }
 
 /// A failure of the file system as a stage's failure.

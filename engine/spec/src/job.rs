@@ -37,6 +37,23 @@ pub struct Job {
     /// The revision that the lock pins of what is downloaded, as the stage itself put it; `None` for the newest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<String>,
+    /// Where the run came from, for a stage that shows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
+}
+
+/// Where a run came from: what someone needs to do it again. Decides nothing, and is in no key.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Origin {
+    /// The command, without what looks like a secret.
+    pub command: String,
+    /// The engine's version.
+    pub engine: String,
+    /// The project's commit; nothing where git knows of none.
+    pub commit: Option<String>,
+    /// Whether files that can decide a result differed from it; nothing where git could not tell.
+    pub changed: Option<bool>,
 }
 
 /// What one member of a stage left.
@@ -57,6 +74,19 @@ pub struct JobInput {
     pub observed: PathBuf,
     /// What is read with it: the model that an adapter belongs to.
     pub carried: Option<Box<JobInput>>,
+    /// How it was made, for a stage that shows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made: Option<Made>,
+}
+
+/// How a member was made.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Made {
+    /// Its settings, defaults filled in.
+    pub settings: serde_json::Value,
+    /// The `select` stages that choose by what it left.
+    pub chosen_by: Vec<String>,
 }
 
 impl JobInput {

@@ -203,6 +203,7 @@ impl Surveyed<'_> {
             result: self.session.store.tree_folder(record),
             observed: self.session.store.observed_folder(&record.key),
             carried: None,
+            made: None,
         };
         (Some(input), assumed)
     }

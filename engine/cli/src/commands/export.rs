@@ -257,6 +257,7 @@ fn merged(export: &Export, node: &Node, made: JobInput, folder: &Path) -> Result
         threads: cores,
         device: export.device,
         revision: None,
+        origin: None,
     };
     let path = work.path().join("job.json");
     let text = serde_json::to_vec(&job).map_err(|error| failed("write", &path, &error.into()))?;

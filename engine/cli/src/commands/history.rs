@@ -130,7 +130,7 @@ fn show(kept: &Kept) {
     let run = &kept.run;
     println!("{}  {}", run.id, line(run));
     println!("began        {} UTC, results last used {} UTC", history::utc(run.begun), history::utc(kept.used));
-    println!("asked        engine run {} {}", run.asked.file, asked(run));
+    println!("asked        {}", run.asked.command());
     println!("engine       {} (build {})", run.engine, run.build);
     let machine = &run.machine;
     println!(

@@ -19,7 +19,7 @@ use plan::{
 };
 use spec::{
     diagnostic::Diagnostic,
-    job::{Device, Failure},
+    job::{Device, Failure, Origin},
 };
 
 use crate::{
@@ -151,6 +151,18 @@ fn run_project(run: &Run, project: &Project, ahead: Ahead) -> Result<Exit, Failu
         machine: Machine::here(run.jobs, run.device),
         device: run.device,
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        origin: {
+            let (root, command) = (project.root.clone(), asked(run, project).command());
+            Box::new(move || {
+                let revision = revision::current(&root);
+                Origin {
+                    command: command.clone(),
+                    engine: env!("CARGO_PKG_VERSION").to_owned(),
+                    commit: revision.as_ref().map(|revision| revision.commit.clone()),
+                    changed: revision.and_then(|revision| revision.dirty),
+                }
+            })
+        },
     };
     let stop = Arc::new(Stop::default());
     listen(&stop);

@@ -128,6 +128,7 @@ fn converse(asked: &Try, project: &Project, meant: &[NodeId]) -> Result<Exit, Fa
         threads: cores,
         device: asked.device,
         revision: None,
+        origin: None,
     };
     let mut worker = Worker::start(&programs()?.worker()?, &job)?;
     let fields: Map<String, Value> =

@@ -5,7 +5,7 @@ use spec::metric::{self, BleuTokenizer, Case, Orders, Smoothing};
 use super::meaning::{Meaning, Meanings};
 use super::text::{Vocabulary, ngrams, python, wmt_words};
 use super::texts::{Statistics, TextRow, Whole};
-use super::uncertainty::{bootstrap, bootstrap_signature, sums};
+use super::uncertainty::{Drawn, bootstrap, bootstrap_signature, of_drawn_sums, sums};
 use super::{Figures, Signature};
 
 /// What the figures mean.
@@ -85,6 +85,11 @@ impl Bleu {
         }
     }
 
+    /// BLEU alone.
+    fn bleu(&self, sums: &[f64]) -> Figures {
+        self.of(&Sums::of(sums)).remove("bleu").map(|value| ("bleu".to_owned(), value)).into_iter().collect()
+    }
+
     /// BLEU with its parts.
     fn of(&self, sums: &Sums<'_>) -> Figures {
         let brevity = match sums.answered < sums.wanted {
@@ -157,10 +162,12 @@ impl Statistics for Bleu {
         summary.insert("answered_words".to_owned(), sums[0]);
         summary.insert("reference_words".to_owned(), sums[1]);
         summary.insert("total".to_owned(), rows.len() as f64);
-        let bleu = |sums: &[f64]| {
-            self.of(&Sums::of(sums)).remove("bleu").map(|value| ("bleu".to_owned(), value)).into_iter().collect()
-        };
-        Whole { summary, uncertainty: bootstrap(&statistics, width, bleu) }
+        Whole { summary, uncertainty: bootstrap(&statistics, width, |sums| self.bleu(sums)) }
+    }
+
+    fn of_drawn(&self, rows: &[Vec<f64>]) -> Drawn<'static> {
+        let metric = self.clone();
+        of_drawn_sums(rows.concat(), Sums::width(self.order), move |sums| metric.bleu(sums))
     }
 
     fn signature(&self) -> Signature {

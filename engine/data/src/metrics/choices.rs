@@ -2,6 +2,7 @@
 //! particular metric.
 
 use super::Counted;
+use super::uncertainty::Drawn;
 
 /// What a model makes of a choice.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -29,6 +30,9 @@ pub struct ChoiceRow {
 pub trait ChoiceMetric: Send + Sync {
     /// Counts rows.
     fn count(&self, rows: &[ChoiceRow]) -> Counted;
+
+    /// The shown figures of rows that are drawn from these.
+    fn drawn(&self, rows: &[ChoiceRow]) -> Drawn<'static>;
 
     /// The summary's figures that tables, locks and progress show, the first of them first.
     fn headline(&self) -> &'static [&'static str];

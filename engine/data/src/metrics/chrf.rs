@@ -6,7 +6,7 @@ use spec::metric::{self, Case, ChrfSmoothing, Whitespace};
 use super::meaning::{Meaning, Meanings};
 use super::text::{Vocabulary, ngrams, python};
 use super::texts::{Statistics, TextRow, Whole};
-use super::uncertainty::{bootstrap, bootstrap_signature, sums};
+use super::uncertainty::{Drawn, bootstrap, bootstrap_signature, of_drawn_sums, sums};
 use super::{Figures, Signature};
 
 /// What the figures mean.
@@ -164,6 +164,12 @@ impl Statistics for Chrf {
         let mut summary = figure(&sums(&statistics, self.width()));
         summary.insert("total".to_owned(), rows.len() as f64);
         Whole { summary, uncertainty: bootstrap(&statistics, self.width(), figure) }
+    }
+
+    fn of_drawn(&self, rows: &[Vec<f64>]) -> Drawn<'static> {
+        let metric = self.clone();
+        let figure = move |sums: &[f64]| Figures::from([("chrf".to_owned(), metric.of(sums))]);
+        of_drawn_sums(rows.concat(), self.width(), figure)
     }
 
     fn signature(&self) -> Signature {

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::meaning::Meanings;
-use super::uncertainty::{bootstrap_counts, bootstrap_signature};
+use super::uncertainty::{Drawn, bootstrap_counts, bootstrap_signature};
 use super::{Counted, Figures, Signature, Uncertainties, signature};
 
 /// A row's class and the one that was predicted, by their numbers.
@@ -36,6 +36,21 @@ pub trait ClassMetric: Send + Sync {
         bootstrap_counts(&numbers, kinds.len(), |counts| {
             let pairs = kinds.iter().copied().zip(counts.iter().copied()).filter(|(_, count)| *count > 0.0).collect();
             self.of_pairs(&pairs, labels).into_iter().filter(|(name, _)| self.has_meaning(name)).collect()
+        })
+    }
+
+    /// The shown figures of rows that are drawn from these.
+    fn drawn<'a>(&'a self, rows: &[ClassRow], labels: &'a [String]) -> Drawn<'a> {
+        let (kinds, numbers) = kinds(rows);
+        Box::new(move |drawn| {
+            let mut counts = vec![0.0; kinds.len()];
+            for row in drawn {
+                counts[numbers[*row]] += 1.0;
+            }
+            let pairs = kinds.iter().copied().zip(counts).filter(|(_, count)| *count > 0.0).collect();
+            let mut figures = self.of_pairs(&pairs, labels);
+            figures.retain(|name, _| self.headline().contains(&name.as_str()));
+            figures
         })
     }
 

@@ -6,7 +6,7 @@ use super::bleu::{Sums, numbers};
 use super::meaning::{Meaning, Meanings};
 use super::text::wmt_words;
 use super::texts::{Statistics, TextRow, Whole};
-use super::uncertainty::{bootstrap, bootstrap_signature, sums};
+use super::uncertainty::{Drawn, bootstrap, bootstrap_signature, of_drawn_sums, sums};
 use super::{Figures, Signature};
 
 /// What the figures mean.
@@ -24,6 +24,11 @@ impl HfBleu {
     /// The metric with a pipeline's settings.
     pub fn new(settings: &metric::HfBleu) -> Self {
         Self { order: settings.max_order.max(1) as usize, smoothing: settings.smoothing }
+    }
+
+    /// BLEU alone.
+    fn bleu(&self, sums: &[f64]) -> Figures {
+        self.of(&Sums::of(sums)).remove("bleu").map(|value| ("bleu".to_owned(), value)).into_iter().collect()
     }
 
     fn of(&self, sums: &Sums<'_>) -> Figures {
@@ -79,10 +84,12 @@ impl Statistics for HfBleu {
         summary.insert("translation_length".to_owned(), sums[0]);
         summary.insert("reference_length".to_owned(), sums[1]);
         summary.insert("total".to_owned(), rows.len() as f64);
-        let bleu = |sums: &[f64]| {
-            self.of(&Sums::of(sums)).remove("bleu").map(|value| ("bleu".to_owned(), value)).into_iter().collect()
-        };
-        Whole { summary, uncertainty: bootstrap(&statistics, width, bleu) }
+        Whole { summary, uncertainty: bootstrap(&statistics, width, |sums| self.bleu(sums)) }
+    }
+
+    fn of_drawn(&self, rows: &[Vec<f64>]) -> Drawn<'static> {
+        let metric = *self;
+        of_drawn_sums(rows.concat(), Sums::width(self.order), move |sums| metric.bleu(sums))
     }
 
     fn signature(&self) -> Signature {

@@ -9,6 +9,7 @@ use spec::metric::{self, MeteorStem, MeteorTokenizer};
 use super::meaning::{Meaning, Meanings};
 use super::text::{nltk_words, porter, python, russian};
 use super::texts::{Statistics, TextMetric, TextRow, Whole, percentages};
+use super::uncertainty::Drawn;
 use super::{Counted, Figures, Signature};
 
 /// What the figures mean.
@@ -45,8 +46,9 @@ impl Meteor {
     }
 }
 
-impl TextMetric for Meteor {
-    fn count(&self, rows: &[TextRow]) -> Counted {
+impl Meteor {
+    /// It with the stems that these rows ask for.
+    fn for_rows(&self, rows: &[TextRow]) -> WithStems<'_> {
         let is_russian = || rows.iter().flat_map(|row| &row.references).any(|text| text.contains(russian::is_letter));
         let (stem, name): (fn(&str) -> String, &str) = match self.settings.stem {
             MeteorStem::Auto if is_russian() => (russian::stem, "russian[auto]"),
@@ -55,7 +57,17 @@ impl TextMetric for Meteor {
             MeteorStem::Russian => (russian::stem, "russian"),
             MeteorStem::None => (str::to_owned, "none"),
         };
-        TextMetric::count(&WithStems { metric: self, stem, name }, rows)
+        WithStems { metric: self, stem, name }
+    }
+}
+
+impl TextMetric for Meteor {
+    fn count(&self, rows: &[TextRow]) -> Counted {
+        self.for_rows(rows).count(rows)
+    }
+
+    fn drawn(&self, rows: &[TextRow]) -> Drawn<'static> {
+        self.for_rows(rows).drawn(rows)
     }
 
     fn headline(&self) -> &'static [&'static str] {

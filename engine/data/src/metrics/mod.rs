@@ -63,7 +63,7 @@ pub use texts::{TextMetric, TextRow};
 pub use thresholds::{Question, at_threshold, average_precisions, best_threshold};
 pub use token_accuracy::TokenAccuracy;
 pub use tokens::{TokenMetric, TokenScore};
-pub use uncertainty::{Uncertainties, Uncertainty};
+pub use uncertainty::{Drawn, SEED, Uncertainties, Uncertainty, drawn};
 pub use wordnet::WordNet;
 
 /// The figures of one row, or of all rows together, by name.
@@ -195,6 +195,76 @@ mod tests {
             for key in keys {
                 assert!(meaning(&format!("{name}.{key}")).is_some(), "{name}.{key}");
                 assert_eq!(meaning(&format!("{name}_2.{key}")), meaning(&format!("{name}.{key}")));
+            }
+        }
+    }
+
+    /// The figures that a metric draws of rows, and those that it counts of just these.
+    fn drawn_and_counted(counter: &Counter, drawn: &[usize]) -> (Figures, Figures) {
+        let all = 0..12_usize;
+        let labels = ["no".to_owned(), "yes".to_owned()];
+        macro_rules! both {
+            ($metric:expr, $rows:expr $(, $labels:expr)?) => {{
+                let rows: Vec<_> = $rows.collect();
+                let some: Vec<_> = drawn.iter().map(|row| rows[*row].clone()).collect();
+                ($metric.drawn(&rows $(, $labels)?)(drawn), $metric.count(&some $(, $labels)?).summary)
+            }};
+        }
+        match counter {
+            Counter::Text(metric) => {
+                let texts = ["a b c d", "a b c", "x y z w v", "a c", "b"];
+                let none = |row: usize| row % 3 == 2 && !metric.wants_references();
+                let references = |row: usize| if none(row) { Vec::new() } else { vec![texts[row * 2 % 5].to_owned()] };
+                let answer = |row: usize| (row % 4 != 3).then(|| texts[row % 5].to_owned());
+                both!(metric, all.map(|row| TextRow::new(answer(row), references(row))))
+            }
+            Counter::Tokens(metric) => both!(
+                metric,
+                all.map(|row| TokenScore {
+                    nll: 0.5 + row as f64,
+                    tokens: 3,
+                    correct: row as u64 % 3,
+                    words: 2,
+                    bytes: 9
+                })
+            ),
+            Counter::Classes(metric) => both!(
+                metric,
+                all.map(|row| ClassRow { predicted: (row % 5 != 4).then_some(row % 2), right: row / 2 % 2 }),
+                &labels
+            ),
+            Counter::Choices(metric) => {
+                let score = |row: usize, at: usize| ChoiceScore {
+                    log_likelihood: -(((row + 3 * at) % 5) as f64),
+                    tokens: 1 + at,
+                    characters: 2 + at,
+                    bytes: 3,
+                };
+                both!(metric, all.map(|row| ChoiceRow { choices: vec![score(row, 0), score(row, 1)], right: row % 2 }))
+            }
+            Counter::Numbers(metric) => {
+                both!(metric, all.map(|row| NumberRow { predicted: Some((row * row % 7) as f64), right: row as f64 }))
+            }
+        }
+    }
+
+    #[test]
+    fn figures_of_drawn_rows_are_those_of_just_these_rows() {
+        for name in Metric::NAMES {
+            let metric: Metric = serde_json::from_value((*name).into()).unwrap();
+            let counter = counter(&metric);
+            for rows in
+                [vec![0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11], vec![3, 3, 0, 7, 11, 1, 1, 1, 4, 9, 2, 5], vec![6, 0]]
+            {
+                let (drawn, counted) = drawn_and_counted(&counter, &rows);
+                for figure in counter.headline() {
+                    let (one, other) = (drawn.get(*figure).copied(), counted.get(*figure).copied());
+                    let close = match (one, other) {
+                        (Some(one), Some(other)) => (one - other).abs() <= 1e-9 * other.abs().max(1.0),
+                        (one, other) => one == other,
+                    };
+                    assert!(close, "{name}.{figure} of {rows:?}: {one:?}, not {other:?}");
+                }
             }
         }
     }

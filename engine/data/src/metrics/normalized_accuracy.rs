@@ -4,7 +4,7 @@ use spec::metric::Measure;
 
 use super::choices::{ChoiceMetric, ChoiceRow, ChoiceScore, first_best};
 use super::meaning::{Meaning, Meanings};
-use super::uncertainty::{mean, standard_error};
+use super::uncertainty::{Drawn, mean, of_drawn_sums, standard_error};
 use super::{Counted, Figures, signature};
 
 const NAME: &str = "normalized_accuracy";
@@ -49,6 +49,13 @@ impl ChoiceMetric for NormalizedAccuracy {
             signature: signature(vec![("by", by.to_owned()), ("version", "1".to_owned())]),
             headline: self.headline(),
         }
+    }
+
+    fn drawn(&self, rows: &[ChoiceRow]) -> Drawn<'static> {
+        let of_row = |row: &ChoiceRow| [f64::from(u8::from(self.is_right(row))), 1.0];
+        of_drawn_sums(rows.iter().flat_map(of_row).collect(), 2, |sums| {
+            Figures::from([(NAME.to_owned(), 100.0 * sums[0] / sums[1])])
+        })
     }
 
     fn headline(&self) -> &'static [&'static str] {

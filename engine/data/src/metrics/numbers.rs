@@ -1,5 +1,6 @@
 //! What correlations of numbers have in common: an interval by Fisher's transformation. Knows no particular metric.
 
+use super::uncertainty::Drawn;
 use super::{Counted, Figures, Uncertainties, Uncertainty, signature};
 
 /// A row's number and the one that was predicted.
@@ -35,6 +36,16 @@ pub trait NumberMetric: Send + Sync {
         let mut figures = Figures::from(counts);
         figures.extend(self.correlation(&predicted, &right).map(|value| (self.name().to_owned(), value)));
         figures
+    }
+
+    /// The correlation of rows that are drawn from these.
+    fn drawn<'a>(&'a self, rows: &[NumberRow]) -> Drawn<'a> {
+        let rows = rows.to_vec();
+        Box::new(move |drawn| {
+            let some: Vec<NumberRow> = drawn.iter().map(|row| rows[*row]).collect();
+            let (predicted, right) = sides(&some);
+            self.correlation(&predicted, &right).map(|value| (self.name().to_owned(), value)).into_iter().collect()
+        })
     }
 
     /// Counts rows.

@@ -23,8 +23,15 @@ pub struct Perplexity;
 
 impl TokenMetric for Perplexity {
     fn score(&self, row: &TokenScore) -> Figures {
-        let tokens = row.tokens as f64;
-        Figures::from([("nll".into(), row.nll), ("tokens".into(), tokens), ("correct".into(), row.correct as f64)])
+        let mut figures = Figures::from([
+            ("nll".to_owned(), row.nll),
+            ("tokens".to_owned(), row.tokens as f64),
+            ("correct".to_owned(), row.correct as f64),
+        ]);
+        if row.words > 0 && row.bytes > 0 {
+            figures.extend([("words".to_owned(), row.words as f64), ("bytes".to_owned(), row.bytes as f64)]);
+        }
+        figures
     }
 
     fn of_all(&self, all: &TokenScore) -> Figures {

@@ -5,6 +5,7 @@ use spec::metric::{self, RougeTokenizer};
 use super::meaning::{Meaning, Meanings};
 use super::text::{Vocabulary, lcs, ngrams, porter, python, russian};
 use super::texts::{Statistics, TextMetric, TextRow, Whole, percentages};
+use super::uncertainty::Drawn;
 use super::{Counted, Figures, Signature};
 
 /// What the figures mean.
@@ -28,10 +29,9 @@ impl Rouge {
     pub fn new(settings: &metric::Rouge) -> Self {
         Self { tokenizer: settings.tokenizer }
     }
-}
 
-impl TextMetric for Rouge {
-    fn count(&self, rows: &[TextRow]) -> Counted {
+    /// It with the words that these rows ask for.
+    fn for_rows(&self, rows: &[TextRow]) -> WithWords {
         let is_foreign = |c: char| !c.is_ascii() && python::is_letter(c);
         let is_auto = self.tokenizer == RougeTokenizer::Auto;
         let tokenizer = match self.tokenizer {
@@ -58,7 +58,17 @@ impl TextMetric for Rouge {
             RougeTokenizer::Whitespace => "whitespace",
         };
         let name = if is_auto { format!("{name}[auto]") } else { name.to_owned() };
-        TextMetric::count(&WithWords { words, name }, rows)
+        WithWords { words, name }
+    }
+}
+
+impl TextMetric for Rouge {
+    fn count(&self, rows: &[TextRow]) -> Counted {
+        self.for_rows(rows).count(rows)
+    }
+
+    fn drawn(&self, rows: &[TextRow]) -> Drawn<'static> {
+        self.for_rows(rows).drawn(rows)
     }
 
     fn headline(&self) -> &'static [&'static str] {

@@ -5,7 +5,7 @@ use super::meaning::{Meaning, Meanings};
 use super::text::squad::{f1, normalize};
 use super::texts::{Statistics, TextRow, Whole};
 use super::thresholds::{Question, average_precisions, best_threshold};
-use super::uncertainty::{mean, standard_error};
+use super::uncertainty::{Drawn, mean, of_drawn_sums, standard_error};
 use super::{Figures, Signature};
 
 /// What the figures mean.
@@ -113,6 +113,19 @@ impl Statistics for SquadV2 {
         part("no_ans_", |row| !row.has_answer);
         whole.summary.extend(withheld(rows));
         whole
+    }
+
+    fn of_drawn(&self, rows: &[Scored]) -> Drawn<'static> {
+        let of_row = |row: &Scored| {
+            let [exact, f1] = row.scores;
+            let [has, has_not] = if row.has_answer { [1.0, 0.0] } else { [0.0, 1.0] };
+            [exact, f1, 1.0, exact * has, has, exact * has_not, has_not]
+        };
+        of_drawn_sums(rows.iter().flat_map(of_row).collect(), 7, |sums| {
+            let parts = [(0, 2), (1, 2), (3, 4), (5, 6)].map(|(sum, rows)| (sums[sum], sums[rows]));
+            let some = Self::HEADLINE.iter().zip(parts).filter(|(_, (_, rows))| *rows > 0.0);
+            some.map(|(name, (sum, rows))| ((*name).to_owned(), 100.0 * sum / rows)).collect()
+        })
     }
 
     fn signature(&self) -> Signature {

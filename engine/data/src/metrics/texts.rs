@@ -3,6 +3,7 @@
 
 use rayon::prelude::*;
 
+use super::uncertainty::{Drawn, of_drawn_sums};
 use super::{Counted, Figures, Signature, Uncertainties, signature};
 
 /// An answer and what it is compared with.
@@ -27,6 +28,9 @@ impl TextRow {
 pub trait TextMetric: Send + Sync {
     /// Counts rows.
     fn count(&self, rows: &[TextRow]) -> Counted;
+
+    /// The shown figures of rows that are drawn from these.
+    fn drawn(&self, rows: &[TextRow]) -> Drawn<'static>;
 
     /// The summary's figures that tables, locks and progress show, the first of them first.
     fn headline(&self) -> &'static [&'static str];
@@ -64,6 +68,21 @@ pub(super) trait Statistics: Send + Sync {
     /// The figures of all rows, of which there are some.
     fn whole(&self, rows: &[Self::Row]) -> Whole;
 
+    /// The shown figures of rows that are drawn from these: means of the rows' own, in percent, where it is not said
+    /// otherwise.
+    fn of_drawn(&self, rows: &[Self::Row]) -> Drawn<'static> {
+        let of_row = |row: &Self::Row| {
+            let figures = self.figures(row);
+            let each = Self::HEADLINE.iter().map(|name| figures.get(*name).copied().unwrap_or(f64::NAN));
+            each.chain([1.0]).collect::<Vec<f64>>()
+        };
+        let width = Self::HEADLINE.len();
+        of_drawn_sums(rows.par_iter().flat_map_iter(of_row).collect(), width + 1, move |sums| {
+            let mean = |(name, sum): (&&str, &f64)| ((*name).to_owned(), 100.0 * sum / sums[width]);
+            Self::HEADLINE.iter().zip(sums).map(mean).collect()
+        })
+    }
+
     /// How it counts, but for the number of references.
     fn signature(&self) -> Signature;
 }
@@ -81,6 +100,11 @@ impl<M: Statistics> TextMetric for M {
             signature: signature(parts),
             headline: M::HEADLINE,
         }
+    }
+
+    fn drawn(&self, rows: &[TextRow]) -> Drawn<'static> {
+        let statistics: Vec<M::Row> = rows.par_iter().map(|row| self.row(row)).collect();
+        self.of_drawn(&statistics)
     }
 
     fn headline(&self) -> &'static [&'static str] {

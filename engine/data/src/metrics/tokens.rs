@@ -4,7 +4,7 @@
 use rayon::prelude::*;
 
 use super::meaning::Meanings;
-use super::uncertainty::{bootstrap, bootstrap_signature};
+use super::uncertainty::{Drawn, bootstrap, bootstrap_signature, of_drawn_sums};
 use super::{Counted, Figures, signature};
 
 /// What a row's own tokens got.
@@ -20,6 +20,20 @@ pub struct TokenScore {
     pub words: u64,
     /// How many bytes their text has. Zero where no text is known.
     pub bytes: u64,
+}
+
+impl TokenScore {
+    /// Its five numbers.
+    fn numbers(&self) -> [f64; 5] {
+        let Self { nll, tokens, correct, words, bytes } = *self;
+        [nll, tokens as f64, correct as f64, words as f64, bytes as f64]
+    }
+
+    /// Sums of such numbers.
+    fn of(sums: &[f64]) -> Self {
+        let [tokens, correct, words, bytes] = [1, 2, 3, 4].map(|at| sums[at] as u64);
+        Self { nll: sums[0], tokens, correct, words, bytes }
+    }
 }
 
 impl std::iter::Sum for TokenScore {
@@ -63,21 +77,26 @@ pub trait TokenMetric: Send + Sync {
         figures
     }
 
+    /// The shown figures of rows that are drawn from these.
+    fn drawn<'a>(&'a self, rows: &[TokenScore]) -> Drawn<'a> {
+        let statistics: Vec<f64> = rows.iter().flat_map(TokenScore::numbers).collect();
+        of_drawn_sums(statistics, 5, |sums| {
+            let mut figures = self.of_all(&TokenScore::of(sums));
+            figures.retain(|name, _| self.headline().contains(&name.as_str()));
+            figures
+        })
+    }
+
     /// Counts rows.
     fn count(&self, rows: &[TokenScore]) -> Counted {
-        let numbers = |row: &TokenScore| {
-            let TokenScore { nll, tokens, correct, words, bytes } = *row;
-            [nll, tokens as f64, correct as f64, words as f64, bytes as f64]
-        };
-        let statistics: Vec<f64> = rows.iter().flat_map(numbers).collect();
+        let statistics: Vec<f64> = rows.iter().flat_map(TokenScore::numbers).collect();
         let mut parts = bootstrap_signature().to_vec();
         parts.push(("version", "2".to_owned()));
         Counted {
             rows: rows.par_iter().map(|row| self.score(row)).collect(),
             summary: self.summary(rows),
             uncertainty: bootstrap(&statistics, 5, |sums| {
-                let [tokens, correct, words, bytes] = [1, 2, 3, 4].map(|at| sums[at] as u64);
-                let figures = self.of_all(&TokenScore { nll: sums[0], tokens, correct, words, bytes });
+                let figures = self.of_all(&TokenScore::of(sums));
                 let has_meaning = |name: &str| self.meanings().iter().any(|(known, _)| *known == name);
                 figures.into_iter().filter(|(name, _)| has_meaning(name)).collect()
             }),

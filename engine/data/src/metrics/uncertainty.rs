@@ -62,8 +62,28 @@ pub fn sums(statistics: &[f64], width: usize) -> Vec<f64> {
     sums
 }
 
+/// The figures of rows that were drawn from those that were counted, by their numbers.
+pub type Drawn<'a> = Box<dyn Fn(&[usize]) -> Figures + Send + Sync + 'a>;
+
+/// The figures `of` the sums over drawn rows: `statistics` holds `width` numbers of each row, row after row.
+pub fn of_drawn_sums<'a>(
+    statistics: Vec<f64>,
+    width: usize,
+    of: impl Fn(&[f64]) -> Figures + Send + Sync + 'a,
+) -> Drawn<'a> {
+    Box::new(move |rows| {
+        let mut sums = vec![0.0; width];
+        for row in rows {
+            for (sum, value) in sums.iter_mut().zip(&statistics[row * width..(row + 1) * width]) {
+                *sum += value;
+            }
+        }
+        of(&sums)
+    })
+}
+
 /// The rows of one draw: as many as there are, each any of them. The same each time, whatever the thread.
-fn drawn(rows: usize, draw: u64) -> impl Iterator<Item = usize> {
+pub fn drawn(rows: usize, draw: u64) -> impl Iterator<Item = usize> {
     let mut generator = ChaCha8Rng::seed_from_u64(SEED);
     generator.set_stream(draw);
     (0..rows).map(move |_| match u32::try_from(rows) {

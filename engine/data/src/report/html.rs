@@ -3,7 +3,17 @@
 
 use std::fmt::Write;
 
-use super::{Report, plots::Plot, svg::colour, table::Sheet};
+use super::{
+    Report, Section,
+    facts::Facts,
+    plots::Plot,
+    samples::{Good, Output},
+    svg::colour,
+    table::Sheet,
+};
+
+/// Characters of a cell that is never broken into lines.
+const WIDEST: usize = 32;
 
 /// The whole report.
 pub fn page(report: &Report<'_>) -> String {
@@ -13,41 +23,30 @@ pub fn page(report: &Report<'_>) -> String {
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <meta name=\"color-scheme\" content=\"light dark\">\n<title>{title}</title>\n<style>\n{}</style>\n</head>\n\
          <body>\n<main>\n<h1>{title}</h1>\n",
-        include_str!("style.css")
+        concat!(include_str!("colours.css"), include_str!("plots.css"), include_str!("style.css"))
     );
     for sentence in &report.summary {
         let _ = writeln!(text, "<p class=\"summary\">{}</p>", escape(sentence));
     }
-    if !report.scores.is_empty() {
-        text.push_str("<section>\n<h2>Scores</h2>\n");
-        for (index, one) in report.scores.iter().enumerate() {
-            let _ = writeln!(text, "<h3>{}</h3>", escape(&one.title));
-            sheet(&mut text, one);
-            plots(&mut text, report, &report.score_plots[index], "dots");
-        }
-        text.push_str("</section>\n");
-    }
-    if !report.training.is_empty() {
-        text.push_str("<section>\n<h2>Training</h2>\n");
-        for (index, one) in report.training.iter().enumerate() {
-            let _ = writeln!(text, "<h3>{}</h3>", escape(&one.title));
-            sheet(&mut text, one);
-            plots(&mut text, report, &report.loss_plots[index], "curves");
-        }
-        text.push_str("</section>\n");
-    }
-    if !report.latency.is_empty() {
-        text.push_str("<section>\n<h2>Forward time</h2>\n");
-        for one in &report.latency {
-            let _ = writeln!(text, "<h3>{}</h3>", escape(&one.title));
-            sheet(&mut text, one);
+    for Section { title, parts } in &report.sections {
+        let _ = writeln!(text, "<section>\n<h2>{title}</h2>");
+        for part in parts {
+            if !part.sheet.title.is_empty() {
+                let _ = writeln!(text, "<h3>{}</h3>", escape(&part.sheet.title));
+            }
+            sheet(&mut text, &part.sheet);
+            plots(&mut text, &part.plots);
         }
         text.push_str("</section>\n");
     }
     samples(&mut text, report);
     text.push_str("<section>\n<h2>What this was</h2>\n");
-    sheet(&mut text, &report.inputs);
-    text.push_str("</section>\n</main>\n</body>\n</html>\n");
+    sheet(&mut text, &report.members);
+    text.push_str("</section>\n");
+    for one in &report.facts {
+        facts(&mut text, one);
+    }
+    let _ = write!(text, "</main>\n<script>\n{}</script>\n</body>\n</html>\n", include_str!("tables.js"));
     text
 }
 
@@ -58,18 +57,21 @@ fn sheet(text: &mut String, sheet: &Sheet) {
     }
     text.push_str("</tr></thead>\n<tbody>\n");
     for line in &sheet.lines {
-        let class = if line.source.is_some() { " class=\"published\"" } else { "" };
+        let class = if line.aside.is_some() { " class=\"published\"" } else { "" };
         let swatch = line.row.map(swatch).unwrap_or_default();
         let _ = write!(text, "<tr{class}><th scope=\"row\">{swatch}{}", escape(&line.label));
-        if let Some(source) = &line.source {
-            let _ = write!(text, "<span class=\"source\">published: {}</span>", escape(source));
+        if let Some(aside) = &line.aside {
+            let _ = write!(text, "<span class=\"source\">{}</span>", escape(aside));
         }
         text.push_str("</th>");
         for cell in &line.cells {
             let figure = if cell.text.is_empty() { "–".to_owned() } else { escape(&cell.text) };
             let figure = if cell.is_best { format!("<strong>{figure}</strong>") } else { figure };
             let deviation = cell.deviation.as_ref().map(|d| format!("<span class=\"sd\"> ± {}</span>", escape(d)));
-            let _ = write!(text, "<td>{figure}{}</td>", deviation.unwrap_or_default());
+            let more = cell.more.as_ref().map(|more| format!("<span class=\"more\">{}</span>", escape(more)));
+            let class = if cell.text.chars().count() > WIDEST { " class=\"words\"" } else { "" };
+            let _ =
+                write!(text, "<td{class}>{figure}{}{}</td>", deviation.unwrap_or_default(), more.unwrap_or_default());
         }
         text.push_str("</tr>\n");
     }
@@ -83,17 +85,17 @@ fn swatch(row: usize) -> String {
     format!("<i class=\"swatch {}\"></i>", colour(row))
 }
 
-fn plots(text: &mut String, report: &Report<'_>, plots: &[Plot], class: &str) {
+fn plots(text: &mut String, plots: &[Plot]) {
     if plots.is_empty() {
         return;
     }
-    let _ = writeln!(text, "<div class=\"plots {class}\">");
+    text.push_str("<div class=\"plots\">\n");
     for plot in plots {
         let _ = write!(text, "<figure>\n<figcaption><b>{}</b>", escape(&plot.title));
-        if !plot.rows.is_empty() {
+        if !plot.legend.is_empty() {
             text.push_str("<span class=\"legend\">");
-            for row in &plot.rows {
-                let _ = write!(text, "<span>{}{}</span>", swatch(*row), escape(&report.rows[*row]));
+            for (series, name) in &plot.legend {
+                let _ = write!(text, "<span>{}{}</span>", swatch(*series), escape(name));
             }
             text.push_str("</span>");
         }
@@ -104,6 +106,19 @@ fn plots(text: &mut String, report: &Report<'_>, plots: &[Plot], class: &str) {
         text.push_str("</figure>\n");
     }
     text.push_str("</div>\n");
+}
+
+/// Names and what is said of them.
+fn facts(text: &mut String, facts: &Facts) {
+    let _ = writeln!(text, "<section>\n<h2>{}</h2>\n<dl class=\"facts\">", escape(&facts.title));
+    for (name, said) in &facts.lines {
+        let _ = writeln!(text, "<dt>{}</dt><dd>{}</dd>", escape(name), escape(said));
+    }
+    text.push_str("</dl>\n");
+    if !facts.note.is_empty() {
+        let _ = writeln!(text, "<p class=\"note\">{}</p>", escape(&facts.note));
+    }
+    text.push_str("</section>\n");
 }
 
 fn samples(text: &mut String, report: &Report<'_>) {
@@ -118,8 +133,12 @@ fn samples(text: &mut String, report: &Report<'_>) {
             list => list.iter().map(|reference| escape(reference)).collect::<Vec<_>>().join(" / "),
         };
         let _ = writeln!(text, "<dl>\n<dt>right answer</dt><dd>{right}</dd>");
-        for (row, output, is_right) in &sample.outputs {
-            let (class, mark) = if *is_right { ("right", "✓") } else { ("wrong", "✗") };
+        for Output { row, text: output, score } in &sample.outputs {
+            let class = match score {
+                Good::Right => "right",
+                Good::Wrong => "wrong",
+                Good::By(_) => "score",
+            };
             let output = match output.as_deref() {
                 None => "<em>none: the prompt did not fit</em>".to_owned(),
                 Some("") => "<em>empty</em>".to_owned(),
@@ -127,9 +146,10 @@ fn samples(text: &mut String, report: &Report<'_>) {
             };
             let _ = writeln!(
                 text,
-                "<dt>{}{}</dt><dd><span class=\"{class}\">{mark}</span> {output}</dd>",
+                "<dt>{}{}</dt><dd><span class=\"{class}\">{}</span> {output}</dd>",
                 swatch(*row),
-                escape(&report.rows[*row])
+                escape(&report.rows[*row]),
+                score.mark()
             );
         }
         text.push_str("</dl>\n</article>\n");

@@ -156,11 +156,13 @@ mod tests {
                 result: PathBuf::new(),
                 observed: PathBuf::new(),
                 carried: None,
+                made: None,
             },
             trained: (!is_scored).then(Trained::default),
             scored: is_scored.then(Scored::default),
             measured: Measured::default(),
             latency: None,
+            selected: None,
         }
     }
 
@@ -184,7 +186,7 @@ mod tests {
         let members = study();
         let layout = Layout::new(
             &members,
-            &Table { rows: vec!["method".into()], mean_over: vec!["seed".into()], rank_by: None },
+            &Table { rows: vec!["method".into()], mean_over: vec!["seed".into()], rank_by: None, against: None },
         );
         assert_eq!(layout.rows, ["base", "lora", "dora"]);
         let names: Vec<_> = layout.groups.iter().map(|group| group.name.as_str()).collect();
@@ -198,7 +200,7 @@ mod tests {
         let members = study();
         let layout = Layout::new(
             &members,
-            &Table { rows: vec!["method".into()], mean_over: vec!["seed".into()], rank_by: None },
+            &Table { rows: vec!["method".into()], mean_over: vec!["seed".into()], rank_by: None, against: None },
         );
         let runs = |row: usize| -> Vec<String> {
             layout.trained_for(&layout.groups[0].members[row]).iter().map(|run| run.input.name()).collect()
@@ -213,7 +215,10 @@ mod tests {
             member("scores", &[("method", "lora"), ("rank", "4"), ("seed", "0")], true),
             member("scores", &[("method", "lora"), ("rank", "8"), ("seed", "0")], true),
         ];
-        let layout = Layout::new(&members, &Table { rows: Vec::new(), mean_over: vec!["seed".into()], rank_by: None });
+        let layout = Layout::new(
+            &members,
+            &Table { rows: Vec::new(), mean_over: vec!["seed".into()], rank_by: None, against: None },
+        );
         assert_eq!(layout.rows, ["lora · 4", "lora · 8"]);
         assert_eq!(layout.groups.len(), 1);
     }

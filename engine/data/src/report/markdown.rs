@@ -2,32 +2,39 @@
 
 use std::fmt::Write;
 
-use super::{Report, samples::Sample, table::Sheet};
+use super::{
+    Report, Section,
+    facts::Facts,
+    samples::{Output, Sample},
+    table::Sheet,
+};
 
-/// The whole report.
+/// The whole report; the plots stand in files beside it, by their place.
 pub fn page(report: &Report<'_>) -> String {
     let mut text = format!("# {}\n", escape(&report.title));
     for sentence in &report.summary {
         let _ = write!(text, "\n{}\n", escape(sentence));
     }
-    section(&mut text, "Scores", &report.scores);
-    section(&mut text, "Training", &report.training);
-    section(&mut text, "Forward time", &report.latency);
+    for Section { title, parts } in &report.sections {
+        let _ = write!(text, "\n## {title}\n");
+        for part in parts {
+            if !part.sheet.title.is_empty() {
+                let _ = write!(text, "\n### {}\n", escape(&part.sheet.title));
+            }
+            text.push('\n');
+            sheet(&mut text, &part.sheet);
+            for plot in &part.plots {
+                let _ = write!(text, "\n![{}]({})\n", escape(&plot.title), super::plot_file(plot));
+            }
+        }
+    }
     samples(&mut text, report);
     text.push_str("\n## What this was\n\n");
-    sheet(&mut text, &report.inputs);
+    sheet(&mut text, &report.members);
+    for one in &report.facts {
+        facts(&mut text, one);
+    }
     text
-}
-
-fn section(text: &mut String, title: &str, sheets: &[Sheet]) {
-    if sheets.is_empty() {
-        return;
-    }
-    let _ = write!(text, "\n## {title}\n");
-    for one in sheets {
-        let _ = write!(text, "\n### {}\n\n", escape(&one.title));
-        sheet(text, one);
-    }
 }
 
 fn sheet(text: &mut String, sheet: &Sheet) {
@@ -41,14 +48,13 @@ fn sheet(text: &mut String, sheet: &Sheet) {
             .map(|cell| {
                 let figure = if cell.text.is_empty() { "–".to_owned() } else { escape(&cell.text) };
                 let figure = if cell.is_best { format!("**{figure}**") } else { figure };
-                match &cell.deviation {
-                    Some(deviation) => format!("{figure} ± {deviation}"),
-                    None => figure,
-                }
+                let deviation = cell.deviation.iter().map(|deviation| format!(" ± {deviation}"));
+                let more = cell.more.iter().map(|more| format!(" <sub>{}</sub>", escape(more)));
+                std::iter::once(figure).chain(deviation).chain(more).collect::<String>()
             })
             .collect();
-        let label = match &line.source {
-            Some(source) => format!("*{}, published: {}*", escape(&line.label), escape(source)),
+        let label = match &line.aside {
+            Some(aside) => format!("*{}, {}*", escape(&line.label), escape(aside)),
             None => escape(&line.label),
         };
         let _ = writeln!(text, "| {label} | {} |", cells.join(" | "));
@@ -71,11 +77,21 @@ fn samples(text: &mut String, report: &Report<'_>) {
         let right: Vec<String> = references.iter().map(|reference| escape(reference)).collect();
         let right = if right.is_empty() { "no answer".to_owned() } else { right.join(" / ") };
         let _ = write!(text, "\n| | answer |\n|---|---|\n| *right answer* | {right} |\n");
-        for (row, output, is_right) in outputs {
+        for Output { row, text: output, score } in outputs {
             let output = output.as_deref().map_or_else(|| "(none: the prompt did not fit)".to_owned(), escape);
-            let mark = if *is_right { "✓" } else { "✗" };
-            let _ = writeln!(text, "| {} | {mark} {output} |", escape(&report.rows[*row]));
+            let _ = writeln!(text, "| {} | {} {output} |", escape(&report.rows[*row]), score.mark());
         }
+    }
+}
+
+/// Names and what is said of them.
+fn facts(text: &mut String, facts: &Facts) {
+    let _ = write!(text, "\n## {}\n\n| | |\n|---|---|\n", escape(&facts.title));
+    for (name, said) in &facts.lines {
+        let _ = writeln!(text, "| {} | {} |", escape(name), escape(said));
+    }
+    if !facts.note.is_empty() {
+        let _ = write!(text, "\n{}\n", escape(&facts.note));
     }
 }
 

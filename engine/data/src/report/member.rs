@@ -23,6 +23,19 @@ pub struct Member {
     pub measured: Measured,
     /// How long a forward pass takes, where that was measured.
     pub latency: Option<Latency>,
+    /// What was chosen, of a `select` stage.
+    pub selected: Option<Selected>,
+}
+
+/// What a `select` stage chose.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Selected {
+    /// The winner's labels by axis.
+    pub coordinates: BTreeMap<String, String>,
+    /// The figure that decided.
+    pub metric: String,
+    /// The winner's.
+    pub value: f64,
 }
 
 /// A training run.
@@ -32,6 +45,8 @@ pub struct Trained {
     pub figures: BTreeMap<String, f64>,
     /// (step, loss).
     pub losses: Vec<(f64, f64)>,
+    /// (step, learning rate).
+    pub rates: Vec<(f64, f64)>,
     /// (step, loss on the validation split).
     pub validation: Vec<(f64, f64)>,
     /// (step, figure on the validation split), of each figure that was counted on the way.
@@ -45,6 +60,8 @@ pub struct Scored {
     pub headline: Vec<(String, f64)>,
     /// All figures, as `metric.figure`.
     pub figures: BTreeMap<String, f64>,
+    /// The 95 % intervals over rows of figures that have one.
+    pub intervals: BTreeMap<String, (f64, f64)>,
     /// Rows that count.
     pub rows: Option<u64>,
     /// Rows among them that got no prediction.
@@ -64,8 +81,17 @@ pub struct Measured {
     pub part_seconds: Option<TrainingTimes>,
     /// The device, in words.
     pub device: Option<String>,
+    /// The version of libtorch.
+    pub libtorch: Option<String>,
     /// Threads that were used.
     pub threads: Option<u64>,
+}
+
+impl Scored {
+    /// The 95 % interval of a figure over rows.
+    pub fn interval(&self, figure: &str) -> Option<(f64, f64)> {
+        self.intervals.get(figure).copied()
+    }
 }
 
 impl Trained {
@@ -104,6 +130,10 @@ impl Member {
                 Some(value) => serde_json::from_value(value).ok(),
                 None => None,
             },
+            selected: match read_json(&input.file(files::SELECTED))? {
+                Some(value) => serde_json::from_value(value).ok(),
+                None => None,
+            },
             input: input.clone(),
         })
     }
@@ -129,6 +159,7 @@ fn trained(summary: Option<&Value>, history: &Path) -> Result<Trained, Failure> 
         let number = |name: &str| entry.get(name).and_then(Value::as_f64).filter(|value| value.is_finite());
         let Some(step) = number("step") else { continue };
         trained.losses.extend(number("loss").map(|loss| (step, loss)));
+        trained.rates.extend(number("learning_rate").map(|rate| (step, rate)));
         trained.validation.extend(number("validation_loss").map(|loss| (step, loss)));
         for (name, value) in entry.get("metrics").and_then(Value::as_object).into_iter().flatten() {
             let value = value.as_f64().filter(|value| value.is_finite());
@@ -148,7 +179,21 @@ fn scored(metrics: &Value) -> Scored {
         _ => figures.iter().map(|(name, value)| (name.clone(), *value)).collect(),
     };
     let number = |name: &str| metrics.get(name).and_then(Value::as_u64);
-    Scored { headline, figures, rows: number("rows"), failed: number("failed").unwrap_or_default() }
+    let intervals = intervals(metrics, &figures);
+    Scored { headline, figures, intervals, rows: number("rows"), failed: number("failed").unwrap_or_default() }
+}
+
+/// The intervals that metrics give, and those that standard errors mean: 1.96 of them on both sides.
+fn intervals(metrics: &Value, figures: &BTreeMap<String, f64>) -> BTreeMap<String, (f64, f64)> {
+    let mut said = BTreeMap::new();
+    flatten(metrics.get("uncertainty").unwrap_or(&Value::Null), &mut String::new(), &mut said);
+    let interval = |(name, value): (&String, &f64)| {
+        let said = |what: &str| said.get(&format!("{name}.{what}")).copied();
+        let around = |error: f64| (value - 1.959_963_984_540_054 * error, value + 1.959_963_984_540_054 * error);
+        let interval = said("standard_error").map(around).or_else(|| Some((said("low")?, said("high")?)))?;
+        Some((name.clone(), interval))
+    };
+    figures.iter().filter_map(interval).collect()
 }
 
 /// All finite numbers of a value by their path, `a.b.c`.

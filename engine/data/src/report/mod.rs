@@ -1,18 +1,24 @@
 //! The stage `report`: reads what other stages left and sets it side by side, as Markdown, as one HTML file and as
 //! figures for other programs. Knows what a report holds; each file beside this one knows one part of it.
 
+mod cautions;
 mod csv;
+mod differences;
+mod facts;
 mod html;
 mod latency;
 mod layout;
+mod lengths;
 mod markdown;
 mod member;
 mod numbers;
 mod plots;
+mod recount;
 mod samples;
 mod svg;
 mod table;
 mod terminal;
+mod tradeoffs;
 
 use std::fs;
 
@@ -21,16 +27,18 @@ pub use terminal::comparison;
 
 use spec::{
     job::{Failure, Job, JobInput},
-    stage,
+    stage::{self, Baseline},
 };
 
 use self::{
+    facts::Facts,
     layout::{Group, Layout},
     plots::Plot,
+    recount::Recount,
     samples::Sample,
     table::{Cell, Line, Sheet},
 };
-use crate::metrics::meaning;
+use crate::metrics::{Figures, meaning};
 
 /// What a report holds, whatever it is printed as.
 struct Report<'a> {
@@ -38,20 +46,27 @@ struct Report<'a> {
     /// What was found, in sentences.
     summary: Vec<String>,
     rows: &'a [String],
-    scores: Vec<Sheet>,
-    /// The plots of each sheet of scores.
-    score_plots: Vec<Vec<Plot>>,
-    training: Vec<Sheet>,
-    /// The plots of each sheet of training.
-    loss_plots: Vec<Vec<Plot>>,
+    sections: Vec<Section>,
     samples: Vec<Sample>,
     samples_note: String,
-    /// How long forward passes take.
-    latency: Vec<Sheet>,
-    inputs: Sheet,
+    /// Every member that was looked at.
+    members: Sheet,
+    facts: Vec<Facts>,
 }
 
-/// Writes `report.md`, `report.html` and `metrics.csv` into the job's result.
+/// Tables and plots under a heading.
+struct Section {
+    title: &'static str,
+    parts: Vec<Part>,
+}
+
+/// A table with the plots that belong to it.
+struct Part {
+    sheet: Sheet,
+    plots: Vec<Plot>,
+}
+
+/// Writes `report.md` with its `plots/`, `report.html` and `metrics.csv` into the job's result.
 ///
 /// # Errors
 /// When a file of an input cannot be read or is not what its stage leaves, or when a file cannot be written.
@@ -81,20 +96,44 @@ pub fn run(job: &Job, settings: &stage::Report) -> Result<(), Failure> {
             hint: Some(format!("name one of the figures: {}", known.join(", "))),
         });
     }
+    if let Some(against) = settings.table.against.as_ref().filter(|row| !layout.rows.contains(row)) {
+        return Err(Failure {
+            message: format!("no row is named `{against}`"),
+            place: Some(format!("{}: table.against", job.name)),
+            hint: Some(spec::suggest::did_you_mean(against, &layout.rows)),
+        });
+    }
     let report = assemble(job, settings, &members, &layout)?;
-    for (name, text) in [
-        ("report.md", markdown::page(&report)),
-        ("report.html", html::page(&report)),
-        ("metrics.csv", csv::page(&members)),
-    ] {
-        let path = job.result.join(name);
-        fs::write(&path, text).map_err(|error| Failure {
-            message: format!("failed to write {}: {error}", path.display()),
-            place: Some(path.display().to_string()),
-            hint: Some("check the space and the permissions of the folder".to_owned()),
-        })?;
+    write(job, "report.md", &markdown::page(&report))?;
+    write(job, "report.html", &html::page(&report))?;
+    write(job, "metrics.csv", &csv::page(&members))?;
+    for plot in report.sections.iter().flat_map(|section| &section.parts).flat_map(|part| &part.plots) {
+        write(job, &plot_file(plot), &svg::alone(&plot.svg))?;
     }
     Ok(())
+}
+
+fn write(job: &Job, name: &str, text: &str) -> Result<(), Failure> {
+    let path = job.result.join(name);
+    let folder = path.parent().map_or(Ok(()), fs::create_dir_all);
+    folder.and_then(|()| fs::write(&path, text)).map_err(|error| Failure {
+        message: format!("failed to write {}: {error}", path.display()),
+        place: Some(path.display().to_string()),
+        hint: Some("check the space and the permissions of the folder".to_owned()),
+    })
+}
+
+/// The file of a plot beside `report.md`, by its title.
+fn plot_file(plot: &Plot) -> String {
+    let mut name = String::new();
+    for c in plot.title.chars() {
+        match c {
+            c if c.is_ascii_alphanumeric() => name.push(c.to_ascii_lowercase()),
+            _ if name.ends_with('-') => {}
+            _ => name.push('-'),
+        }
+    }
+    format!("plots/{}.svg", name.trim_matches('-'))
 }
 
 /// The members of all inputs, in the order in which the pipeline file names their stages.
@@ -126,37 +165,101 @@ fn assemble<'a>(
         title: title(job, layout),
         summary: Vec::new(),
         rows: &layout.rows,
-        scores: Vec::new(),
-        score_plots: Vec::new(),
-        training: Vec::new(),
-        loss_plots: Vec::new(),
+        sections: Vec::new(),
         samples: Vec::new(),
         samples_note: String::new(),
-        latency: layout.groups.iter().filter_map(|group| latency::sheet(layout, group)).collect(),
-        inputs: what_this_was(members),
+        members: what_this_was(members),
+        facts: facts::settings(layout),
     };
+    let mut scores = Vec::new();
     for (index, group) in layout.groups.iter().enumerate() {
         // Others published their figures of one evaluation, not of its controls.
         let published = if index == 0 { settings.published.as_slice() } else { &[] };
-        report.scores.push(table::scores(layout, group, published, &settings.table));
-        report.score_plots.push(plots::scores(layout, group, published));
+        let always = always(group, &settings.baselines)?;
+        let mut sheet = table::scores(layout, group, published, &always, &settings.table);
+        let marks = cautions::chosen_on(layout, group, members);
+        table::mark(&mut sheet, &marks);
+        let names = table::headline(group);
+        let first = settings.table.rank_by.clone().filter(|by| !table::ranked(group, by).is_empty());
+        let first = first.or_else(|| names.first().cloned());
+        let mut plots = plots::scores(layout, group, published);
+        if let Some(first) = &first {
+            plots.extend(tradeoffs::by_number(group, first, &settings.table));
+            plots.extend(tradeoffs::costs(layout, group, first));
+            report.summary.extend(ranking(layout, group, first).filter(|_| index == 0));
+        }
+        let mut parts = vec![Part { sheet, plots: Vec::new() }];
+        let against = settings.table.against.as_ref().and_then(|name| layout.rows.iter().position(|row| row == name));
+        let best = || table::ranked(group, first.as_ref()?).first().copied();
+        if let Some(against) = against.filter(|row| !group.members[*row].is_empty()).or_else(best)
+            && let Some(found) = differences::differences(group, &names, against)?
+        {
+            if index == 0 {
+                report
+                    .summary
+                    .extend(first.as_ref().and_then(|first| differences::sentence(layout, group, first, &found)));
+            }
+            parts.push(Part { sheet: differences::sheet(layout, group, &names, &found), plots: Vec::new() });
+        }
+        if let Some(last) = parts.last_mut() {
+            last.plots = plots;
+        }
+        scores.extend(parts);
+        if index == 0
+            && let Some(first) = &first
+        {
+            report.samples = samples::samples(group, first)?;
+            let several = group.members.iter().any(|members| members.len() > 1);
+            let whose = if several { ", the first member of each row" } else { "" };
+            report.samples_note = format!("From {}{whose}.", group.name);
+        }
     }
-    for group in &layout.trainings {
-        report.training.push(table::training(layout, group));
-        report.loss_plots.push(plots::losses(layout, group));
-    }
-    if let Some(group) = layout.groups.first()
-        && let Some(figure) = table::headline(group).first()
-    {
-        let first = settings.table.rank_by.as_ref().filter(|by| !table::ranked(group, by).is_empty());
-        report.summary.extend(ranking(layout, group, first.unwrap_or(figure)));
-        report.samples = samples::samples(group, figure)?;
-        let first =
-            if group.members.iter().any(|members| members.len() > 1) { ", the first member of each row" } else { "" };
-        report.samples_note =
-            format!("From {}{first}: rows on which the methods differ, and rows that all got wrong.", group.name);
-    }
+    report.summary.extend(cautions::learning_rates(layout));
+    report.summary.extend(members.iter().filter_map(chosen));
+    let training = layout.trainings.iter();
+    let training =
+        training.map(|group| Part { sheet: table::training(layout, group), plots: plots::losses(layout, group) });
+    let latency = layout.groups.iter().filter_map(|group| {
+        let plots = latency::plot(layout, group).into_iter().collect();
+        Some(Part { sheet: latency::sheet(layout, group)?, plots })
+    });
+    let lengths = lengths::sheet(members)?.map(|(sheet, plots)| Part { sheet, plots });
+    let (training, latency) = (training.collect(), latency.collect());
+    let sections = [
+        ("Scores", scores),
+        ("Training", training),
+        ("Forward time", latency),
+        ("Lengths", lengths.into_iter().collect()),
+    ];
+    let sections = sections.into_iter().filter(|(_, parts): &(_, Vec<Part>)| !parts.is_empty());
+    report.sections = sections.map(|(title, parts)| Section { title, parts }).collect();
+    report.facts.push(facts::again(job, members));
     Ok(report)
+}
+
+/// What the same answer to every row of a group scores, by that answer.
+fn always(group: &Group<'_>, baselines: &[Baseline]) -> Result<Vec<(String, Figures)>, Failure> {
+    if baselines.is_empty() {
+        return Ok(Vec::new());
+    }
+    let Some(member) = group.members.iter().flatten().next() else { return Ok(Vec::new()) };
+    let Some(recount) = Recount::read(member)? else { return Ok(Vec::new()) };
+    let mut always: Vec<(String, Figures)> = Vec::new();
+    for (said, figures) in baselines.iter().filter_map(|baseline| recount.always(baseline)) {
+        if always.iter().all(|(known, _)| *known != said) {
+            always.push((said, figures));
+        }
+    }
+    Ok(always)
+}
+
+/// What a `select` stage chose, in a sentence.
+fn chosen(member: &Member) -> Option<String> {
+    let selected = member.selected.as_ref()?;
+    let won: Vec<String> = selected.coordinates.iter().map(|(axis, label)| format!("{axis} {label}")).collect();
+    let figure = table::titles(std::slice::from_ref(&selected.metric)).concat();
+    let value = numbers::plain(selected.value);
+    Some(format!("{} chose {} by {figure} ({value}).", member.input.name(), won.join(", ")))
 }
 
 /// The rows by a figure, in a sentence.
@@ -184,7 +287,7 @@ fn what_this_was(members: &[Member]) -> Sheet {
         let failed = member.scored.as_ref().map(|scored| numbers::count(scored.failed));
         let texts = [Some(member.input.kind.clone()), rows, failed, member.measured.seconds.map(numbers::duration)];
         let cells = texts.map(|text| Cell { text: text.unwrap_or_default(), ..Cell::default() }).to_vec();
-        sheet.lines.push(Line { label: member.input.name(), source: None, row: None, cells });
+        sheet.lines.push(Line { label: member.input.name(), aside: None, row: None, cells });
     }
     sheet.notes.push("Every row of a split counts; a row that failed counts as wrong.".into());
     sheet

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{
     layout::{Group, Layout},
-    member::Member,
+    member::{Member, Trained},
     numbers,
     svg::{Area, Picture, Scale, spread, text_width},
     table,
@@ -21,12 +21,15 @@ pub struct Plot {
     pub svg: String,
     /// How it was drawn.
     pub note: String,
-    /// The rows that are seen, for the legend.
-    pub rows: Vec<usize>,
+    /// What is seen, for the legend: the number of its colour, and its name.
+    pub legend: Vec<(usize, String)>,
 }
 
 /// Points that are drawn of one line at most: more steps are averaged.
 const POINTS: usize = 60;
+
+/// Lines that are drawn at most: there are as many colours.
+pub const LINES: usize = 8;
 
 /// One plot for each headline figure of a group: a dot a member, a line at the mean. None of a single score.
 pub fn scores(layout: &Layout<'_>, group: &Group<'_>, published: &[Published]) -> Vec<Plot> {
@@ -103,7 +106,7 @@ pub fn scores(layout: &Layout<'_>, group: &Group<'_>, published: &[Published]) -
             title: format!("{title}{unit}"),
             svg: picture.finish(&format!("{title} of {}{direction}", rows_of(layout, &rows))),
             note: String::new(),
-            rows: Vec::new(),
+            legend: Vec::new(),
         });
     }
     plots
@@ -118,7 +121,7 @@ fn rows_of(layout: &Layout<'_>, rows: &[(usize, Vec<(String, f64)>)]) -> String 
 pub fn losses(layout: &Layout<'_>, group: &Group<'_>) -> Vec<Plot> {
     let longest = group.members.iter().flatten().filter_map(|m| Some(m.trained.as_ref()?.losses.len())).max();
     let size = longest.unwrap_or_default().div_ceil(POINTS).max(1);
-    let loss = |title| Seen { title, noun: "loss", is_percent: false };
+    let loss = |title| Seen { title, noun: "loss", is_linear: false };
     let training = curves(layout, group, &loss("Training loss"), |member| {
         member.trained.as_ref().map(|trained| binned(&trained.losses, size)).unwrap_or_default()
     });
@@ -131,7 +134,13 @@ pub fn losses(layout: &Layout<'_>, group: &Group<'_>) -> Vec<Plot> {
         }
         plot
     });
-    training.into_iter().chain(validation).chain(asked(layout, group)).collect()
+    let rate = Seen { title: "Learning rate", noun: "learning rate", is_linear: true };
+    let varies = |trained: &Trained| trained.rates.windows(2).any(|pair| pair[0].1 != pair[1].1);
+    let rates = curves(layout, group, &rate, |member| match &member.trained {
+        Some(trained) if varies(trained) => binned(&trained.rates, size),
+        _ => Vec::new(),
+    });
+    training.into_iter().chain(validation).chain(asked(layout, group)).chain(rates).collect()
 }
 
 /// The figures of metrics that were counted on the way.
@@ -144,7 +153,7 @@ fn asked(layout: &Layout<'_>, group: &Group<'_>) -> Vec<Plot> {
         let is_percent = meaning(name).is_some_and(|meaning| meaning.is_percent);
         let title = format!("{title}{} in validation", if is_percent { " (%)" } else { "" });
         let points = |member: &Member| member.trained.as_ref()?.asked.get(name).cloned();
-        let seen = Seen { title: &title, noun: "figure", is_percent };
+        let seen = Seen { title: &title, noun: "figure", is_linear: is_percent };
         curves(layout, group, &seen, |member| points(member).unwrap_or_default())
     };
     names.iter().zip(&titles).filter_map(plot).collect()
@@ -171,12 +180,12 @@ type Points = Vec<(f64, f64)>;
 struct Seen<'a> {
     title: &'a str,
     noun: &'a str,
-    /// Percentages keep a linear scale.
-    is_percent: bool,
+    /// Percentages and learning rates keep a linear scale.
+    is_linear: bool,
 }
 
 fn curves(layout: &Layout<'_>, group: &Group<'_>, seen: &Seen<'_>, points: impl Fn(&Member) -> Points) -> Option<Plot> {
-    let Seen { title, noun, is_percent } = *seen;
+    let Seen { title, noun, is_linear } = *seen;
     let rows: Vec<(usize, Vec<Points>)> = group
         .filled()
         .map(|(row, members)| {
@@ -184,6 +193,8 @@ fn curves(layout: &Layout<'_>, group: &Group<'_>, seen: &Seen<'_>, points: impl 
         })
         .filter(|(_, lines): &(usize, Vec<Points>)| !lines.is_empty())
         .collect();
+    let left_out = rows.len().saturating_sub(LINES);
+    let rows = &rows[..rows.len() - left_out];
     let all = || rows.iter().flat_map(|(_, lines)| lines.iter().flatten());
     let steps = all().map(|(step, _)| *step).fold(0.0, f64::max);
     let low = all().map(|(_, loss)| *loss).fold(f64::MAX, f64::min);
@@ -194,7 +205,7 @@ fn curves(layout: &Layout<'_>, group: &Group<'_>, seen: &Seen<'_>, points: impl 
     let labels = rows.iter().map(|(row, _)| text_width(&layout.rows[*row])).fold(40.0, f64::max).min(150.0);
     let (width, height) = (560.0, 300.0);
     let area = Area { left: 48.0, right: width - labels - 14.0, top: 12.0, bottom: height - 44.0 };
-    let is_log = !is_percent && low > 0.0 && high / low > 12.0;
+    let is_log = !is_linear && low > 0.0 && high / low > 12.0;
     let x = Scale::exact(0.0, steps, area.left, area.right);
     let y = match is_log {
         true => Scale::log(low, high, area.bottom, area.top),
@@ -205,7 +216,7 @@ fn curves(layout: &Layout<'_>, group: &Group<'_>, seen: &Seen<'_>, points: impl 
     let placed = |line: &[(f64, f64)]| line.iter().map(|(step, loss)| (x.at(*step), y.at(*loss))).collect::<Points>();
     let mut ends = Vec::new();
     let mut has_bands = false;
-    for (row, lines) in &rows {
+    for (row, lines) in rows {
         let shared = lines.iter().map(Vec::len).min().unwrap_or_default();
         let over = |pick: fn(f64, f64) -> f64| -> Points {
             (0..shared)
@@ -242,6 +253,9 @@ fn curves(layout: &Layout<'_>, group: &Group<'_>, seen: &Seen<'_>, points: impl 
     if is_log {
         note.push(format!("The scale of the {noun} is logarithmic."));
     }
+    if left_out > 0 {
+        note.push(format!("The first {LINES} rows; {left_out} more are in the table."));
+    }
     Some(Plot {
         title: format!("{title}, {}", group.name),
         svg: picture.finish(&format!(
@@ -250,6 +264,6 @@ fn curves(layout: &Layout<'_>, group: &Group<'_>, seen: &Seen<'_>, points: impl 
             numbers::count(steps as u64)
         )),
         note: note.join(" "),
-        rows: rows.iter().map(|(row, _)| *row).collect(),
+        legend: rows.iter().map(|(row, _)| (*row, layout.rows[*row].clone())).collect(),
     })
 }

@@ -1,5 +1,5 @@
-//! A few rows as the models answered them: those on which the methods differ, then those that all got wrong. Reads
-//! `predictions.jsonl` line by line, so that a large file costs no memory.
+//! A few rows as the models answered them: those on which the methods differ most, then those that all did worst and best
+//! on. Reads `predictions.jsonl` line by line, so that a large file costs no memory.
 
 use std::{
     collections::BTreeMap,
@@ -12,11 +12,15 @@ use spec::{files, job::Failure};
 
 use super::{
     layout::Group,
-    member::{Member, flatten, malformed, unreadable},
+    member::{Member, malformed, unreadable},
+    numbers,
 };
+use crate::metrics::row_score;
 
 /// Rows of each sort that are shown.
 const EACH: usize = 3;
+/// Methods whose answers are shown side by side.
+const METHODS: usize = 8;
 /// Characters of a text that are shown.
 const LONGEST: usize = 600;
 
@@ -29,62 +33,150 @@ pub struct Sample {
     pub prompt: String,
     /// The right answers; empty where the right answer is none.
     pub references: Vec<String>,
-    /// (row of the report, output, whether it was right).
-    pub outputs: Vec<(usize, Option<String>, bool)>,
+    /// What the methods said.
+    pub outputs: Vec<Output>,
 }
 
-/// Chooses rows of a group by its first headline figure; none where no row was scored by itself.
+/// What a method said.
+#[derive(Debug)]
+pub struct Output {
+    /// The row of the report.
+    pub row: usize,
+    /// The start of the answer; nothing where the prompt did not fit.
+    pub text: Option<String>,
+    /// How good it was.
+    pub score: Good,
+}
+
+/// How good an answer was.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Good {
+    /// Right.
+    Right,
+    /// Wrong.
+    Wrong,
+    /// By a score of the row.
+    By(f64),
+}
+
+impl Good {
+    /// In a character or two.
+    pub fn mark(self) -> String {
+        match self {
+            Self::Right => "✓".to_owned(),
+            Self::Wrong => "✗".to_owned(),
+            Self::By(score) => numbers::fixed(score, 2),
+        }
+    }
+}
+
+/// How a method did on each row: what is more is better.
+struct Scores {
+    row: usize,
+    of_rows: Vec<Option<f64>>,
+    /// Whether a low number was good before its sign was changed.
+    turned: bool,
+}
+
+/// How all methods together did on a row.
+struct Known {
+    row: usize,
+    low: f64,
+    mean: f64,
+    high: f64,
+}
+
+/// Chooses rows of a group by a figure; none where no row was scored by itself.
 ///
 /// # Errors
 /// When the predictions cannot be read or are no JSON.
 pub fn samples(group: &Group<'_>, figure: &str) -> Result<Vec<Sample>, Failure> {
-    let first: Vec<(usize, &Member)> = group.filled().map(|(row, members)| (row, members[0])).collect();
-    let mut right: Vec<Vec<bool>> = Vec::new();
-    for (_, member) in &first {
-        let mut scores = Vec::new();
+    let first: Vec<(usize, &Member)> = group.filled().map(|(row, members)| (row, members[0])).take(METHODS).collect();
+    let mut scores: Vec<Scores> = Vec::new();
+    for (row, member) in &first {
+        let mut of = Scores { row: *row, of_rows: Vec::new(), turned: false };
         each_line(member, |_, row| {
-            scores.push(score(&row, figure).is_some_and(|score| score >= 1.0));
+            let score = score(&row, figure);
+            of.turned |= score.is_some_and(|(_, more_is_better)| !more_is_better);
+            of.of_rows.push(score.map(|(value, more_is_better)| if more_is_better { value } else { -value }));
             true
         })?;
-        right.push(scores);
+        scores.push(of);
     }
-    let rows = right.iter().map(Vec::len).min().unwrap_or_default();
-    let count = |row: usize| right.iter().filter(|scores| scores[row]).count();
-    let differ = (0..rows).filter(|row| (1..first.len()).contains(&count(*row))).take(EACH);
-    let wrong = (0..rows).filter(|row| count(*row) == 0).take(EACH);
-    let mut chosen: BTreeMap<usize, Sample> = BTreeMap::new();
-    let new = |why| Sample { why, prompt: String::new(), references: Vec::new(), outputs: Vec::new() };
-    chosen.extend(differ.map(|row| (row, new("the methods differ"))));
-    chosen.extend(wrong.map(|row| (row, new("all wrong"))));
-    let Some(last) = chosen.keys().next_back().copied() else { return Ok(Vec::new()) };
-    for ((report_row, member), scores) in first.iter().zip(&right) {
+    let rows = scores.iter().map(|of| of.of_rows.len()).min().unwrap_or_default();
+    let known = |row: usize| {
+        let all: Option<Vec<f64>> = scores.iter().map(|of| of.of_rows[row]).collect();
+        let all = all.filter(|all| !all.is_empty())?;
+        let (low, high) = all.iter().fold((f64::MAX, f64::MIN), |(low, high), s| (low.min(*s), high.max(*s)));
+        Some(Known { row, low, mean: all.iter().sum::<f64>() / all.len() as f64, high })
+    };
+    let known: Vec<Known> = (0..rows).filter_map(known).collect();
+    let mut chosen: Vec<(usize, &'static str)> = Vec::new();
+    let mut choose = |why: &'static str, by: &dyn Fn(&Known) -> Option<f64>| {
+        let mut order: Vec<(usize, f64)> = known.iter().filter_map(|row| Some((row.row, by(row)?))).collect();
+        order.sort_by(|one, other| other.1.total_cmp(&one.1).then(one.0.cmp(&other.0)));
+        order.retain(|(row, _)| chosen.iter().all(|(other, _)| other != row));
+        chosen.extend(order.into_iter().take(EACH).map(|(row, _)| (row, why)));
+    };
+    choose("the methods differ", &|row| (row.high > row.low).then_some(row.high - row.low));
+    choose("all did badly", &|row| Some(-row.mean));
+    choose("all did well", &|row| (row.low > 0.0).then_some(row.mean));
+    let mut shown: BTreeMap<usize, Sample> = BTreeMap::new();
+    for (row, why) in &chosen {
+        shown.insert(*row, Sample { why, prompt: String::new(), references: Vec::new(), outputs: Vec::new() });
+    }
+    let Some(last) = shown.keys().next_back().copied() else { return Ok(Vec::new()) };
+    for ((_, member), of) in first.iter().zip(&scores) {
         each_line(member, |index, row| {
-            if let Some(sample) = chosen.get_mut(&index) {
-                let text = |name: &str| row.get(name).and_then(Value::as_str);
+            if let Some(sample) = shown.get_mut(&index) {
                 if sample.prompt.is_empty() {
-                    sample.prompt = text("prompt").map(end_of).unwrap_or_default();
+                    sample.prompt = asked(&row);
                     sample.references = match row.get("references") {
-                        Some(Value::Array(list)) => list.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+                        Some(Value::Array(list)) => list.iter().filter_map(said).collect(),
                         _ => Vec::new(),
                     };
                     sample.references.sort();
                     sample.references.dedup();
                 }
-                let output = text("output").or_else(|| text("prediction")).map(start_of);
-                sample.outputs.push((*report_row, output, scores[index]));
+                let text = row.get("output").and_then(said).map(|text| start_of(&text));
+                let score = of.of_rows[index].unwrap_or_default();
+                let score = match score {
+                    score if of.turned => Good::By(-score),
+                    score if score >= 1.0 => Good::Right,
+                    score if score <= 0.0 => Good::Wrong,
+                    score => Good::By(score),
+                };
+                sample.outputs.push(Output { row: of.row, text, score });
             }
             index < last
         })?;
     }
-    Ok(chosen.into_values().collect())
+    Ok(chosen.into_iter().filter_map(|(row, _)| shown.remove(&row)).collect())
 }
 
-/// The row's own figure, whether its scores are named `metric.figure`, nested, or bare.
-fn score(row: &Value, figure: &str) -> Option<f64> {
-    let mut figures = BTreeMap::new();
-    flatten(row.get("scores").or_else(|| row.get("score"))?, &mut String::new(), &mut figures);
-    let bare = figure.split_once('.').map_or(figure, |(_, bare)| bare);
-    figures.get(figure).or_else(|| figures.get(bare)).copied()
+/// The prompt's end, and the second text where there is one.
+fn asked(row: &Value) -> String {
+    let text = |name: &str| row.get(name).and_then(Value::as_str);
+    let texts: Vec<String> = [text("prompt"), text("pair")].into_iter().flatten().map(end_of).collect();
+    texts.join("\n")
+}
+
+/// A text, or a number as text.
+fn said(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => number.as_f64().map(numbers::plain),
+        _ => None,
+    }
+}
+
+/// How the row did by a figure, and whether more of that is better.
+fn score(row: &Value, figure: &str) -> Option<(f64, bool)> {
+    let (metric, figure) = figure.split_once('.')?;
+    let figures = row.get("scores")?.get(metric)?.as_object()?;
+    let figures = figures.iter().map(|(name, value)| (name.clone(), value.as_f64())).collect();
+    let score = row_score(figure, &figures)?;
+    Some((score.value?, score.more_is_better))
 }
 
 /// Reads the predictions until `read` wants no more; a member that left none has no line.

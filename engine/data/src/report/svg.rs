@@ -105,12 +105,28 @@ impl Picture {
 
     /// Horizontal grid lines with their values at the left, and the values of x below.
     pub fn frame(&mut self, area: Area, x: &Scale, y: &Scale, x_title: &str) {
+        self.rows(area, y);
+        self.x_axis(area, x, x_title);
+    }
+
+    /// Horizontal grid lines with their values at the left.
+    pub fn rows(&mut self, area: Area, y: &Scale) {
         for (value, text) in y.ticks() {
             let place = y.at(value);
             self.line((area.left, place), (area.right, place), "grid");
             self.text((area.left - 8.0, place + 4.0), &text, "tick", "end");
         }
-        self.x_axis(area, x, x_title);
+    }
+
+    /// A bar between its upper left and lower right corner, in the colour of a series, which says `title` when pointed at.
+    pub fn bar(&mut self, from: (f64, f64), to: (f64, f64), series: usize, title: &str) {
+        let (x, y, width, height) = (place(from.0), place(from.1), place(to.0 - from.0), place(to.1 - from.1));
+        let _ = writeln!(
+            self.body,
+            r#"<rect class="bar {}" x="{x}" y="{y}" width="{width}" height="{height}"><title>{}</title></rect>"#,
+            colour(series),
+            escape(title)
+        );
     }
 
     /// Vertical grid lines with their values below.
@@ -198,6 +214,14 @@ impl Picture {
             self.body
         )
     }
+}
+
+/// A picture as a file of its own, with its colours.
+pub fn alone(picture: &str) -> String {
+    let style = concat!(include_str!("colours.css"), include_str!("plots.css"));
+    let font = "svg { font-family: system-ui, sans-serif; background: var(--card); }\n";
+    let picture = picture.replacen("<svg ", "<svg xmlns=\"http://www.w3.org/2000/svg\" ", 1);
+    picture.replacen('>', &format!(">\n<style>\n{style}{font}</style>"), 1)
 }
 
 /// The class that gives a series its colour; there are eight.

@@ -1,7 +1,7 @@
 //! The tables of a report as text in cells, whatever they are printed as. Knows what a column means; knows no
 //! Markdown and no HTML.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use spec::{
     observed::TrainingTimes,
@@ -13,7 +13,7 @@ use super::{
     member::Member,
     numbers,
 };
-use crate::metrics::{Meaning, meaning};
+use crate::metrics::{Figures, Meaning, meaning};
 
 /// A table ready to be printed.
 #[derive(Debug, Default)]
@@ -36,7 +36,7 @@ impl Sheet {
         self.lines.sort_by_key(|line| place(&line.label));
         self.columns.insert(0, "Rank".to_owned());
         for line in &mut self.lines {
-            let rank = Some(place(&line.label)).filter(|place| *place < order.len() && line.source.is_none());
+            let rank = Some(place(&line.label)).filter(|place| *place < order.len() && line.aside.is_none());
             line.cells.insert(0, Cell::of(rank.map(|place| (place + 1).to_string())));
         }
     }
@@ -47,8 +47,8 @@ impl Sheet {
 pub struct Line {
     /// Its name.
     pub label: String,
-    /// Where others published these figures; nothing for figures of this pipeline.
-    pub source: Option<String>,
+    /// Whose figures these are, where they are not of this pipeline: where others published them, or what was answered.
+    pub aside: Option<String>,
     /// Which row of the report it is, for its colour.
     pub row: Option<usize>,
     /// A cell for each column.
@@ -62,12 +62,22 @@ pub struct Cell {
     pub text: String,
     /// The standard deviation.
     pub deviation: Option<String>,
+    /// What else is said of it, in small: an interval, a difference.
+    pub more: Option<String>,
     /// Whether it is the best of its column.
     pub is_best: bool,
 }
 
+impl Line {
+    /// A row of the report.
+    pub fn own(layout: &Layout<'_>, row: usize, cells: Vec<Cell>) -> Self {
+        Self { label: layout.rows[row].clone(), aside: None, row: Some(row), cells }
+    }
+}
+
 impl Cell {
-    fn of(text: Option<String>) -> Self {
+    /// A text, or nothing.
+    pub fn of(text: Option<String>) -> Self {
         Self { text: text.unwrap_or_default(), ..Self::default() }
     }
 }
@@ -120,15 +130,20 @@ pub fn written(meaning: Option<Meaning>, value: f64, percent_decimals: usize) ->
 /// is none that can be ranked by, or no row has it.
 pub fn ranked(group: &Group<'_>, figure: &str) -> Vec<usize> {
     let Some(meaning) = meaning(figure) else { return Vec::new() };
-    let mean = |members: &[&Member]| numbers::mean_and_deviation(&values(members, figure)).map(|(mean, _)| mean);
     let mut ranked: Vec<(usize, f64)> =
-        group.filled().filter_map(|(row, members)| Some((row, mean(members)?))).collect();
+        group.filled().filter_map(|(row, members)| Some((row, mean(members, figure)?))).collect();
     ranked.sort_by(|(_, a), (_, b)| if meaning.more_is_better { b.total_cmp(a) } else { a.total_cmp(b) });
     ranked.into_iter().map(|(row, _)| row).collect()
 }
 
 /// The scores of a group; beside the scores of the report's first group stands what their training cost.
-pub fn scores(layout: &Layout<'_>, group: &Group<'_>, published: &[Published], table: &Table) -> Sheet {
+pub fn scores(
+    layout: &Layout<'_>,
+    group: &Group<'_>,
+    published: &[Published],
+    always: &[(String, Figures)],
+    table: &Table,
+) -> Sheet {
     let is_first = layout.groups.first().is_some_and(|first| first.name == group.name);
     let decimals = percent_decimals(group);
     let mut names = headline(group);
@@ -157,24 +172,24 @@ pub fn scores(layout: &Layout<'_>, group: &Group<'_>, published: &[Published], t
             let runs = layout.trained_for(members);
             cells.extend([parameters(&runs), time(&runs), memory(&runs)]);
         }
-        sheet.lines.push(Line { label: layout.rows[row].clone(), source: None, row: Some(row), cells });
-        for from in published {
-            if let Some(figures) = from.rows.get(&layout.rows[row]) {
-                sheet.lines.push(published_line(
-                    &layout.rows[row],
-                    from,
-                    figures,
-                    &names,
-                    sheet.columns.len(),
-                    decimals,
-                ));
-            }
+        sheet.lines.push(Line::own(layout, row, cells));
+        let beside = |from: &&Published| from.rows.contains_key(&layout.rows[row]);
+        let ours: Vec<Option<f64>> = names.iter().map(|name| mean(members, name)).collect();
+        for from in published.iter().filter(beside) {
+            sheet.lines.push(published_line(&layout.rows[row], from, &names, &ours, sheet.columns.len(), decimals));
         }
     }
     for from in published {
-        for (label, figures) in from.rows.iter().filter(|(label, _)| !is_shown(label, layout, group)) {
-            sheet.lines.push(published_line(label, from, figures, &names, sheet.columns.len(), decimals));
+        for label in from.rows.keys().filter(|label| !is_shown(label, layout, group)) {
+            sheet.lines.push(published_line(label, from, &names, &[], sheet.columns.len(), decimals));
         }
+    }
+    for (said, figures) in always {
+        let cell = |name: &String| Cell::of(figures.get(name).map(|value| written(meaning(name), *value, decimals)));
+        let mut cells: Vec<Cell> = names.iter().map(cell).collect();
+        cells.resize(sheet.columns.len(), Cell::default());
+        let aside = Some("the same answer to every row".to_owned());
+        sheet.lines.push(Line { label: format!("always {said}"), aside, row: None, cells });
     }
     mark_best(&mut sheet, group, layout, &names);
     let figure = table.rank_by.as_deref().unwrap_or_default();
@@ -195,6 +210,10 @@ pub fn scores(layout: &Layout<'_>, group: &Group<'_>, published: &[Published], t
         let costs = if costs { " Time is their mean, memory the most of them." } else { "" };
         sheet.notes.push(format!("Mean ± standard deviation over {axes}, of n members each.{costs}"));
     }
+    let has_interval = |line: &Line| line.aside.is_none() && line.cells.iter().any(|cell| cell.more.is_some());
+    if sheet.lines.iter().any(has_interval) {
+        sheet.notes.push("In small: the 95 % interval over the scored rows.".into());
+    }
     sheet.notes.extend(failures(layout, group));
     if costs {
         let runs = group.filled().flat_map(|(_, members)| layout.trained_for(members));
@@ -210,26 +229,52 @@ fn is_shown(label: &str, layout: &Layout<'_>, group: &Group<'_>) -> bool {
 fn published_line(
     label: &str,
     from: &Published,
-    figures: &BTreeMap<String, f64>,
     names: &[String],
+    ours: &[Option<f64>],
     columns: usize,
     decimals: usize,
 ) -> Line {
-    let cell = |name: &String| Cell::of(figures.get(name).map(|value| written(meaning(name), *value, decimals.max(2))));
-    let mut cells: Vec<Cell> = names.iter().map(cell).collect();
+    let cell = |(index, name): (usize, &String)| {
+        let Some(theirs) = from.rows.get(label).and_then(|figures| figures.get(name)) else { return Cell::default() };
+        let written = |value: f64| written(meaning(name), value, decimals.max(2));
+        let ours = ours.get(index).copied().flatten().map(|ours| format!("ours {}", signed(written(ours - theirs))));
+        Cell { text: written(*theirs), more: ours, ..Cell::default() }
+    };
+    let mut cells: Vec<Cell> = names.iter().enumerate().map(cell).collect();
     cells.resize(columns, Cell::default());
-    Line { label: label.to_owned(), source: Some(from.source.clone()), row: None, cells }
+    Line { label: label.to_owned(), aside: Some(format!("published: {}", from.source)), row: None, cells }
+}
+
+/// A difference as text, with its sign.
+pub fn signed(text: String) -> String {
+    match text.strip_prefix('-') {
+        Some(digits) => format!("−{digits}"),
+        None if text.bytes().all(|byte| matches!(byte, b'0' | b'.')) => text,
+        None => format!("+{text}"),
+    }
+}
+
+/// The mean of a figure over members.
+pub fn mean(members: &[&Member], name: &str) -> Option<f64> {
+    numbers::mean_and_deviation(&values(members, name)).map(|(mean, _)| mean)
 }
 
 /// The mean of a figure over members, with its deviation where there are several.
 pub fn figure(members: &[&Member], name: &str, decimals: usize) -> Cell {
     let Some((mean, deviation)) = numbers::mean_and_deviation(&values(members, name)) else { return Cell::default() };
     let meaning = meaning(name);
+    let more = match members {
+        [member] => member.scored.as_ref().and_then(|scored| scored.interval(name)),
+        _ => None,
+    };
+    let (least, most) = if meaning.is_some_and(|m| m.is_percent) { (0.0, 100.0) } else { (f64::MIN, f64::MAX) };
+    let end = |value: f64| written(meaning, value.clamp(least, most), decimals).replace('-', "−");
+    let more = more.map(|(low, high)| format!("{} to {}", end(low), end(high)));
     let deviation = deviation.map(|deviation| match meaning {
         Some(Meaning { is_percent: true, .. }) => numbers::fixed(deviation, decimals),
         _ => numbers::fixed(deviation, numbers::decimals(mean)),
     });
-    Cell { text: written(meaning, mean, decimals), deviation, is_best: false }
+    Cell { text: written(meaning, mean, decimals), deviation, more, ..Cell::default() }
 }
 
 /// Marks the best mean of each column, ties too; not where all rows are equal, nor figures of others.
@@ -249,9 +294,23 @@ fn mark_best(sheet: &mut Sheet, group: &Group<'_>, layout: &Layout<'_>, names: &
         if means.iter().all(|(_, mean)| *mean == best) {
             continue;
         }
-        for line in sheet.lines.iter_mut().filter(|line| line.source.is_none()) {
+        for line in sheet.lines.iter_mut().filter(|line| line.aside.is_none()) {
             line.cells[column].is_best = means.iter().any(|(label, mean)| *label == line.label && *mean == best);
         }
+    }
+}
+
+/// Marks the rows whose scored rows also chose something, and says what.
+pub fn mark(sheet: &mut Sheet, marks: &BTreeMap<usize, BTreeSet<String>>) {
+    for line in &mut sheet.lines {
+        if line.row.is_some_and(|row| marks.contains_key(&row)) {
+            line.label.push_str(" †");
+        }
+    }
+    let said: BTreeSet<&str> = marks.values().flatten().map(String::as_str).collect();
+    if !said.is_empty() {
+        let said = said.into_iter().collect::<Vec<_>>().join(", ");
+        sheet.notes.push(format!("† Scored on rows that also decided {said}: such a figure is too good."));
     }
 }
 
@@ -279,7 +338,7 @@ pub fn training(layout: &Layout<'_>, group: &Group<'_>) -> Sheet {
             Some((mean, deviation)) => Cell {
                 text: numbers::plain(mean),
                 deviation: deviation.map(|deviation| numbers::fixed(deviation, numbers::decimals(mean))),
-                is_best: false,
+                ..Cell::default()
             },
             None => Cell::default(),
         };
@@ -298,7 +357,7 @@ pub fn training(layout: &Layout<'_>, group: &Group<'_>) -> Sheet {
             parts(runs),
             memory(runs),
         ];
-        sheet.lines.push(Line { label: layout.rows[row].clone(), source: None, row: Some(row), cells });
+        sheet.lines.push(Line::own(layout, row, cells));
     }
     let kept: Vec<usize> = (0..sheet.columns.len())
         .filter(|column| sheet.lines.iter().any(|line| !line.cells[*column].text.is_empty()))

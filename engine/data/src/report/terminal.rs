@@ -9,7 +9,15 @@ pub fn comparison(page: &str) -> String {
         *sections += usize::from(line.starts_with("## "));
         (*sections < 2).then_some(line)
     });
+    let mut skipped = false;
     for line in until_second_section.chain([""]) {
+        // Differences are told by the sentence above.
+        if let Some(title) = line.strip_prefix("### ") {
+            skipped = title.starts_with("Against ");
+        }
+        if skipped {
+            continue;
+        }
         if let Some(row) = line.strip_prefix('|').and_then(|rest| rest.strip_suffix('|')) {
             if !row.starts_with("---") {
                 table.push(cells(row));
@@ -20,7 +28,7 @@ pub fn comparison(page: &str) -> String {
             align(&mut text, &std::mem::take(&mut table));
         }
         let plain = line.trim_start_matches('#').trim();
-        if !plain.is_empty() && plain != "Scores" {
+        if !plain.is_empty() && plain != "Scores" && !plain.starts_with("![") {
             text.push_str(&format!("{}\n", unescaped(plain)));
         }
     }
@@ -31,7 +39,7 @@ pub fn comparison(page: &str) -> String {
 fn cells(row: &str) -> Vec<String> {
     let mut cells = vec![String::new()];
     let mut escaped = false;
-    for character in row.chars() {
+    for character in without_small(row).chars() {
         match character {
             '|' if !escaped => cells.push(String::new()),
             _ => cells.last_mut().into_iter().for_each(|cell| cell.push(character)),
@@ -39,6 +47,13 @@ fn cells(row: &str) -> Vec<String> {
         escaped = character == '\\' && !escaped;
     }
     cells.iter().map(|cell| unescaped(cell.trim()).replace("**", "").trim_matches('*').to_owned()).collect()
+}
+
+/// A row without what a page shows in small: a screen is narrow.
+fn without_small(row: &str) -> String {
+    let mut parts = row.split("<sub>");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| text + part.split_once("</sub>").map_or(part, |(_, rest)| rest))
 }
 
 fn unescaped(text: &str) -> String {

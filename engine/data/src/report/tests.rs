@@ -7,6 +7,8 @@ use spec::job::Device;
 
 use super::*;
 
+mod compared;
+
 /// A study of `base` against `full`, `lora` and `dora`, two seeds for the adapters.
 fn study(root: &Path) -> Job {
     let mut inputs: BTreeMap<String, Vec<JobInput>> = BTreeMap::new();
@@ -26,6 +28,7 @@ fn study(root: &Path) -> Job {
             result,
             observed,
             carried: None,
+            made: None,
         };
         inputs.entry(format!("inputs.{role}")).or_default().push(input.clone());
         input
@@ -82,7 +85,7 @@ fn study(root: &Path) -> Job {
             ("The river Senna floods each spring.\nWhich river floods each spring?", "Senna", "the river"),
         ];
         let mut lines = String::new();
-        for ((prompt, answer, other), right) in rows.into_iter().zip(right) {
+        for (index, ((prompt, answer, other), right)) in rows.into_iter().zip(right).enumerate() {
             let references: Vec<&str> = if answer.is_empty() { Vec::new() } else { vec![answer] };
             let output = match (right, answer) {
                 (true, "") => "No answer",
@@ -90,7 +93,11 @@ fn study(root: &Path) -> Job {
                 (false, _) => other,
             };
             let exact = if right { 1.0 } else { 0.0 };
-            let row = json!({ "prompt": prompt, "output": output, "references": references, "scores": { "squad_v2.exact": exact } });
+            let scores = json!({ "squad_v2": { "exact": exact, "f1": exact } });
+            let row = json!({
+                "id": index.to_string(), "prompt": prompt, "output": output, "references": references, "failed": null,
+                "scores": scores,
+            });
             lines += &format!("{row}\n");
         }
         fs::write(input.file("predictions.jsonl"), lines).unwrap();
@@ -133,6 +140,7 @@ fn study(root: &Path) -> Job {
         threads: 1,
         device: Device::Cpu,
         revision: None,
+        origin: None,
     }
 }
 
@@ -162,7 +170,9 @@ fn the_table_says_mean_deviation_cost_and_source() {
     has("| base | 12.2 | 13.8 | 18.0 | 6.5 | 1 | 1,000,000 (100 %) | 2 min 12 s | 812 MiB |");
     has("| full | **91.2** | **92.8** | **88.2** | **94.2** | 1 | 1,000,000 (100 %) | 1 min 06 s | 812 MiB |");
     has("| lora | 85.2 ± 1.8 | 86.8 ± 1.8 | 82.2 ± 1.8 | 88.2 ± 1.8 | 2 | 24,576 (2.46 %) | 1 min 06 s | 812 MiB |");
-    has("| *dora, published: study &lt;2024&gt;, one epoch* | 87.10 | 90.00 | – | – | – | – | – | – |");
+    has(
+        "| *dora, published: study &lt;2024&gt;, one epoch* | 87.10 <sub>ours +2.65</sub> | 90.00 <sub>ours +1.25</sub> | – | – | – | – | – | – |",
+    );
     assert!(markdown.contains("full 3 of 400"), "failed rows are told with their denominator:\n{markdown}");
     assert!(markdown.contains(
         "Exact match on scores, best first: full 91.2 %, dora 89.8 ± 1.1 %, lora 85.2 ± 1.8 %, base 12.2 %."
@@ -241,11 +251,11 @@ fn forward_times_stand_in_a_table_of_rows_and_sizes() {
 fn the_page_needs_nothing_else_and_escapes_data() {
     let folder = tempfile::tempdir().unwrap();
     let [_, html, _] = written(folder.path());
-    assert!(!html.contains("<script") && !html.contains("http"), "the page must stand alone");
+    assert!(!html.contains("src=") && !html.contains("http"), "the page must stand alone");
     assert!(html.contains("the &lt;b&gt;lantern&lt;/b&gt; school") && !html.contains("<b>lantern"));
     assert!(html.contains("prefers-color-scheme: dark"));
     // Four headline figures for each of two evaluations, training and validation loss of two stages.
-    assert_eq!(html.matches("<svg ").count(), 8 + 4);
+    assert_eq!(html.matches("<svg ").count(), 8 + 4 + 4);
     assert_eq!(html.matches("<svg ").count(), html.matches("role=\"img\" aria-label=\"").count());
     if let Ok(copy) = std::env::var("REPORT_COPY") {
         fs::write(copy, &html).unwrap();
@@ -273,7 +283,7 @@ fn a_control_of_one_member_stands_under_its_own_name_and_a_lone_training_needs_n
     let markdown = fs::read_to_string(job.result.join("report.md")).unwrap();
     assert!(markdown.starts_with("# base, full, lora and dora compared\n"), "{markdown}");
     assert!(markdown.contains("| shuffled | 3.6 | 5.2 | 3.5 | 94.2 |"), "{markdown}");
-    assert_eq!(fs::read_to_string(job.result.join("report.html")).unwrap().matches("<svg ").count(), 4 + 4);
+    assert_eq!(fs::read_to_string(job.result.join("report.html")).unwrap().matches("<svg ").count(), 4 + 4 + 2);
 
     job.inputs.retain(|role, _| role == "inputs.1");
     run(&job, &settings()).unwrap();
@@ -291,7 +301,7 @@ fn the_same_inputs_make_the_same_bytes() {
 fn rows_that_tell_methods_apart_come_with_their_answers() {
     let folder = tempfile::tempdir().unwrap();
     let [markdown, ..] = written(folder.path());
-    assert!(markdown.contains("(the methods differ)") && markdown.contains("(all wrong)"));
+    assert!(markdown.contains("(the methods differ)") && markdown.contains("(all did badly)"));
     assert!(markdown.contains("| *right answer* | no answer |"));
     assert!(markdown.contains("| lora | ✗ Oskavar |") && markdown.contains("| dora | ✓ Mira Tollen |"));
 }
@@ -312,7 +322,7 @@ fn figures_that_were_counted_on_the_way_have_a_plot_each() {
     run(&job, &settings()).unwrap();
     let html = fs::read_to_string(job.result.join("report.html")).unwrap();
     // A figure that never was a number has none.
-    assert_eq!(html.matches("<svg ").count(), 8 + 4 + 1);
+    assert_eq!(html.matches("<svg ").count(), 8 + 4 + 4 + 1);
     assert!(html.contains("F1 (%) in validation, tuned"), "{html}");
     assert!(html.contains("F1 (%) in validation of full, lora, dora over 200 optimiser steps"));
     assert!(html.contains("<title>full, step 100: 25.00</title>"), "{html}");

@@ -67,6 +67,7 @@ impl Project {
             result: path.to_path_buf(),
             observed: path.to_path_buf(),
             carried: None,
+            made: None,
         };
         let job = Job {
             kind: kind.into(),
@@ -83,6 +84,7 @@ impl Project {
             threads,
             device: Device::Cpu,
             revision: None,
+            origin: None,
         };
         let warnings = Mutex::new(Vec::new());
         let events = |event: Event| {

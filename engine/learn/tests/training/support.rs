@@ -118,6 +118,7 @@ impl Space {
             result: self.path(name),
             observed: self.path(&format!("{name}.observed")),
             carried: carried.map(Box::new),
+            made: None,
         }
     }
 
@@ -147,6 +148,7 @@ impl Space {
             threads: 1,
             device: Device::Cpu,
             revision: None,
+            origin: None,
         }
     }
 

@@ -40,6 +40,26 @@ pub struct Asked {
     pub options: Vec<String>,
 }
 
+impl Asked {
+    /// The command that asks it; values that look like secrets are hidden.
+    pub fn command(&self) -> String {
+        let mut words = vec!["engine run".to_owned(), for_shell(&self.file)];
+        words.extend(self.profile.iter().map(|name| format!("--profile {name}")));
+        words.extend(self.set.iter().map(|set| format!("--set {}", for_shell(&secrets::shown_set(set)))));
+        words.extend(self.options.iter().cloned());
+        words.join(" ")
+    }
+}
+
+/// A word as a shell reads it.
+fn for_shell(word: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "-_./=:,@%+".contains(c);
+    match !word.is_empty() && word.chars().all(plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    }
+}
+
 /// How git is asked for the project's revision.
 type AskGit = Box<dyn FnOnce() -> Option<Revision> + Send>;
 

@@ -141,7 +141,10 @@ fn attempt_once(
         Device::Cuda(_) if !share.gpus.is_empty() => Device::Cuda(0),
         device => device,
     };
-    let job = shared.state.job(id, keyed, shared.records, attempt, share.cores, device)?;
+    let mut job = shared.state.job(id, keyed, shared.records, attempt, share.cores, device)?;
+    if node.settings.shows_settings() {
+        job.origin = Some((shared.options.origin)());
+    }
     let log = attempt.observed().join("log.txt");
     let program = match node.settings.as_ref() {
         Stage::Command(command) => {

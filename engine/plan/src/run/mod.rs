@@ -19,7 +19,7 @@ use std::{
 
 use rayon::prelude::*;
 use spec::{
-    job::{Device, Event, Failure},
+    job::{Device, Event, Failure, Origin},
     stage::Program,
 };
 
@@ -64,7 +64,6 @@ impl Programs {
 }
 
 /// How a run is done; nothing here changes what is made.
-#[derive(Debug)]
 pub struct Options {
     /// The members that are wanted; what they read is done, too.
     pub wanted: Vec<NodeId>,
@@ -82,6 +81,8 @@ pub struct Options {
     pub device: Device,
     /// The engine's version, for records.
     pub version: String,
+    /// Where the run comes from, for stages that show it; asked when one begins.
+    pub origin: Box<dyn Fn() -> Origin + Send + Sync>,
 }
 
 /// What happens during a run.

@@ -86,7 +86,7 @@ impl Default for EvaluateBatch {
 }
 
 impl Kind for Evaluate {
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const PROGRAM: Program = Program::Worker;
 
     fn inputs(&self) -> Vec<Input<'_>> {

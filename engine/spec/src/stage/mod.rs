@@ -26,7 +26,7 @@ pub use merge::Merge;
 pub use preprocess::{
     Empty, HoldOut, LiteralRow, LiteralRows, Permute, Preprocess, RowSource, Seeded, Split, SplitNames, Written,
 };
-pub use report::{MetricRow, Published, Report, Table};
+pub use report::{Baseline, MetricRow, Published, Report, Table};
 pub use select::{Best, Mode, Select};
 pub use take::{Take, WholeGroups};
 pub use tokenize::{
@@ -256,6 +256,11 @@ pub trait Kind: serde::Serialize + serde::de::DeserializeOwned + schemars::JsonS
         false
     }
 
+    /// Whether it shows how the stages that it reads were made: then their settings are in its key, and it is told them.
+    fn shows_settings(&self) -> bool {
+        false
+    }
+
     /// Mistakes that no type can express.
     fn faults(&self) -> Vec<Fault> {
         Vec::new()
@@ -358,6 +363,11 @@ macro_rules! stages {
             /// See [`Kind::shows_measured`].
             pub fn shows_measured(&self) -> bool {
                 match self { $(Self::$variant(stage) => stage.shows_measured()),+ }
+            }
+
+            /// See [`Kind::shows_settings`].
+            pub fn shows_settings(&self) -> bool {
+                match self { $(Self::$variant(stage) => stage.shows_settings()),+ }
             }
 
             /// See [`Kind::faults`].

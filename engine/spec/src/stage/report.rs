@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Fault, Input, Kind, Program};
+use super::{Empty, Fault, Input, Kind, Program};
 use crate::{files, reference::Reference};
 
 /// Sets what other stages left side by side.
@@ -14,12 +14,17 @@ use crate::{files, reference::Reference};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Report {
-    /// The stages: trained ones for curves, time and memory, evaluated ones for scores. All members of each.
+    /// The stages: evaluated ones for scores, trained ones for curves, time and memory, tokenized ones for lengths, selecting
+    /// ones for what was chosen. All members of each.
     #[schemars(length(min = 1))]
     pub inputs: Vec<Reference>,
     /// How members become rows.
     #[serde(default)]
     pub table: Table,
+    /// What the same answer to every row would score, printed beside the scores: `majority`, `empty_answer` or
+    /// `{answer: "No"}`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub baselines: Vec<Baseline>,
     /// Figures of others, printed beside these.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub published: Vec<Published>,
@@ -40,6 +45,22 @@ pub struct Table {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
     pub rank_by: Option<String>,
+    /// The row that the others are compared with. Without it, the best one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub against: Option<String>,
+}
+
+crate::one_of! {
+    /// An answer that is the same for every row.
+    pub enum Baseline {
+        /// The right answer that most rows have: a class, a choice or a text.
+        majority => Majority(Empty),
+        /// The empty text: in SQuAD 2.0, that there is no answer.
+        empty_answer => EmptyAnswer(Empty),
+        /// This text, class or choice.
+        answer => Answer(String),
+    }
 }
 
 /// Figures of others.
@@ -56,15 +77,15 @@ pub struct Published {
 pub type MetricRow = BTreeMap<String, f64>;
 
 impl Kind for Report {
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const PROGRAM: Program = Program::Engine;
 
     fn inputs(&self) -> Vec<Input<'_>> {
-        let read = [files::METRICS, files::SUMMARY, files::HISTORY, files::PREDICTIONS];
+        let read = [files::METRICS, files::SUMMARY, files::HISTORY, files::PREDICTIONS, files::SELECTED];
         let gather = |(index, reference)| Input {
             gathers: true,
             ..Input::follow(format!("inputs.{index}"), reference)
-                .of_kind(&["train", "evaluate"])
+                .of_kind(&["train", "evaluate", "tokenize", "select"])
                 .only(read.map(String::from))
         };
         self.inputs.iter().enumerate().map(gather).collect()
@@ -77,6 +98,10 @@ impl Kind for Report {
     }
 
     fn shows_measured(&self) -> bool {
+        true
+    }
+
+    fn shows_settings(&self) -> bool {
         true
     }
 
@@ -96,6 +121,10 @@ impl Kind for Report {
         if self.table.rank_by.as_deref() == Some("") {
             let hint = "name a figure, such as `squad_v2.f1`, or leave it out";
             faults.push(Fault::new("table.rank_by", "no figure", hint));
+        }
+        if self.table.against.as_deref() == Some("") {
+            let hint = "name a row as the report prints it, such as `lora`, or leave it out";
+            faults.push(Fault::new("table.against", "no row", hint));
         }
         faults
     }

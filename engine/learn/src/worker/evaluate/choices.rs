@@ -5,7 +5,7 @@ use data::metrics::{ChoiceRow, ChoiceScore, ClassRow, Counter, first_best};
 use serde_json::{Value, json};
 
 use super::{Answered, Asked, Scored};
-use crate::choice_rows::{Question, read_questions};
+use crate::choice_rows::{Choice, Question, read_questions};
 use crate::error::{Error, Result};
 use crate::evaluate::likelihoods;
 use crate::models::Task;
@@ -75,7 +75,10 @@ pub(super) fn choices(asked: &Asked<'_>, ids: &SpecialIds, observer: &mut dyn Ob
     asked.predictions(lines.map(|(index, ((question, scores), chosen))| {
         let text = |number: usize| question.choices.get(number).map(|choice| &choice.text);
         let each = question.choices.iter().zip(scores);
-        let each = each.map(|(choice, score)| json!({ "text": choice.text, "log_likelihood": -score.nll }));
+        let tokens = |choice: &Choice| choice.ids.len() - choice.prompt_length;
+        let each = each.map(
+            |(choice, score)| json!({ "text": choice.text, "log_likelihood": -score.nll, "tokens": tokens(choice) }),
+        );
         Ok(json!({
             "id": question.id,
             "prompt": question.prompt,
