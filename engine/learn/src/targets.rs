@@ -397,10 +397,8 @@ fn nothing(problem: &str, places: &[&Place], wanted: Option<&str>) -> Error {
     let has = format!("{}{}", last_parts.join(", "), slices(places));
     let example = some_of(places.first().map(|place| place.name.as_str()));
     if let Some(slice) = wanted.and_then(|wanted| slice_called(wanted, places)) {
-        let hint = format!(
-            "`{}` is a slice of a fused map: name it by its role, `{}`; the model has: {has}",
-            slice.name, slice.role
-        );
+        let whole = slice.name.rsplit('.').nth(1).unwrap_or_default();
+        let hint = format!("name this slice of `{whole}` by its role, `{}`; the model has: {has}", slice.role);
         return Error::setting("targets", problem, hint);
     }
     let hint = match near {
@@ -586,9 +584,9 @@ mod tests {
         );
         assert_eq!(
             problem(&Targets::Suffixes(vec!["q_proj".into()])),
-            "targets: no linear map is called `q_proj` / `model.layers.0.self_attn.qkv_proj.q` is a slice of a fused map: \
-             name it by its role, `attention.q`; the model has: qkv_proj, o_proj (slices of these are meant by their roles: \
-             attention.q, attention.k)"
+            "targets: no linear map is called `q_proj` / name this slice of `qkv_proj` by its role, \
+             `attention.q`; the model has: qkv_proj, o_proj (slices of these are meant by their roles: attention.q, \
+             attention.k)"
         );
         let misspelt = problem(&Targets::Suffixes(vec!["qvk_proj".into()]));
         assert!(misspelt.contains("did you mean `qkv_proj`? The model has: qkv_proj, o_proj (slices"), "{misspelt}");

@@ -243,7 +243,7 @@ impl RopeParameters {
                 format!(
                     "`{kind}` scaling has other frequencies for long texts than for short ones, and is not supported"
                 ),
-                "take the checkpoint for texts of 4k tokens, whose rope_scaling is null",
+                "take a checkpoint whose rope_scaling is null, such as Phi-3-mini-4k-instruct or phi-4",
             )),
             kind => Err(wrong(&key, format!("the scaling `{kind}` is not known of this family"), "known is: default")),
         }
