@@ -1,6 +1,6 @@
 """Golden values of the decoder families beside Llama 1 to 3, by transformers on tiny random models.
 
-    python tests/golden/decoders.py
+    python tests/golden/decoders.py [VARIANT…]
 
 writes tests/golden/decoders/<variant>/: `model/` (a Hugging Face folder), `values.safetensors` (tokens, hidden states,
 logits, gradients of every tensor, and the same forward pass in bfloat16) and `values.json` (losses, continuations,
@@ -9,12 +9,13 @@ versions). Sliding windows are shorter than the texts, so that a wrong window sh
 
 import json
 import shutil
+import sys
 
 import torch
 from safetensors.torch import save_file
 from transformers import (Gemma3Config, Gemma3ForCausalLM, Gemma3ForConditionalGeneration, Gemma3TextConfig, LlamaConfig,
-                          LlamaForCausalLM, MistralConfig, MistralForCausalLM, Qwen2Config, Qwen2ForCausalLM, Qwen3Config,
-                          Qwen3ForCausalLM)
+                          LlamaForCausalLM, MistralConfig, MistralForCausalLM, Phi3Config, Phi3ForCausalLM, Qwen2Config,
+                          Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM)
 
 from common import HERE, masked_loss, prompts, versions, write_json
 
@@ -44,6 +45,10 @@ VARIANTS = {
     "qwen3": lambda: Qwen3ForCausalLM(Qwen3Config(**SHAPE, head_dim=8, use_sliding_window=True, sliding_window=7,
                                                   layer_types=["sliding_attention", "full_attention"],
                                                   rope_parameters=rope())),
+    "phi3": lambda: Phi3ForCausalLM(Phi3Config(**SHAPE, head_dim=8, sliding_window=7, rope_parameters=rope())),
+    "phi3_partial": lambda: Phi3ForCausalLM(Phi3Config(**{**SHAPE, "num_key_value_heads": 1, "hidden_size": 32},
+                                                       tie_word_embeddings=True,
+                                                       rope_parameters=rope(partial_rotary_factor=0.5))),
 }
 LENGTHS = [29, 13]
 NEW_TOKENS = 14
@@ -149,4 +154,5 @@ def generate(name, seed):
 
 
 for seed, name in enumerate(VARIANTS, start=60):
-    generate(name, seed)
+    if name in (sys.argv[1:] or VARIANTS):
+        generate(name, seed)

@@ -29,10 +29,10 @@ DECODER = dict(vocab_size=60, hidden_size=16, intermediate_size=24, num_hidden_l
 ENCODER = dict(vocab_size=60, hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=4,
                max_position_embeddings=80, pad_token_id=55, initializer_range=0.2)
 T5 = dict(vocab_size=60, d_model=16, d_kv=4, d_ff=24, num_layers=2, num_heads=4, decoder_start_token_id=0)
-ATTENTION = {"decoder": "q_proj", "encoder": "query", "t5": "q"}
-DOWN = {"decoder": "down_proj", "encoder": "output.dense", "t5": "wo"}
-EMBEDDINGS = {"decoder": "embed_tokens", "encoder": "word_embeddings"}
-LAYERS = {"decoder": "layers", "encoder": ["layer"], "t5": "block"}
+ATTENTION = {"decoder": "q_proj", "fused": "qkv_proj", "encoder": "query", "t5": "q"}
+DOWN = {"decoder": "down_proj", "fused": "down_proj", "encoder": "output.dense", "t5": "wo"}
+EMBEDDINGS = {"decoder": "embed_tokens", "fused": "embed_tokens", "encoder": "word_embeddings"}
+LAYERS = {"decoder": "layers", "fused": "layers", "encoder": ["layer"], "t5": "block"}
 
 HEADS = ["classifier", "qa_outputs", "score"]
 # What is in the names of the tensors that methods put beside maps.
@@ -49,6 +49,9 @@ FAMILIES = {
     "qwen2": ("decoder", "language_model", "CAUSAL_LM", "Qwen2ForCausalLM", transformers.Qwen2Config(**DECODER)),
     "qwen3": ("decoder", "language_model", "CAUSAL_LM", "Qwen3ForCausalLM",
               transformers.Qwen3Config(**DECODER, head_dim=8)),
+    "phi3": ("fused", "language_model", "CAUSAL_LM", "Phi3ForCausalLM",
+             transformers.Phi3Config(**{**DECODER, "pad_token_id": 0}, head_dim=8, sliding_window=6,
+                                     rope_parameters={"rope_type": "default", "rope_theta": 5e3, "partial_rotary_factor": 0.5})),
     "bert_classes": ("encoder", "classes", "SEQ_CLS", "BertForSequenceClassification",
                      transformers.BertConfig(**ENCODER, num_labels=3)),
     "bert_answers": ("encoder", "answers", "QUESTION_ANS", "BertForQuestionAnswering",

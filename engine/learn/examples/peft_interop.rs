@@ -25,12 +25,13 @@ fn main() -> ExitCode {
 
 fn save(folder: &Path, task: Task) -> Result<()> {
     let model_folder = folder.join("model");
-    let second = Targets::Pattern(Pattern::new(r".*\.1\..*(q|up|wi|wi_0|q_proj|up_proj|query|intermediate\.dense)")?);
+    let second =
+        Targets::Pattern(Pattern::new(r".*\.1\..*(q|up|wi|wi_0|q_proj|up_proj|qkv_proj|query|intermediate\.dense)")?);
     let layers = Targets::InLayers(Box::new(Targets::AllLinear), Layers::new(vec![1]));
     let roles = vec![Role::AttentionQ, Role::AttentionV, Role::MlpDown];
     let config = read_config(&model_folder)?;
     let low_rank = || LowRank::new(4, 7.5, 0.1, Targets::AllLinear);
-    let q = || "(q|q_proj|query)".to_owned();
+    let q = || "(q|q_proj|qkv_proj|query)".to_owned();
     let ranks = ByName::new("rank_pattern", [(q(), 2)], Several::Refused)?;
     let alphas = ByName::new("alpha_pattern", [(q(), 11.0)], Several::Refused)?;
     // A larger alpha would make weights many times as large, and T5's scores, which nothing divides, so steep that PEFT's own
@@ -57,6 +58,18 @@ fn save(folder: &Path, task: Task) -> Result<()> {
     if !matches!(config["model_type"].as_str(), Some("t5")) {
         let targets = Targets::Roles(vec![Role::Embedding, Role::AttentionQ]);
         methods.push(("embedding", Box::new(Lora::of(LowRank { targets, ..low_rank()? }))));
+    }
+    if config["model_type"] == "phi3" {
+        let slices = || Targets::Roles(vec![Role::AttentionQ, Role::AttentionV, Role::MlpGate]);
+        let ranks = ByName::new("rank_pattern", [("qkv_proj.v".to_owned(), 5)], Several::Refused)?;
+        let alphas = ByName::new("alpha_pattern", [("1.mlp.gate_up_proj.gate".to_owned(), 11.0)], Several::Refused)?;
+        let of = || Ok::<_, learn::Error>(LowRank { targets: slices(), ..low_rank()? });
+        let scales = LowRank { scale: Scale::RankStabilized, ..of()?.with_patterns(ranks, alphas)? };
+        methods.push(("slices_lora", Box::new(Lora::of(of()?))));
+        methods.push(("slices_scales", Box::new(Lora::of(scales))));
+        methods.push(("slices_lora_fa", Box::new(LoraFa::of(of()?))));
+        methods.push(("slices_dora", Box::new(Dora::of(of()?)?)));
+        methods.push(("slices_pissa", Box::new(Lora::of(LowRank { init: Box::new(Pissa), ..of()? }))));
     }
     // That of an encoder stands where PEFT has none.
     if task == Task::LanguageModel {

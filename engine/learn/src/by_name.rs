@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn what_means_nothing_or_two_things_is_an_error_where_it_is_refused() {
-        let places = ["m.0.q", "m.1.q"].map(|name| Place { name: name.to_owned(), role: Role::AttentionQ });
+        let places = ["m.0.q", "m.1.q"].map(|name| Place::new(name, Role::AttentionQ));
         let check = |entries: &[(&str, i64)], several| {
             values(entries, several).check(places.iter()).map_err(|error| error.to_string())
         };

@@ -1,12 +1,14 @@
 //! Which linear maps a method changes: by role, by PEFT's suffixes, by a pattern over the whole name, or all but the
 //! head. Knows names and roles; no tensor and no method.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
 use regex::Regex;
 
 use crate::error::{Error, Result, nearest, some_of};
+use crate::layers::Rows;
 
 /// What a linear map does in a transformer, whatever its family calls it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -31,6 +33,8 @@ pub enum Role {
     Head,
     /// The embedding of tokens.
     Embedding,
+    /// Several of these at once, in one weight. A role means a slice of it; by a role it cannot be named itself.
+    Fused,
     /// What a map of an encoder–decoder does, and in which of its parts.
     In(Part, Map),
 }
@@ -158,16 +162,38 @@ impl FromStr for Role {
 /// A linear map of a model: its whole name and what it does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
-    /// The name in the checkpoint without `.weight`, such as `model.layers.0.self_attn.q_proj`.
+    /// The name in the checkpoint without `.weight`, such as `model.layers.0.self_attn.q_proj`; of a slice that of the fused
+    /// map and a part of its own, such as `model.layers.0.self_attn.qkv_proj.q`.
     pub name: String,
     /// What it does.
     pub role: Role,
+    /// The rows of the fused map's weight that it is, where it is a slice of one.
+    pub slice: Option<Rows>,
 }
 
-/// Which linear maps a method changes.
+impl Place {
+    /// A map with a weight of its own.
+    pub fn new(name: impl Into<String>, role: Role) -> Self {
+        Self { name: name.into(), role, slice: None }
+    }
+
+    /// These rows of the fused map `whole`.
+    pub fn slice(whole: &str, part: &str, role: Role, rows: Rows) -> Self {
+        Self { name: format!("{whole}.{part}"), role, slice: Some(rows) }
+    }
+
+    /// The fused map that this is a slice of.
+    pub fn whole(&self) -> Option<Self> {
+        let (whole, _) = self.slice.and(self.name.rsplit_once('.'))?;
+        Some(Self::new(whole, Role::Fused))
+    }
+}
+
+/// Which linear maps a method changes. Slices of fused maps are meant by their roles alone: names and patterns mean the
+/// modules of a checkpoint, as in PEFT.
 #[derive(Debug, Clone)]
 pub enum Targets {
-    /// Maps of these roles.
+    /// Maps and slices of these roles.
     Roles(Vec<Role>),
     /// Maps whose whole name is one of these, or ends in a dot and one of these.
     Suffixes(Vec<String>),
@@ -179,6 +205,8 @@ pub enum Targets {
     Except(Box<Targets>, Box<Targets>),
     /// Those that stand in layers of these numbers.
     InLayers(Box<Targets>, Layers),
+    /// The slices of these names, and of the first those that have none of these slices.
+    Slices(Box<Targets>, BTreeSet<String>),
 }
 
 /// Layers by number, from 0 on.
@@ -252,11 +280,19 @@ impl Targets {
     pub fn contain(&self, place: &Place) -> bool {
         match self {
             Self::Roles(roles) => roles.iter().any(|role| role.covers(place.role)),
+            Self::Suffixes(_) | Self::Pattern(_) | Self::AllLinear if place.slice.is_some() => false,
             Self::Suffixes(suffixes) => suffixes.iter().any(|suffix| ends_in(&place.name, suffix)),
             Self::Pattern(pattern) => pattern.whole.is_match(&place.name),
             Self::AllLinear => !matches!(place.role, Role::Head | Role::Embedding),
-            Self::Except(targets, others) => targets.contain(place) && !others.contain(place),
+            Self::Except(targets, others) => {
+                let with_the_whole = || place.whole().is_some_and(|whole| others.contain(&whole));
+                targets.contain(place) && !others.contain(place) && !with_the_whole()
+            }
             Self::InLayers(targets, layers) => targets.contain(place) && layers.contain(&place.name),
+            Self::Slices(targets, slices) => match place.slice {
+                Some(_) => slices.contains(&place.name),
+                None => targets.contain(place) && !slices.iter().any(|slice| is_part(slice, &place.name)),
+            },
         }
     }
 
@@ -296,6 +332,15 @@ impl Targets {
                     Error::Setting { problem, hint, .. } => Error::setting("exclude", problem, hint),
                     other => other,
                 })?;
+                let of_whole = |place: &&&Place| {
+                    others.contain(place) && place.whole().is_some_and(|whole| targets.contain(&whole))
+                };
+                if let Some(slice) = places.iter().find(of_whole) {
+                    let problem = format!("means `{}`, a slice of a map that is a target as a whole", slice.name);
+                    let hint =
+                        "name the slices to adapt by their roles as `targets`, such as attention.q and attention.v";
+                    return Err(Error::setting("exclude", problem, hint));
+                }
                 if any(&|place| self.contain(place)) { Ok(()) } else { Err(none_left("exclude", "leaves no target")) }
             }
             Self::InLayers(targets, layers) => {
@@ -311,8 +356,23 @@ impl Targets {
                     None => Err(none_left("layers", "hold no target")),
                 }
             }
+            Self::Slices(targets, slices) => {
+                targets.check(places)?;
+                match slices.iter().find(|slice| !any(&|place| place.slice.is_some() && place.name == **slice)) {
+                    Some(slice) => {
+                        let problem = format!("the model has no fused map with the slice `{slice}`");
+                        Err(Error::setting("targets", problem, "check that the adapter belongs to this base model"))
+                    }
+                    None => Ok(()),
+                }
+            }
         }
     }
+}
+
+/// Whether `slice` is the name of a slice of the map `whole`.
+fn is_part(slice: &str, whole: &str) -> bool {
+    slice.rsplit_once('.').is_some_and(|(of, _)| of == whole)
 }
 
 fn none_left(setting: &str, problem: &str) -> Error {
@@ -326,21 +386,60 @@ fn ends_in(name: &str, suffix: &str) -> bool {
 /// An error that lists what the model has, by the last part of each name and by one whole name.
 fn nothing(problem: &str, places: &[&Place], wanted: Option<&str>) -> Error {
     let mut last_parts: Vec<&str> = Vec::new();
-    for place in places {
+    for place in places.iter().filter(|place| place.slice.is_none()) {
         let last = place.name.rsplit('.').next().unwrap_or(&place.name);
         if !last_parts.contains(&last) {
             last_parts.push(last);
         }
     }
-    let names = places.iter().map(|place| place.name.as_str());
+    let names = places.iter().filter(|place| place.slice.is_none()).map(|place| place.name.as_str());
     let near = wanted.and_then(|wanted| nearest(wanted, last_parts.iter().copied()).or_else(|| nearest(wanted, names)));
-    let has = last_parts.join(", ");
+    let has = format!("{}{}", last_parts.join(", "), slices(places));
     let example = some_of(places.first().map(|place| place.name.as_str()));
+    if let Some(slice) = wanted.and_then(|wanted| slice_called(wanted, places)) {
+        let whole = slice.name.rsplit('.').nth(1).unwrap_or_default();
+        let hint = format!("name this slice of `{whole}` by its role, `{}`; the model has: {has}", slice.role);
+        return Error::setting("targets", problem, hint);
+    }
     let hint = match near {
         Some(near) => format!("did you mean `{near}`? The model has: {has}; a whole name is {example}"),
         None => format!("the model has: {has}; a whole name is {example}"),
     };
     Error::setting("targets", problem, hint)
+}
+
+/// The slice that a map would be that other families call `wanted`, such as `q_proj`.
+fn slice_called<'p>(wanted: &str, places: &[&'p Place]) -> Option<&'p Place> {
+    let last = |name: &str| name.rsplit('.').next().unwrap_or_default().to_owned();
+    let (wanted, slices) = (last(wanted), places.iter().copied().filter(|place| place.slice.is_some()));
+    let is_meant = |part: &str| wanted.strip_prefix(part).is_some_and(|rest| rest.is_empty() || rest == "_proj");
+    slices.into_iter().find(|place| is_meant(&last(&place.name)))
+}
+
+/// What is said of slices, where a model has some.
+fn slices(places: &[&Place]) -> String {
+    let is_slice = |role: &Role| places.iter().any(|place| place.slice.is_some() && role.covers(place.role));
+    let roles: Vec<_> = Role::all().filter(is_slice).map(Role::name).collect();
+    match roles.is_empty() {
+        true => String::new(),
+        false => format!(" (slices of these are meant by their roles: {})", roles.join(", ")),
+    }
+}
+
+impl Targets {
+    /// Refuses slices for this `reason`: a method whose files have no place for them.
+    pub fn whole_maps_alone(&self, places: &[&Place], reason: &str) -> Result<()> {
+        match places.iter().find(|place| place.slice.is_some() && self.contain(place)) {
+            None => Ok(()),
+            Some(slice) => {
+                let problem =
+                    format!("mean `{}`, a slice of a fused map, which cannot be adapted: {reason}", slice.name);
+                let whole = slice.whole().map(|whole| whole.name).unwrap_or_default();
+                let suffix = whole.rsplit('.').next().unwrap_or_default();
+                Err(Error::setting("targets", problem, format!("name the whole map: `{{suffix: [{suffix}]}}`")))
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -355,7 +454,7 @@ mod tests {
             ("model.layers.1.mlp.up_proj", Role::MlpUp),
             ("lm_head", Role::Head),
         ];
-        names.map(|(name, role)| Place { name: name.to_owned(), role }).into()
+        names.map(|(name, role)| Place::new(name, role)).into()
     }
 
     fn chosen(targets: &Targets) -> Vec<usize> {
@@ -427,6 +526,79 @@ mod tests {
         assert!(problem(&Targets::Pattern(Pattern::new("q_proj").unwrap())).contains("no whole name matches `q_proj`"));
         assert!(problem(&Targets::Suffixes(vec![])).contains("names no linear map"));
         assert_eq!(Pattern::new("(").unwrap_err().hint(), Some("give a regular expression over whole names"));
+    }
+
+    /// A model whose queries, keys and values are slices of one map.
+    fn fused() -> Vec<Place> {
+        let whole = |layer: usize| format!("model.layers.{layer}.self_attn.qkv_proj");
+        let of = |layer: usize| {
+            let rows = |first, count| Rows { first, count };
+            [
+                Place::new(whole(layer), Role::Fused),
+                Place::slice(&whole(layer), "q", Role::AttentionQ, rows(0, 4)),
+                Place::slice(&whole(layer), "k", Role::AttentionK, rows(4, 2)),
+                Place::new(format!("model.layers.{layer}.self_attn.o_proj"), Role::AttentionO),
+            ]
+        };
+        [of(0), of(1)].into_iter().flatten().collect()
+    }
+
+    #[test]
+    fn slices_are_meant_by_roles_and_whole_maps_by_names() {
+        let places = fused();
+        let chosen = |targets: &Targets| -> Vec<usize> {
+            (0..places.len()).filter(|&index| targets.contain(&places[index])).collect()
+        };
+        let q = || Box::new(Targets::Roles(vec![Role::AttentionQ]));
+        let suffix = |name: &str| Box::new(Targets::Suffixes(vec![name.to_owned()]));
+        assert_eq!(chosen(&q()), [1, 5]);
+        assert_eq!(chosen(&suffix("qkv_proj")), [0, 4]);
+        assert_eq!(chosen(&suffix("q")), [0; 0]);
+        assert_eq!(chosen(&Targets::Pattern(Pattern::new(r".*qkv_proj.*").unwrap())), [0, 4]);
+        assert_eq!(chosen(&Targets::AllLinear), [0, 3, 4, 7]);
+        assert_eq!(chosen(&Targets::InLayers(q(), Layers::new(vec![1]))), [5]);
+        let both = || Box::new(Targets::Roles(vec![Role::AttentionQ, Role::AttentionK]));
+        assert_eq!(chosen(&Targets::Except(both(), q())), [2, 6]);
+        assert_eq!(
+            chosen(&Targets::Except(both(), suffix("0.self_attn.qkv_proj"))),
+            [5, 6],
+            "the whole has its slices"
+        );
+        let named = BTreeSet::from(["model.layers.0.self_attn.qkv_proj.k".to_owned()]);
+        assert_eq!(chosen(&Targets::Slices(Box::new(Targets::AllLinear), named)), [2, 3, 4, 7]);
+    }
+
+    #[test]
+    fn what_cannot_be_meant_of_slices_is_refused() {
+        let places = fused();
+        let places: Vec<&Place> = places.iter().collect();
+        let problem = |targets: &Targets| {
+            let error = targets.check(&places).unwrap_err();
+            format!("{error} / {}", error.hint().unwrap())
+        };
+        let q = || Box::new(Targets::Roles(vec![Role::AttentionQ]));
+        let but = problem(&Targets::Except(Box::new(Targets::AllLinear), q()));
+        assert!(
+            but.starts_with("exclude: means `model.layers.0.self_attn.qkv_proj.q`, a slice of a map that"),
+            "{but}"
+        );
+        assert_eq!(
+            problem(&Targets::Suffixes(vec!["q_proj".into()])),
+            "targets: no linear map is called `q_proj` / name this slice of `qkv_proj` by its role, \
+             `attention.q`; the model has: qkv_proj, o_proj (slices of these are meant by their roles: attention.q, \
+             attention.k)"
+        );
+        let misspelt = problem(&Targets::Suffixes(vec!["qvk_proj".into()]));
+        assert!(misspelt.contains("did you mean `qkv_proj`? The model has: qkv_proj, o_proj (slices"), "{misspelt}");
+        let v = problem(&Targets::Roles(vec![Role::AttentionV]));
+        assert!(v.ends_with("/ it has: attention.q, attention.k, attention.o"), "{v}");
+        let named = BTreeSet::from(["model.layers.7.self_attn.qkv_proj.k".to_owned()]);
+        let absent = problem(&Targets::Slices(Box::new(Targets::AllLinear), named));
+        assert!(absent.contains("no fused map with the slice `model.layers.7.self_attn.qkv_proj.k`"), "{absent}");
+        assert!(Targets::AllLinear.whole_maps_alone(&places, "so").is_ok());
+        let refused = q().whole_maps_alone(&places, "for a reason").unwrap_err();
+        assert!(refused.to_string().ends_with("which cannot be adapted: for a reason"), "{refused}");
+        assert_eq!(refused.hint(), Some("name the whole map: `{suffix: [qkv_proj]}`"));
     }
 
     #[test]

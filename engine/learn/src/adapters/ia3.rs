@@ -7,12 +7,13 @@ use std::rc::Rc;
 
 use tch::{Kind, Tensor};
 
-use super::{Beside, Method};
+use super::{Beside, Method, Scale};
 use crate::error::{Error, Result};
 use crate::layers::{Linear, LinearMap, Mode};
 use crate::parameters::Stores;
 use crate::peft::ia3::Ia3Config;
-use crate::peft::{AdapterConfig, Saved};
+use crate::peft::slices::Slices;
+use crate::peft::{self, AdapterConfig, PREFIX, Saved};
 use crate::targets::{Place, Role, Targets};
 use crate::weights::Init;
 
@@ -31,8 +32,9 @@ impl Ia3 {
     }
 
     pub(super) fn from_peft(config: &AdapterConfig) -> Result<Option<Box<dyn Method>>> {
-        let Some(config) = Ia3Config::read(config)? else { return Ok(None) };
-        Ok(Some(Box::new(Self::new(config.targets()?, Some(config.feedforward()?)))))
+        let Some(read) = Ia3Config::read(config)? else { return Ok(None) };
+        let targets = Slices::read(config.folder())?.targets(read.targets()?);
+        Ok(Some(Box::new(Self::new(targets, Some(read.feedforward()?)))))
     }
 
     fn scales_inputs(&self, place: &Place) -> bool {
@@ -70,6 +72,12 @@ impl Method for Ia3 {
 
     fn check(&self, places: &[&Place]) -> Result<()> {
         self.targets.check(places)?;
+        let scaled_inputs = |place: &&&Place| place.slice.is_some() && self.changes(place) && self.scales_inputs(place);
+        if let Some(slice) = places.iter().find(scaled_inputs) {
+            let problem =
+                format!("means `{}`, a slice of a map whose inputs are those of other slices, too", slice.name);
+            return Err(Error::setting("feedforward", problem, "leave it out: the outputs of slices can be scaled"));
+        }
         let Some(feedforward) = &self.feedforward else { return Ok(()) };
         match places.iter().find(|place| feedforward.contain(place) && !self.targets.contain(place)) {
             Some(place) => Err(Error::setting(
@@ -82,9 +90,16 @@ impl Method for Ia3 {
     }
 
     fn save(&self, saved: &Saved, folder: &Path) -> Result<()> {
-        let changed: Vec<&Place> = saved.model.places().filter(|place| self.changes(place)).collect();
-        let (inputs, outputs) = changed.into_iter().partition(|place| self.scales_inputs(place));
-        saved.write(folder, &Ia3Config::new(inputs, outputs, saved.model).to_json(saved))
+        let model = saved.model;
+        let slices: Vec<&Place> = model.slices().filter(|place| self.changes(place)).collect();
+        let is_whole = |place: &Place| slices.iter().any(|slice| slice.whole().as_ref() == Some(place));
+        let changed = model.places().filter(|place| self.changes(place) || is_whole(place));
+        let (inputs, outputs) = changed.partition(|place| self.scales_inputs(place));
+        let config = Ia3Config::new(inputs, outputs, model).to_json(saved);
+        let keyed = saved.parameters().map(|(name, tensor)| (format!("{PREFIX}{name}"), tensor.shallow_clone()));
+        let slices = Slices::of(slices.into_iter(), |_| None);
+        let tensors = slices.write(keyed.collect(), Scale::Standard, model, folder)?;
+        peft::write(folder, &config, &tensors)
     }
 }
 

@@ -16,6 +16,7 @@ use crate::layers::{Linear, Table};
 use crate::parameters::{Learning, Stores};
 use crate::peft::learned::Learned;
 use crate::peft::lora::LoraConfig;
+use crate::peft::slices::{Factors as OfSlice, Slices};
 use crate::peft::{self, AdapterConfig, PREFIX, Saved};
 use crate::targets::{Place, Targets};
 use crate::weights::Init;
@@ -41,6 +42,8 @@ pub struct LowRank {
     pub init: Box<dyn FirstValues>,
     /// Which biases of the model train.
     pub biases: Biases,
+    /// Slices of fused maps whose ranks and alphas a file gives.
+    pub slices: Slices,
 }
 
 /// What alpha is divided by.
@@ -164,6 +167,7 @@ impl LowRank {
             alphas: ByName::none("alpha_pattern"),
             init: Box::new(Kaiming),
             biases: Biases::None,
+            slices: Slices::default(),
         })
     }
 
@@ -177,6 +181,8 @@ impl LowRank {
     /// The factors that an adapter of PEFT has; those with a frozen A begin with the A of its file.
     pub fn from_peft(file: &AdapterConfig, config: &LoraConfig, learned: &Learned) -> Result<Self> {
         let read = Self::from_config(config)?;
+        let slices = Slices::read(file.folder())?;
+        let read = Self { targets: slices.targets(read.targets), slices, ..read };
         Ok(match learned.a_frozen {
             true => Self { init: Box::new(Stored::open(file.folder(), read.init)?), ..read },
             false => read,
@@ -214,11 +220,17 @@ impl LowRank {
 
     /// The rank at `place`.
     pub fn rank_at(&self, place: &Place) -> i64 {
-        self.ranks.get(&place.name).unwrap_or(self.rank)
+        let of_slice = self.slices.factors(&place.name).map(|factors| factors.rank);
+        of_slice.or_else(|| self.ranks.get(&place.name)).unwrap_or(self.rank)
+    }
+
+    fn alpha_at(&self, place: &Place) -> f64 {
+        let of_slice = self.slices.factors(&place.name).map(|factors| factors.alpha);
+        of_slice.or_else(|| self.alphas.get(&place.name)).unwrap_or(self.alpha)
     }
 
     fn scale_at(&self, place: &Place) -> f64 {
-        self.scale.of(self.alphas.get(&place.name).unwrap_or(self.alpha), self.rank_at(place))
+        self.scale.of(self.alpha_at(place), self.rank_at(place))
     }
 
     /// What it puts beside the map at `place`, with an A that trains.
@@ -305,12 +317,13 @@ impl LowRank {
     ///
     /// An adapter of what is left of the base is saved for the whole base, `s·(BA − B₀A₀)`: with a frozen A as
     /// `s·(B − B₀)A`, else with twice the rank as `s·[B − B₀ | B₀][A; A − A₀]`. No large numbers cancel each other there, as
-    /// they would in `s·[B | −B₀][A; A₀]`.
+    /// they would in `s·[B | −B₀][A; A₀]`. Adapted slices of a fused map become one adapter of the whole.
     pub fn save(&self, saved: &Saved, folder: &Path, use_dora: bool, learned: Learned) -> Result<()> {
         let model = saved.model;
         let base = self.init.base();
         let a_is_frozen = |place: &Place| model.frozen.get(&Names::of(place).a).is_some();
-        let a_frozen = model.places().any(a_is_frozen);
+        let adapted = || model.places().chain(model.slices()).filter(|place| self.targets.contain(place));
+        let a_frozen = adapted().any(a_is_frozen);
         let mut tensors = Vec::new();
         for (name, tensor) in saved.parameters() {
             let map = name.strip_suffix(".bias").and_then(|map| model.places().find(|place| place.name == map));
@@ -320,7 +333,7 @@ impl LowRank {
             };
             tensors.push((format!("{PREFIX}{name}"), tensor.shallow_clone()));
         }
-        for place in model.places().filter(|place| self.targets.contain(place)) {
+        for place in adapted() {
             let names = Names::of(place);
             let a_key = format!("{PREFIX}{}", names.a);
             if let Some(a) = model.frozen.get(&names.a) {
@@ -346,7 +359,13 @@ impl LowRank {
             false => (1, &|alpha| alpha),
             true => (2, &|alpha| self.scale.at_twice_the_rank(alpha)),
         };
-        let numbers = |entries: &mut dyn Iterator<Item = (String, Value)>| entries.collect::<Map<_, _>>();
+        let of_slice =
+            |place: &Place| Some(OfSlice { rank: twice * self.rank_at(place), alpha: alpha(self.alpha_at(place)) });
+        let slices = Slices::of(adapted(), of_slice);
+        let tensors = slices.write(tensors, self.scale, model, folder)?;
+        let whole = slices.patterns(self.scale);
+        let ranks = whole.iter().map(|(pattern, factors)| (pattern.clone(), json!(factors.rank)));
+        let alphas = whole.iter().map(|(pattern, factors)| (pattern.clone(), peft::lora::number(factors.alpha)));
         let config = LoraConfig {
             r: twice * self.rank,
             lora_alpha: alpha(self.alpha),
@@ -355,9 +374,13 @@ impl LowRank {
             use_rslora: self.scale == Scale::RankStabilized,
             target_modules: peft::targets::write(&self.targets, model),
             bias: Some(self.biases.peft().to_owned()),
-            rank_pattern: numbers(&mut self.ranks.iter().map(|(name, rank)| (name.to_owned(), json!(twice * rank)))),
-            alpha_pattern: numbers(
-                &mut self.alphas.iter().map(|(name, value)| (name.to_owned(), peft::lora::number(alpha(value)))),
+            rank_pattern: with_rest(
+                ranks,
+                self.ranks.iter().map(|(name, rank)| (name.to_owned(), json!(twice * rank))),
+            ),
+            alpha_pattern: with_rest(
+                alphas,
+                self.alphas.iter().map(|(name, value)| (name.to_owned(), peft::lora::number(alpha(value)))),
             ),
             init_lora_weights: self.init.peft(),
             ..LoraConfig::default()
@@ -367,6 +390,18 @@ impl LowRank {
         let penalty = learned.penalty.filter(|_| !twice_the_rank);
         Learned { a_frozen, penalty, ..learned }.write(folder)
     }
+}
+
+/// The first entries and, of the rest, those under other keys: of two patterns that mean a map the first holds.
+fn with_rest(
+    first: impl Iterator<Item = (String, Value)>,
+    rest: impl Iterator<Item = (String, Value)>,
+) -> Map<String, Value> {
+    let mut all: Map<String, Value> = first.collect();
+    for (key, value) in rest {
+        let _ = all.entry(key).or_insert(value);
+    }
+    all
 }
 
 /// W − s·BA in the kind of W, computed in float64 and rounded once.

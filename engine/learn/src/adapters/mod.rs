@@ -79,6 +79,21 @@ pub trait Method: Debug {
         false
     }
 
+    /// The first of the `slices` of the fused map `whole` that it changes, where it changes some: each of them is then a map
+    /// of its own. Both a slice and the whole cannot be changed.
+    fn takes_apart<'p>(&self, whole: &Place, slices: &'p [Place]) -> Result<Option<&'p Place>> {
+        let found = slices.iter().find(|slice| self.changes(slice));
+        match found.filter(|_| self.changes(whole)) {
+            None => Ok(found),
+            Some(slice) => {
+                let problem =
+                    format!("mean `{}` as a whole and its slice `{}`, of the same weight", whole.name, slice.name);
+                let hint = "name slices by their roles (attention.q, …), or the whole map by its suffix, not both";
+                Err(Error::setting("targets", problem, hint))
+            }
+        }
+    }
+
     /// What becomes of the linear map at `place`, one that it [changes](Self::changes). The map's tensors are already in the
     /// stores; what the method adds goes into `stores.trainable`, named `<place>.<what>`.
     fn linear(&self, place: &Place, plain: Linear, stores: &mut Stores) -> Result<Rc<dyn LinearMap>> {

@@ -144,7 +144,10 @@ impl Method for Vera {
     }
 
     fn check(&self, places: &[&Place]) -> Result<()> {
-        self.targets.check(places)
+        self.targets.check(places)?;
+        let reason =
+            "all maps share VeRA's B from its first row on, and PEFT's file has one `vera_lambda_d` for each module";
+        self.targets.whole_maps_alone(places, reason)
     }
 
     fn knows(&self, key: &str) -> bool {

@@ -49,9 +49,9 @@ impl<'p, 't> Decoder<'p, 't> {
         let _ids = tape.constant(tokens, 8);
         let targets = micro.targets;
         let micro = Micro { length: micro.length + outline.virtual_tokens, ..micro };
-        let layers = outline.layers(&format!("{model}.layers."), ".self_attn.q_proj");
-        let first = format!("{model}.layers.0.self_attn");
-        let [_, head] = heads(pass, ["num_attention_heads", "head_dim"], pass.map(&format!("{first}.q_proj"))?.outputs);
+        let layers = outline.layers(&format!("{model}.layers."), ".self_attn.o_proj");
+        let first = pass.map(&format!("{model}.layers.0.self_attn.o_proj"))?;
+        let [_, head] = heads(pass, ["num_attention_heads", "head_dim"], first.inputs);
         let _angles = tape.constant(2 * micro.length * head, EXACT);
         let window = outline.setting("sliding_window").filter(|window| (*window as u64) < micro.length);
         let keys = micro.length + outline.keys_before;
@@ -108,15 +108,18 @@ impl DecoderLayer {
 
     fn attention(&self, pass: &Pass<'_>, x: &Value) -> Result<Value> {
         let name = format!("{}.self_attn", self.name);
-        let linear = |map: &str| pass.linear(&format!("{name}.{map}"), x);
+        let Micro { rows, length, .. } = self.micro;
         let [q, k, v] = {
-            let (mut q, mut k, v) = (linear("q_proj")?, linear("k_proj")?, linear("v_proj")?);
+            let queries = pass.map(&format!("{name}.o_proj"))?.inputs;
+            let keys = pass.outline.setting("num_key_value_heads").map_or(queries, |heads| heads as u64 * self.head);
+            let counts = [queries, keys, keys].map(|width| rows * length * width);
+            let fused = ("qkv_proj", ["q", "k", "v"], counts);
+            let [mut q, mut k, v] = pass.several(&name, ["q_proj", "k_proj", "v_proj"], fused, x)?;
             if pass.outline.tensor(&format!("{name}.q_norm.weight")).is_some() {
                 (q, k) = (pass.rms_norm(&format!("{name}.q_norm"), &q)?, pass.rms_norm(&format!("{name}.k_norm"), &k)?);
             }
             [pass.tape.turned(&q), pass.tape.turned(&k), v]
         };
-        let Micro { rows, length, .. } = self.micro;
         let heads = q.count / (rows * length * self.head).max(1);
         let dropout = pass.outline.setting("attention_dropout").unwrap_or(0.0) > 0.0;
         let of_position = k.count / (rows * length).max(1);
@@ -128,10 +131,13 @@ impl DecoderLayer {
     }
 
     fn mlp(&self, pass: &Pass<'_>, x: &Value) -> Result<Value> {
-        let linear = |map: &str, x: &Value| pass.linear(&format!("{}.mlp.{map}", self.name), x);
-        let gate = pass.tape.of_input(&linear("gate_proj", x)?);
-        let up = linear("up_proj", x)?;
-        linear("down_proj", &pass.tape.mul(&gate, &up))
+        let name = format!("{}.mlp", self.name);
+        let inner = pass.map(&format!("{name}.down_proj"))?.inputs * self.micro.rows * self.micro.length;
+        let fused = ("gate_up_proj", ["gate", "up"], [inner, inner]);
+        let [gate, up] = pass.several(&name, ["gate_proj", "up_proj"], fused, x)?;
+        let gated = pass.tape.mul(&pass.tape.of_input(&gate), &up);
+        drop((gate, up));
+        pass.linear(&format!("{name}.down_proj"), &gated)
     }
 }
 

@@ -287,6 +287,10 @@ impl Method for Drafted<'_> {
         true
     }
 
+    fn takes_apart<'p>(&self, whole: &Place, slices: &'p [Place]) -> Result<Option<&'p Place>> {
+        self.method.takes_apart(whole, slices)
+    }
+
     fn linear(&self, place: &Place, plain: Linear, stores: &mut Stores) -> Result<Rc<dyn LinearMap>> {
         let (outputs, inputs) = plain.weight.size2()?;
         let beside = self.method.beside(place);

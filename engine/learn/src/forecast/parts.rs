@@ -125,6 +125,29 @@ impl<'t> Pass<'t> {
         }
     }
 
+    /// Several linear maps `names` of `x` in the module `within`, or the slices `parts` of one, its map `fused`, which is one
+    /// map where none of these is adapted: [`Several::forward`](crate::layers::Several::forward).
+    pub fn several<const N: usize>(
+        &self,
+        within: &str,
+        names: [&str; N],
+        (fused, parts, outputs): (&str, [&str; N], [u64; N]),
+        x: &Value,
+    ) -> Result<[Value; N]> {
+        let whole = format!("{within}.{fused}");
+        let linear = |names: [String; N]| -> Result<[Value; N]> {
+            let made = names.iter().map(|name| self.linear(name, x)).collect::<Result<Vec<_>>>()?;
+            made.try_into().map_err(|_| absent(within))
+        };
+        if self.outline.map(&whole).is_some() {
+            return Ok(self.tape.parts(&self.linear(&whole, x)?, outputs));
+        }
+        match self.outline.map(&format!("{whole}.{}", parts.first().unwrap_or(&""))) {
+            Some(_) => linear(parts.map(|part| format!("{whole}.{part}"))),
+            None => linear(names.map(|name| format!("{within}.{name}"))),
+        }
+    }
+
     /// [`fused::low_rank`](crate::fused::low_rank).
     fn low_rank(&self, map: &Map, factors: FactorSizes, x: &Value, y: &Value) -> Value {
         let (tape, rank) = (self.tape, factors.rank.unsigned_abs());

@@ -109,6 +109,8 @@ enum Leaf {
     Parameter,
     /// Its gradient stays.
     Cut,
+    /// An operation whose results are parts of one value: their gradients are kept until all are there.
+    Gathers,
 }
 
 /// A gradient that a node hands on.
@@ -433,6 +435,18 @@ impl Tape {
         self.made(count, x.size, backward, false)
     }
 
+    /// Values of so many numbers that are parts of one, in its memory. Their gradients are put together when all are there.
+    pub fn parts<const N: usize>(&self, x: &Value, counts: [u64; N]) -> [Value; N] {
+        let backward = Backward { edges: vec![(x, Some(x.bytes()))], ..Backward::default() };
+        let gathering = |node: Rc<Node>| Some(Rc::new(Node { leaf: Leaf::Gathers, ..Rc::into_inner(node)? }));
+        let node = self.record(backward, None).and_then(gathering);
+        let whole = Value { node, ..x.clone() };
+        counts.map(|count| {
+            let node = self.record(Backward { edges: vec![(&whole, None)], ..Backward::default() }, None);
+            Value { count, node, ..x.clone() }
+        })
+    }
+
     /// One number of all numbers, such as a sum: the gradient is handed on without memory.
     pub fn one_number(&self, x: &Value) -> Value {
         let backward = Backward { edges: vec![(x, Some(0))], ..Backward::default() };
@@ -473,7 +487,7 @@ impl Tape {
             node.saved.borrow_mut().clear();
             for (to, buffer) in made {
                 self.deliver(&to, buffer);
-                if to.leaf == Leaf::No {
+                if matches!(to.leaf, Leaf::No | Leaf::Gathers) {
                     ready.insert(to.order, to);
                 }
             }
@@ -489,6 +503,10 @@ impl Tape {
             return;
         }
         let mut held = to.gradient.borrow_mut();
+        if to.leaf == Leaf::Gathers && held.is_some() {
+            to.saved.borrow_mut().push(buffer);
+            return;
+        }
         *held = Some(match held.take() {
             None => buffer,
             Some(old) => {
@@ -541,6 +559,20 @@ mod tests {
         assert_eq!(tape.live(), 4);
         assert_eq!(tape.peak(), 4 * (1 + 100 + 10 + 1000), "the loss, x, the gradient of y, that of the weight");
         assert_eq!(tape.work().products, 2.0 * 2.0 * 1000.0);
+    }
+
+    #[test]
+    fn gradients_of_parts_are_gathered() {
+        let tape = Tape::default();
+        let x = tape.cut(&tape.constant(30, EXACT));
+        let parts = tape.parts(&x, [10, 20]);
+        assert_eq!(tape.live(), 4 * 30, "parts lie in the memory of the whole");
+        let [first, second] = parts.each_ref().map(|part| tape.add(&tape.scaled(part), part));
+        let loss = tape.one_number(&tape.joined(&first, &second, 30));
+        drop((parts, first, second));
+        tape.backward(&loss);
+        assert_eq!(tape.live(), 4 * (1 + 30 + 30), "the loss, x and its gradient");
+        assert_eq!(tape.take_gradient(&x).map(|gradient| gradient.bytes()), Some(4 * 30));
     }
 
     #[test]

@@ -72,6 +72,11 @@ impl RowNorms {
         Ok(Self { squares, mixed: RefCell::default() })
     }
 
+    /// ‖W‖ of each row, `[outputs]`.
+    pub fn of_rows(&self) -> Result<Tensor> {
+        Ok(self.squares.f_sqrt()?)
+    }
+
     /// `‖W + s·BA‖² = ‖W‖² + 2s·Σ(W Aᵀ ⊙ B) + s²·Σ(B (A Aᵀ) ⊙ B)`, sums over each row; float32, without gradient.
     pub fn of_sum(&self, weight: &Tensor, a: &Tensor, b: &Tensor, scale: f64) -> Result<Tensor> {
         boundary::norms([&self.squares, &self.mixed(weight, a)?, a, b], scale)

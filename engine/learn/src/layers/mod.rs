@@ -12,6 +12,8 @@ mod lookup;
 mod prefix;
 mod rms_norm;
 mod rope;
+mod rows;
+mod several;
 mod unordered;
 mod virtual_tokens;
 
@@ -26,6 +28,8 @@ pub use lookup::{Lookup, Table};
 pub use prefix::{KeysBefore, Prefix, PrefixSizes, Values, in_front, of_layer};
 pub use rms_norm::{Norm, OffsetRmsNorm, RmsNorm};
 pub use rope::{Angles, Llama3Scaling, Rope, RopeScaling};
+pub use rows::Rows;
+pub use several::{Several, Stacked};
 pub use unordered::{attend_unordered, dropped};
 pub use virtual_tokens::VirtualTokens;
 

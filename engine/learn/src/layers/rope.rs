@@ -74,7 +74,8 @@ pub struct Angles {
 }
 
 impl Rope {
-    /// Frequencies `theta^(−2i/head_dim)`, scaled where `scaling` is given.
+    /// Frequencies `theta^(−2i/head_dim)`, scaled where `scaling` is given. A family that turns a part of each head gives
+    /// the width of that.
     pub fn new(head_dim: i64, theta: f64, scaling: Option<RopeScaling>, device: Device) -> Result<Self> {
         let exponents =
             Tensor::f_arange_start_step(0, head_dim, 2, (Kind::Float, Device::Cpu))?.f_div_scalar(head_dim)?;
@@ -97,8 +98,18 @@ impl Rope {
 }
 
 impl Angles {
-    /// Turns `[rows, heads, length, head_dim]` by the angles, in float32; the result is of the kind that came in.
+    /// Turns `[rows, heads, length, head_dim]` by the angles, in float32; the result is of the kind that came in. Where
+    /// there are angles for the first part of a head alone, the rest stays.
     pub fn turn(&self, states: &Tensor) -> Result<Tensor> {
+        let (width, turned) = (states.size4()?.3, 2 * self.half);
+        if turned == width {
+            return self.turn_whole(states);
+        }
+        let first = self.turn_whole(&states.f_narrow(-1, 0, turned)?)?;
+        Ok(Tensor::f_cat(&[&first, &states.f_narrow(-1, turned, width - turned)?], -1)?)
+    }
+
+    fn turn_whole(&self, states: &Tensor) -> Result<Tensor> {
         let exact = states.f_to_kind(Kind::Float)?;
         let swapped = exact.f_roll([self.half], [-1])?;
         Ok(exact.f_mul(&self.cosine)?.f_addcmul(&swapped, &self.signed_sine)?.f_to_kind(states.f_kind()?)?)

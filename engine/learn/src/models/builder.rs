@@ -7,7 +7,9 @@ use tch::{Device, Kind, Tensor};
 
 use crate::adapters::{Attentions, Method, Reading};
 use crate::error::{Error, Result};
-use crate::layers::{Activations, Join, Linear, LinearMap, Lookup, Prefix, Sum, Table, VirtualTokens};
+use crate::layers::{
+    Activations, Join, Linear, LinearMap, Lookup, Prefix, Rows, Several, Stacked, Sum, Table, VirtualTokens,
+};
 use crate::numerics::Numerics;
 use crate::parameters::Stores;
 use crate::sublayers::Sublayer;
@@ -34,6 +36,8 @@ pub struct Parts<'a> {
     pub base: Vec<String>,
     /// Every linear map by its place, but those of the task's head.
     pub maps: Vec<(Place, Rc<dyn LinearMap>)>,
+    /// The slices of those that are fused.
+    pub slices: Vec<Place>,
     /// Every embedding of tokens by its place.
     pub lookups: Vec<(Place, Rc<dyn Lookup>)>,
     /// Every sublayer.
@@ -63,6 +67,7 @@ impl<'a> Builder<'a> {
             stores,
             base,
             maps,
+            slices: Vec::new(),
             lookups: Vec::new(),
             sublayers: Vec::new(),
             left_out,
@@ -137,7 +142,7 @@ impl<'a> Builder<'a> {
         bias: bool,
         init: Init,
     ) -> Result<Rc<dyn LinearMap>> {
-        let place = Place { name: name.to_owned(), role };
+        let place = Place::new(name, role);
         let weight = self.tensor_of(Some(&place), &format!("{name}.weight"), &[outputs, inputs], init)?;
         let bias = match bias {
             true => Some(self.tensor_of(Some(&place), &format!("{name}.bias"), &[outputs], Init::Constant(0.0))?),
@@ -146,10 +151,57 @@ impl<'a> Builder<'a> {
         self.wrap(place, Linear { weight, bias })
     }
 
+    /// The fused map `name`: several maps of the same inputs whose rows stand one below the other in one weight, each given
+    /// by the last part of its name, its role and its outputs. Where the method changes none of them it is one map. Where
+    /// it does, each is a map over its rows of the one weight, which the method takes as any other.
+    pub fn fused<const N: usize>(
+        &mut self,
+        name: &str,
+        parts: [(&str, Role, i64); N],
+        inputs: i64,
+        bias: bool,
+        init: Init,
+    ) -> Result<Several<N>> {
+        let whole = Place::new(name, Role::Fused);
+        let mut outputs = 0;
+        let slices = parts.map(|(part, role, count)| {
+            let rows = Rows { first: outputs, count };
+            outputs += count;
+            (Place::slice(name, part, role, rows), rows)
+        });
+        let places = slices.each_ref().map(|(place, _)| place.clone());
+        let changed = self.method.takes_apart(&whole, &places)?;
+        let of = changed.unwrap_or(&whole);
+        let weight = self.tensor_of(Some(of), &format!("{name}.weight"), &[outputs, inputs], init)?;
+        let bias = match bias {
+            true => Some(self.tensor_of(Some(of), &format!("{name}.bias"), &[outputs], Init::Constant(0.0))?),
+            false => None,
+        };
+        if changed.is_some() && bias.as_ref().is_some_and(Tensor::requires_grad) {
+            let problem = format!("trains that of `{name}`, of which slices are adapted");
+            return Err(Error::setting("bias", problem, "train no biases, or adapt the whole map by its suffix"));
+        }
+        let is_apart = changed.is_some();
+        self.parts.slices.extend(places.iter().cloned());
+        if !is_apart {
+            let map = self.wrap(whole, Linear { weight, bias })?;
+            return Ok(Several::Fused(map, parts.map(|(_, _, count)| count)));
+        }
+        let mut maps = Vec::new();
+        for (place, rows) in &slices {
+            let of_slice = bias.as_ref().map(|bias| rows.of(bias)).transpose()?;
+            let map = self.changed(place, Linear { weight: rows.of(&weight)?, bias: of_slice })?;
+            maps.push((*rows, map));
+        }
+        let each = maps.iter().map(|(_, map)| Rc::clone(map)).collect::<Vec<_>>();
+        self.parts.maps.push((whole, Rc::new(Stacked { maps, bias })));
+        Several::apart(each)
+    }
+
     /// The embedding `name` over a weight that the model has already, `name.weight`. The row of the id `padding` gets no
     /// gradient.
     pub fn lookup(&mut self, name: &str, weight: &Tensor, padding: i64) -> Result<Rc<dyn Lookup>> {
-        let place = Place { name: name.to_owned(), role: Role::Embedding };
+        let place = Place::new(name, Role::Embedding);
         let plain = Table { weight: weight.shallow_clone(), padding };
         let lookup: Rc<dyn Lookup> = match self.method.changes_lookup(&place) {
             true => self.method.lookup(&place, plain, &mut self.parts.stores)?,
@@ -161,7 +213,7 @@ impl<'a> Builder<'a> {
 
     /// Refuses a method that would change the embedding `name`, which must stay as it is for this `reason`.
     pub fn fixed_lookup(&self, name: &str, reason: &str) -> Result<()> {
-        let place = Place { name: name.to_owned(), role: Role::Embedding };
+        let place = Place::new(name, Role::Embedding);
         match self.method.changes_lookup(&place) {
             false => Ok(()),
             true => {
@@ -173,7 +225,7 @@ impl<'a> Builder<'a> {
 
     /// Refuses a method that would change the linear map `name`, which must stay as it is for this `reason`.
     pub fn fixed_linear(&self, name: &str, role: Role, reason: &str) -> Result<()> {
-        match self.method.beside(&Place { name: name.to_owned(), role }) {
+        match self.method.beside(&Place::new(name, role)) {
             None => Ok(()),
             Some(_) => {
                 let problem = format!("mean `{name}`, which cannot be adapted: {reason}");
@@ -186,7 +238,7 @@ impl<'a> Builder<'a> {
     /// A checkpoint may hold it a second time under `name.weight`, with the same values.
     pub fn tied_linear(&mut self, name: &str, role: Role, weight: &Tensor) -> Result<Rc<dyn LinearMap>> {
         self.same_tensor(&format!("{name}.weight"), weight)?;
-        let place = Place { name: name.to_owned(), role };
+        let place = Place::new(name, role);
         self.wrap(place, Linear { weight: weight.shallow_clone(), bias: None })
     }
 
@@ -218,7 +270,7 @@ impl<'a> Builder<'a> {
     /// A linear map of the task's head. It is newly made where the source has none, and trains whole whatever the method
     /// does to the model's own maps.
     pub fn head(&mut self, name: &str, inputs: i64, outputs: i64, bias: bool, init: Init) -> Result<Rc<dyn LinearMap>> {
-        self.parts.heads.push(Place { name: name.to_owned(), role: Role::Head });
+        self.parts.heads.push(Place::new(name, Role::Head));
         let weight = self.head_tensor(&format!("{name}.weight"), &[outputs, inputs], init)?;
         let bias =
             if bias { Some(self.head_tensor(&format!("{name}.bias"), &[outputs], Init::Constant(0.0))?) } else { None };
@@ -278,7 +330,8 @@ impl<'a> Builder<'a> {
         self.source.finish()?;
         let lookups = self.parts.lookups.iter().map(|(place, _)| place);
         let lookups = lookups.filter(|place| self.method.changes_lookup(place));
-        let places: Vec<&Place> = self.parts.maps.iter().map(|(place, _)| place).chain(lookups).collect();
+        let maps = self.parts.maps.iter().map(|(place, _)| place).chain(&self.parts.slices);
+        let places: Vec<&Place> = maps.chain(lookups).collect();
         self.method.check(&places)?;
         self.method.check_tensors(&self.parts.base.iter().map(String::as_str).collect::<Vec<_>>())?;
         self.method.check_sublayers(&self.parts.sublayers)?;
@@ -292,12 +345,16 @@ impl<'a> Builder<'a> {
     }
 
     fn wrap(&mut self, place: Place, plain: Linear) -> Result<Rc<dyn LinearMap>> {
-        let map: Rc<dyn LinearMap> = match self.method.changes(&place) {
-            true => self.method.linear(&place, plain, &mut self.parts.stores)?,
-            false => Rc::new(plain),
-        };
+        let map = self.changed(&place, plain)?;
         self.parts.maps.push((place, Rc::clone(&map)));
         Ok(map)
+    }
+
+    fn changed(&mut self, place: &Place, plain: Linear) -> Result<Rc<dyn LinearMap>> {
+        Ok(match self.method.changes(place) {
+            true => self.method.linear(place, plain, &mut self.parts.stores)?,
+            false => Rc::new(plain),
+        })
     }
 }
 

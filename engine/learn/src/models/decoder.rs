@@ -276,7 +276,20 @@ pub fn like_llama(
     spans: Vec<Span>,
     mlp_bias: bool,
     builder: &mut Builder,
+    attention: impl FnMut(usize, &str, &mut Builder) -> Result<(usize, SelfAttention)>,
+) -> Result<Decoder> {
+    let (sizes, init) = ([shape.hidden_size, shape.intermediate_size], Init::Normal(shape.initializer_range));
+    let mlp = |name: &str, builder: &mut Builder| GatedMlp::new(name, sizes, mlp_bias, Activation::Silu, init, builder);
+    like_llama_but(shape, spans, builder, attention, mlp)
+}
+
+/// The same but for the feed-forward part, which the family makes, too.
+pub fn like_llama_but(
+    shape: &Shape,
+    spans: Vec<Span>,
+    builder: &mut Builder,
     mut attention: impl FnMut(usize, &str, &mut Builder) -> Result<(usize, SelfAttention)>,
+    mut mlp: impl FnMut(&str, &mut Builder) -> Result<GatedMlp>,
 ) -> Result<Decoder> {
     let (width, vocabulary) = (shape.hidden_size, shape.vocab_size);
     let init = Init::Normal(shape.initializer_range);
@@ -290,8 +303,7 @@ pub fn like_llama(
         let join = end(&name, SublayerRole::Attention, index, width, builder)?;
         let attention = Residual { before, part, after: None, join };
         let before = norm(&format!("{name}.post_attention_layernorm"), builder)?;
-        let sizes = [width, shape.intermediate_size];
-        let part = GatedMlp::new(&format!("{name}.mlp"), sizes, mlp_bias, Activation::Silu, init, builder)?;
+        let part = mlp(&format!("{name}.mlp"), builder)?;
         let join = end(&name, SublayerRole::Mlp, index, width, builder)?;
         layers.push(Rc::new(Layer { span, attention, mlp: Residual { before, part, after: None, join } }));
     }

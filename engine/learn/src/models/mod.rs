@@ -8,6 +8,7 @@ pub mod gemma3;
 pub mod llama;
 pub mod mistral;
 mod network;
+pub mod phi3;
 mod qwen;
 pub mod qwen2;
 pub mod qwen3;
@@ -85,6 +86,7 @@ const FAMILIES: &[Family] = &[
     Family { model_type: "gemma3_text", prefix: None, build: Build::CausalLm(gemma3::build_text) },
     Family { model_type: "llama", prefix: None, build: Build::CausalLm(llama::build) },
     Family { model_type: "mistral", prefix: None, build: Build::CausalLm(mistral::build) },
+    Family { model_type: "phi3", prefix: None, build: Build::CausalLm(phi3::build) },
     Family { model_type: "qwen2", prefix: None, build: Build::CausalLm(qwen2::build) },
     Family { model_type: "qwen3", prefix: None, build: Build::CausalLm(qwen3::build) },
     Family { model_type: "roberta", prefix: Some(roberta::PREFIX), build: Build::ForTask(roberta::build) },
@@ -122,6 +124,7 @@ pub struct Model {
     method: (&'static str, bool),
     base: Vec<String>,
     maps: Vec<(Place, Rc<dyn LinearMap>)>,
+    slices: Vec<Place>,
     lookups: Vec<(Place, Rc<dyn Lookup>)>,
     heads: Vec<Place>,
     fresh: Vec<String>,
@@ -229,6 +232,7 @@ impl Model {
             stores,
             base,
             maps,
+            slices,
             lookups,
             left_out,
             heads,
@@ -256,6 +260,7 @@ impl Model {
             method: (method.name(), method.merges()),
             base,
             maps,
+            slices,
             lookups,
             heads,
             fresh,
@@ -326,6 +331,11 @@ impl Model {
         self.maps.iter().map(|(place, _)| place)
     }
 
+    /// The slices of its fused maps, which a method may change in their place.
+    pub fn slices(&self) -> impl Iterator<Item = &Place> {
+        self.slices.iter()
+    }
+
     /// All embeddings of tokens.
     pub fn lookups(&self) -> impl Iterator<Item = &Place> {
         self.lookups.iter().map(|(place, _)| place)
@@ -341,7 +351,7 @@ impl Model {
         &self.fresh
     }
 
-    /// The linear map `name`.
+    /// The linear map `name`; a fused map also where its slices are adapted.
     pub fn map(&self, name: &str) -> Option<&dyn LinearMap> {
         self.maps.iter().find(|(place, _)| place.name == name).map(|(_, map)| map.as_ref())
     }

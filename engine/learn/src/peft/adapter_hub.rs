@@ -236,11 +236,12 @@ pub fn file(folder: &Path) -> PathBuf {
 }
 
 /// The classes of transformers by `model_type`, without what they are for.
-const CLASSES: [(&str, &str); 8] = [
+const CLASSES: [(&str, &str); 9] = [
     ("bert", "Bert"),
     ("gemma3_text", "Gemma3"),
     ("llama", "Llama"),
     ("mistral", "Mistral"),
+    ("phi3", "Phi3"),
     ("qwen2", "Qwen2"),
     ("qwen3", "Qwen3"),
     ("roberta", "Roberta"),

@@ -7,6 +7,7 @@ use tch::{Device, Kind, Tensor};
 use tensor_files::TensorFile;
 
 use super::WEIGHTS;
+use super::slices::{self, Cut, Slices};
 use crate::error::Result;
 use crate::weights::{read_tensor, shape_of};
 
@@ -19,35 +20,57 @@ pub fn path(folder: &Path) -> PathBuf {
     if !newer.is_file() && older.is_file() { older } else { newer }
 }
 
-/// The open file of an adapter's tensors.
+/// The open file of an adapter's tensors. Where these are of slices of fused maps, it has the slices' tensors in the place
+/// of those that the file holds.
 #[derive(Debug)]
-pub struct AdapterFile(TensorFile);
+pub struct AdapterFile {
+    file: TensorFile,
+    cuts: Vec<Cut>,
+    /// Tensors of slices that the file holds multiplied.
+    as_trained: Option<TensorFile>,
+}
 
 impl AdapterFile {
     /// Opens and checks the file of the adapter in `folder`. A pickle may name tensors and nothing else.
     pub fn open(folder: &Path) -> Result<Self> {
         let path = path(folder);
         let older = path.extension().is_some_and(|extension| extension == "bin");
-        Ok(Self(if older { TensorFile::torch(&path)? } else { TensorFile::safetensors(&path)? }))
+        let file = if older { TensorFile::torch(&path)? } else { TensorFile::safetensors(&path)? };
+        let cuts = Slices::read(folder)?.cuts(|key| shape_of(file.tensors().get(key)?), &path)?;
+        let as_trained = slices::as_trained(folder).map(|path| TensorFile::safetensors(&path)).transpose()?;
+        Ok(Self { file, cuts, as_trained })
+    }
+
+    fn cut(&self, key: &str) -> Option<&Cut> {
+        self.cuts.iter().find(|cut| cut.key == key)
     }
 
     /// Where it is.
     pub fn path(&self) -> &Path {
-        self.0.path()
+        self.file.path()
     }
 
-    /// The keys of all tensors, sorted.
+    /// The keys of all tensors: sorted, and behind them those of slices.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
-        self.0.tensors().keys().map(String::as_str)
+        let whole = self.file.tensors().keys().filter(|key| !self.cuts.iter().any(|cut| cut.of == **key));
+        whole.chain(self.cuts.iter().map(|cut| &cut.key)).map(String::as_str)
     }
 
     /// The shape of the tensor `key`.
     pub fn shape(&self, key: &str) -> Option<Vec<i64>> {
-        shape_of(self.0.tensors().get(key)?)
+        match self.cut(key) {
+            Some(cut) => Some(cut.shape.clone()),
+            None => shape_of(self.file.tensors().get(key)?),
+        }
     }
 
     /// The tensor `key` in float32, in the machine's own memory.
     pub fn tensor(&self, key: &str) -> Result<Tensor> {
-        read_tensor(&self.0, key, Device::Cpu, Kind::Float)
+        let read = |file: &TensorFile, key: &str| read_tensor(file, key, Device::Cpu, Kind::Float);
+        match (self.cut(key), &self.as_trained) {
+            (None, _) => read(&self.file, key),
+            (Some(_), Some(file)) if file.tensors().contains_key(key) => read(file, key),
+            (Some(cut), _) => cut.of(&read(&self.file, &cut.of)?),
+        }
     }
 }

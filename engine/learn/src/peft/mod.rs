@@ -9,6 +9,7 @@ pub mod learned;
 pub mod lora;
 pub mod prefix;
 pub mod prompt;
+pub mod slices;
 pub mod targets;
 pub mod vera;
 

@@ -23,7 +23,7 @@ pub fn read(target_modules: &Value) -> Result<Targets> {
 
 /// The `target_modules` that mean the same maps of `model` to PEFT as `targets`: a list of suffixes.
 pub fn write(targets: &Targets, model: &Model) -> Value {
-    let places: Vec<_> = model.places().chain(model.lookups()).collect();
+    let places: Vec<_> = model.places().chain(model.slices()).chain(model.lookups()).collect();
     json!(suffixes(targets, &places, &model.heads().collect::<Vec<_>>()))
 }
 
@@ -32,12 +32,19 @@ fn not_targets(problem: &str) -> Error {
 }
 
 /// The sorted suffixes that mean exactly the chosen maps and nothing of the head: of each name the fewest last parts that
-/// mean no other map.
+/// mean no other map. A slice is written as the map that it is of.
 fn suffixes(targets: &Targets, places: &[&Place], heads: &[&Place]) -> Vec<String> {
     if let Targets::Suffixes(suffixes) = targets {
         return suffixes.iter().cloned().collect::<BTreeSet<_>>().into_iter().collect();
     }
-    let (chosen, others): (Vec<&Place>, Vec<&Place>) = places.iter().partition(|place| targets.contain(place));
+    let taken_apart: BTreeSet<String> = places
+        .iter()
+        .filter(|place| targets.contain(place))
+        .filter_map(|place| place.whole().map(|whole| whole.name))
+        .collect();
+    let modules = places.iter().filter(|place| place.slice.is_none());
+    let (chosen, others): (Vec<&Place>, Vec<&Place>) =
+        modules.partition(|place| targets.contain(place) || taken_apart.contains(&place.name));
     let shortest = |place: &&Place| {
         let ends = place.name.rmatch_indices('.').map(|(dot, _)| place.name.split_at(dot + 1).1);
         let unmistakable = |end: &&str| {
@@ -58,14 +65,14 @@ mod tests {
     fn targets_are_written_as_the_suffixes_that_mean_the_same() {
         let places: Vec<Place> =
             [("m.0.q_proj", Role::AttentionQ), ("m.1.q_proj", Role::AttentionQ), ("m.0.up", Role::MlpUp)]
-                .map(|(name, role)| Place { name: name.to_owned(), role })
+                .map(|(name, role)| Place::new(name, role))
                 .into();
         let places: Vec<&Place> = places.iter().collect();
         assert_eq!(suffixes(&Targets::Roles(vec![Role::AttentionQ]), &places, &[]), ["q_proj"]);
         assert_eq!(suffixes(&Targets::AllLinear, &places, &[]), ["q_proj", "up"]);
         let first = Targets::Pattern(Pattern::new(r"m\.0\..*").unwrap());
         assert_eq!(suffixes(&first, &places, &[]), ["0.q_proj", "up"], "q_proj alone would mean layer 1 too");
-        let head = Place { name: "classifier.up".to_owned(), role: Role::Head };
+        let head = Place::new("classifier.up", Role::Head);
         let up = Targets::Roles(vec![Role::MlpUp]);
         assert_eq!(suffixes(&up, &places, &[&head]), ["0.up"], "up alone would mean a part of the head");
     }

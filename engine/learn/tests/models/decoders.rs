@@ -16,8 +16,17 @@ use learn::weights::Checkpoint;
 use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor};
 
-pub const VARIANTS: [&str; 7] =
-    ["gemma3_text", "gemma3_nested", "llama_linear", "mistral", "mistral_no_window", "qwen2", "qwen3"];
+pub const VARIANTS: [&str; 9] = [
+    "gemma3_text",
+    "gemma3_nested",
+    "llama_linear",
+    "mistral",
+    "mistral_no_window",
+    "phi3",
+    "phi3_partial",
+    "qwen2",
+    "qwen3",
+];
 
 struct Variant {
     folder: PathBuf,
@@ -270,7 +279,9 @@ fn each_key_of_the_configurations_is_held() {
         ("final_logit_softcapping", |c| c["final_logit_softcapping"] = json!(1.52)),
         ("rms_norm_eps", |c| c["rms_norm_eps"] = json!(1e-3)),
     ];
-    let others: [(&str, &str, Edit); 8] = [
+    let others: [(&str, &str, Edit); 10] = [
+        ("phi3", "sliding_window", |c| c["sliding_window"] = json!(8)),
+        ("phi3_partial", "partial_rotary_factor", |c| c["rope_parameters"]["partial_rotary_factor"] = json!(0.75)),
         ("llama_linear", "factor", |c| c["rope_parameters"]["factor"] = json!(4.1)),
         ("llama_linear", "linear", |c| c["rope_parameters"]["rope_type"] = json!("default")),
         ("mistral", "sliding_window", |c| c["sliding_window"] = json!(8)),

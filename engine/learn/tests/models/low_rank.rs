@@ -55,7 +55,7 @@ impl Fresh for Noted {
 }
 
 fn place() -> Place {
-    Place { name: "m.layers.0.map".to_owned(), role: Role::MlpUp }
+    Place::new("m.layers.0.map", Role::MlpUp)
 }
 
 /// One map under `method`, with all that is in the stores.

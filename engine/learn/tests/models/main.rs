@@ -26,5 +26,6 @@ mod properties;
 mod reading;
 mod sampling;
 mod seq2seq;
+mod slices;
 mod torch_files;
 mod vectors;

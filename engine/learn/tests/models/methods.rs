@@ -71,7 +71,7 @@ fn map(
 ) -> (std::rc::Rc<dyn learn::layers::LinearMap>, Parameters) {
     let fresh = Random::new(1, Device::Cpu);
     let mut stores = Stores::new(&fresh);
-    let place = Place { name: "map".to_owned(), role: Role::MlpUp };
+    let place = Place::new("map", Role::MlpUp);
     let map = method.linear(&place, Linear { weight, bias }, &mut stores).unwrap();
     (map, stores.trainable)
 }

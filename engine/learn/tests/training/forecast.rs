@@ -18,6 +18,14 @@ fn llama() -> Value {
     })
 }
 
+fn phi() -> Value {
+    json!({
+        "model_type": "phi3", "hidden_size": 128, "intermediate_size": 352, "num_hidden_layers": 4,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 48, "vocab_size": 4000,
+        "tie_word_embeddings": true, "initializer_range": 0.02, "rms_norm_eps": 1e-5, "max_position_embeddings": 512,
+    })
+}
+
 fn gemma() -> Value {
     json!({
         "model_type": "gemma3_text", "hidden_size": 128, "intermediate_size": 512, "num_hidden_layers": 4,
@@ -108,6 +116,14 @@ fn memory_of_a_frozen_a_is_forecast() {
     let [llama, _, bert, ..] = cases();
     forecast(&[llama], &[["plain_dora_frozen", "float32", "kept"]]);
     forecast(&[bert], &[["dora_frozen", "bf16", "kept"]]);
+}
+
+/// By roles its slices, by `full` the whole maps.
+#[test]
+fn memory_of_fused_maps_is_forecast() {
+    let cases = [(phi(), "text", [8, 160, 0])];
+    forecast(&cases, &WAYS);
+    forecast(&cases, &[["whole_lora", "float32", "kept"], ["whole_lora", "bf16", "recomputed"]]);
 }
 
 #[test]

@@ -64,7 +64,7 @@ fn wrong(what: &str) -> Error {
 /// Trains as the words say, and tells what was forecast and what was measured.
 ///
 /// `CONFIG METHOD PRECISION MEMORY TASK ROWS LENGTH ANSWER [STEPS [THREADS]]`: `CONFIG` is the path of a `config.json`, or
-/// its text; `METHOD` is `full`, `lora`, `dora`, or one of these two without dropout, `plain_lora` or `plain_dora`, or
+/// its text; `METHOD` is `full`, `lora`, `dora`, or one of these two without dropout, `plain_lora` or `plain_dora`, `whole_lora` (all linear maps), or
 /// these with a frozen A, `dora_frozen` and `plain_dora_frozen`, or `prompt`, `prefix`, `ia3`, `vera`, `series`, `houlsby`, `pfeiffer`, `parallel`;
 /// `PRECISION` is `float32` or `bf16`; `MEMORY` is `kept` or `recomputed`; `TASK` is `text`, `classify` or `span`. Of a
 /// decoder's row of `LENGTH` tokens, all carry loss where `ANSWER` is 0, else its last `ANSWER`.
@@ -91,6 +91,7 @@ pub fn run(arguments: &[String]) -> Result<Value> {
         "full" => Box::new(Full),
         "lora" => Box::new(Lora::new(16, 32.0, 0.05, targets)?),
         "plain_lora" => Box::new(Lora::new(16, 32.0, 0.0, targets)?),
+        "whole_lora" => Box::new(Lora::new(16, 32.0, 0.0, Targets::AllLinear)?),
         "dora" => Box::new(Dora::new(16, 32.0, 0.05, targets)?),
         "dora_frozen" => Box::new(Dora::new(16, 32.0, 0.05, targets)?.with_frozen_a()),
         "plain_dora_frozen" => Box::new(Dora::new(16, 32.0, 0.0, targets)?.with_frozen_a()),

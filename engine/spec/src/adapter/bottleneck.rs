@@ -193,7 +193,7 @@ pub struct OnMaps {
     #[serde(default)]
     #[schemars(extend("minimum" = 0, "exclusiveMaximum" = 1))]
     pub dropout: f64,
-    /// The linear maps that are adapted, named as those of `lora`.
+    /// The linear maps that are adapted, named as those of `lora`; no slices of fused maps.
     pub targets: Targets,
 }
 

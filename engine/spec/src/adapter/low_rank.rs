@@ -169,7 +169,9 @@ macro_rules! low_rank {
             #[schemars(extend("minimum" = 0, "exclusiveMaximum" = 1))]
             pub dropout: f64,
             /// The linear maps that are adapted: a list of roles, `{suffix: [q_proj]}` by the end of the module's name,
-            /// `{regex: …}` over whole module names, or `all-linear`, every one but the output head.
+            /// `{regex: …}` over whole module names, or `all-linear`, every one but the output head. Where several maps are
+            /// rows of one weight, as queries, keys and values of a Phi-3 are of `qkv_proj`, a role means its slice, and
+            /// the others mean the whole, as in PEFT.
             pub targets: Targets,
             /// Those of the targets that are left as they are; written as `targets`.
             #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -178,7 +180,8 @@ macro_rules! low_rank {
             #[serde(default, skip_serializing_if = "Option::is_none")]
             #[schemars(length(min = 1))]
             pub layers: Option<Vec<u64>>,
-            /// Ranks of single maps, by the end of the module's name or a pattern for it. No map may have two.
+            /// Ranks of single maps, by the end of the module's name or a pattern for it. No map may have two. Slices are
+            /// called `qkv_proj.q`, `qkv_proj.k`, `qkv_proj.v`, `gate_up_proj.gate` and `gate_up_proj.up`.
             #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
             #[schemars(extend("additionalProperties" = {"type": "integer", "minimum": 1}))]
             pub rank_pattern: BTreeMap<String, u64>,

@@ -22,8 +22,8 @@ pub enum AdapterSource {
 #[serde(deny_unknown_fields)]
 pub struct Continued {
     /// The stage that left the adapter, trained or downloaded. Method and settings are the adapter's own. PEFT's files say
-    /// nothing of a frozen A, of a learning rate for B and of penalties: our adapters have them in `learned.json`, others
-    /// are trained on without.
+    /// nothing of a frozen A, of a learning rate for B and of penalties: our adapters have them in `learned.json`, and slices
+    /// of fused maps in `slices.json`; others are trained on without.
     pub from: Reference,
     /// Which head it begins with: that of the adapter, or a new one, for another task.
     #[serde(default, skip_serializing_if = "Head::is_kept")]

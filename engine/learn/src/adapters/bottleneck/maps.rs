@@ -125,7 +125,9 @@ impl Method for LinearBottleneck {
     }
 
     fn check(&self, places: &[&Place]) -> Result<()> {
-        self.targets.check(places)
+        self.targets.check(places)?;
+        let reason = "the files of LLM-Adapters have a bottleneck for each module";
+        self.targets.whole_maps_alone(places, reason)
     }
 
     fn save(&self, saved: &Saved, folder: &Path) -> Result<()> {

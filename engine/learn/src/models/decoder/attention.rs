@@ -7,7 +7,7 @@ use tch::Tensor;
 
 use super::Pass;
 use crate::error::Result;
-use crate::layers::{Angles, Cache, Heads, LinearMap, Mode, Norm, View, attend, in_front};
+use crate::layers::{Angles, Cache, Heads, LinearMap, Mode, Norm, Several, View, attend, in_front};
 use crate::models::Builder;
 use crate::targets::Role;
 use crate::weights::Init;
@@ -30,10 +30,10 @@ pub struct SelfAttention {
 /// The linear maps of self-attention.
 #[derive(Debug)]
 pub struct Projections {
-    q: Rc<dyn LinearMap>,
-    k: Rc<dyn LinearMap>,
-    v: Rc<dyn LinearMap>,
-    o: Rc<dyn LinearMap>,
+    /// To queries, keys and values.
+    inputs: Several<3>,
+    /// Out of the heads.
+    output: Rc<dyn LinearMap>,
 }
 
 /// Which of the projections have biases.
@@ -65,21 +65,39 @@ impl Projections {
         // Checkpoints of early converters hold the frequencies of the rotary embedding.
         builder.accept(&format!("{name}.rotary_emb.inv_freq"));
         let (queries, keys) = (heads.queries * heads.width, heads.keys * heads.width);
-        Ok(Self {
-            q: builder.linear(&format!("{name}.q_proj"), Role::AttentionQ, width, queries, biases.inputs, init)?,
-            k: builder.linear(&format!("{name}.k_proj"), Role::AttentionK, width, keys, biases.inputs, init)?,
-            v: builder.linear(&format!("{name}.v_proj"), Role::AttentionV, width, keys, biases.inputs, init)?,
-            o: builder.linear(&format!("{name}.o_proj"), Role::AttentionO, queries, width, biases.output, init)?,
-        })
+        let inputs = Several::Apart([
+            builder.linear(&format!("{name}.q_proj"), Role::AttentionQ, width, queries, biases.inputs, init)?,
+            builder.linear(&format!("{name}.k_proj"), Role::AttentionK, width, keys, biases.inputs, init)?,
+            builder.linear(&format!("{name}.v_proj"), Role::AttentionV, width, keys, biases.inputs, init)?,
+        ]);
+        let output =
+            builder.linear(&format!("{name}.o_proj"), Role::AttentionO, queries, width, biases.output, init)?;
+        Ok(Self { inputs, output })
+    }
+
+    /// The same where queries, keys and values come out of one map, `<name>.qkv_proj`.
+    pub fn fused(
+        name: &str,
+        width: i64,
+        heads: Heads,
+        biases: Biases,
+        init: Init,
+        builder: &mut Builder,
+    ) -> Result<Self> {
+        let (queries, keys) = (heads.queries * heads.width, heads.keys * heads.width);
+        let parts = [("q", Role::AttentionQ, queries), ("k", Role::AttentionK, keys), ("v", Role::AttentionV, keys)];
+        let inputs = builder.fused(&format!("{name}.qkv_proj"), parts, width, biases.inputs, init)?;
+        let output =
+            builder.linear(&format!("{name}.o_proj"), Role::AttentionO, queries, width, biases.output, init)?;
+        Ok(Self { inputs, output })
     }
 }
 
 impl SelfAttention {
     /// Queries and keys, turned by their positions, and values, each `[rows, heads, length, width]`.
     fn project(&self, x: &Tensor, angles: &Angles, mode: Mode) -> Result<[Tensor; 3]> {
-        let mut q = self.heads.split(&self.maps.q.forward(x, mode)?)?;
-        let mut k = self.heads.split(&self.maps.k.forward(x, mode)?)?;
-        let v = self.heads.split(&self.maps.v.forward(x, mode)?)?;
+        let [q, k, v] = self.maps.inputs.forward(x, mode)?;
+        let (mut q, mut k, v) = (self.heads.split(&q)?, self.heads.split(&k)?, self.heads.split(&v)?);
         if let Some([of_queries, of_keys]) = &self.norms {
             (q, k) = (of_queries.forward(&q)?, of_keys.forward(&k)?);
         }
@@ -91,7 +109,7 @@ impl SelfAttention {
         let [q, k, v] = self.project(x, &pass.angles, mode)?;
         let (k, v) = in_front(before, (k, v))?;
         let seen = attend(&q, &k, &v, &pass.mask, self.scale, mode.dropout(self.dropout))?;
-        self.maps.o.forward(&self.heads.join(&seen)?, mode)
+        self.maps.output.forward(&self.heads.join(&seen)?, mode)
     }
 
     /// In evaluation for new columns of texts whose earlier keys and values are in `cache`, where this is `layer`.
@@ -106,6 +124,6 @@ impl SelfAttention {
         let [q, k, v] = self.project(x, angles, Mode::Eval)?;
         let (keys, values) = cache.extend(layer, &k, &v, view)?;
         let seen = attend(&q, &keys, &values, &view.mask, self.scale, 0.0)?;
-        self.maps.o.forward(&self.heads.join(&seen)?, Mode::Eval)
+        self.maps.output.forward(&self.heads.join(&seen)?, Mode::Eval)
     }
 }

@@ -171,6 +171,7 @@ pub struct RotaryKeys {
     rope_theta: Option<f64>,
     rope_scaling: Option<RopeParameters>,
     rope_parameters: Option<RopeParameters>,
+    partial_rotary_factor: Option<f64>,
 }
 
 impl RotaryKeys {
@@ -183,6 +184,26 @@ impl RotaryKeys {
             (None, None) => None,
         };
         Ok((check_theta("rope_theta", theta.unwrap_or(10_000.0))?, scaling))
+    }
+
+    /// The base of the frequencies, and how much of a head of this `width` is turned, of a family that turns parts of heads
+    /// and scales no frequencies.
+    pub fn read_partial(&self, width: i64) -> Result<(f64, i64)> {
+        let (key, rope) = match (&self.rope_parameters, &self.rope_scaling) {
+            (Some(rope), _) => ("rope_parameters", rope.clone()),
+            (None, Some(rope)) => ("rope_scaling", rope.clone()),
+            (None, None) => ("rope_scaling", RopeParameters::default()),
+        };
+        rope.unscaled(key)?;
+        let theta = rope.rope_theta.or(self.rope_theta).unwrap_or(10_000.0);
+        let part = rope.partial_rotary_factor.or(self.partial_rotary_factor).unwrap_or(1.0);
+        // As transformers rounds it.
+        let turned = (width as f64 * part) as i64;
+        if !(part > 0.0 && part <= 1.0) || turned < 2 || turned % 2 != 0 {
+            let problem = format!("is {part}: it would turn {turned} of the {width} numbers of a head");
+            return Err(wrong("partial_rotary_factor", problem, "give a part of a head that is an even width"));
+        }
+        Ok((check_theta("rope_theta", theta)?, turned))
     }
 }
 
@@ -207,13 +228,34 @@ pub struct RopeParameters {
 }
 
 impl RopeParameters {
+    fn kind(&self) -> &str {
+        self.rope_type.as_deref().or(self.r#type.as_deref()).unwrap_or("default")
+    }
+
+    /// Refuses every scaling of the frequencies; `key` is where these settings stand.
+    fn unscaled(&self, key: &str) -> Result<()> {
+        let key = format!("{key}.rope_type");
+        match self.kind() {
+            "default" => Ok(()),
+            // What transformers makes of both in a Phi-3.
+            kind @ ("longrope" | "su" | "yarn") => Err(wrong(
+                &key,
+                format!(
+                    "`{kind}` scaling has other frequencies for long texts than for short ones, and is not supported"
+                ),
+                "take a checkpoint whose rope_scaling is null, such as Phi-3-mini-4k-instruct or phi-4",
+            )),
+            kind => Err(wrong(&key, format!("the scaling `{kind}` is not known of this family"), "known is: default")),
+        }
+    }
+
     /// The scaling of the frequencies; `key` is where these settings stand.
     pub fn scaling(&self, key: &str, positions: i64) -> Result<Option<RopeScaling>> {
         if self.partial_rotary_factor.is_some_and(|part| part != 1.0) {
             let key = format!("{key}.partial_rotary_factor");
             return Err(wrong(&key, "only whole heads can be turned", "take a model that does without it"));
         }
-        let kind = self.rope_type.as_deref().or(self.r#type.as_deref()).unwrap_or("default");
+        let kind = self.kind();
         let need = |name: &str, value: Option<f64>| {
             value.filter(|value| *value > 0.0).ok_or_else(|| {
                 let problem = format!("{kind} scaling needs it, above zero");

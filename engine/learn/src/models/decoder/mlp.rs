@@ -6,7 +6,7 @@ use std::rc::Rc;
 use tch::Tensor;
 
 use crate::error::Result;
-use crate::layers::{Activation, LinearMap, Mode};
+use crate::layers::{Activation, LinearMap, Mode, Several};
 use crate::models::Builder;
 use crate::targets::Role;
 use crate::weights::Init;
@@ -14,8 +14,8 @@ use crate::weights::Init;
 /// `down(act(gate(x)) ⊙ up(x))`
 #[derive(Debug)]
 pub struct GatedMlp {
-    gate: Rc<dyn LinearMap>,
-    up: Rc<dyn LinearMap>,
+    /// The gate, and into the inner states.
+    inputs: Several<2>,
     down: Rc<dyn LinearMap>,
     activation: Activation,
 }
@@ -30,17 +30,35 @@ impl GatedMlp {
         init: Init,
         builder: &mut Builder,
     ) -> Result<Self> {
-        Ok(Self {
-            gate: builder.linear(&format!("{name}.gate_proj"), Role::MlpGate, width, inner, bias, init)?,
-            up: builder.linear(&format!("{name}.up_proj"), Role::MlpUp, width, inner, bias, init)?,
-            down: builder.linear(&format!("{name}.down_proj"), Role::MlpDown, inner, width, bias, init)?,
-            activation,
-        })
+        let inputs = Several::Apart([
+            builder.linear(&format!("{name}.gate_proj"), Role::MlpGate, width, inner, bias, init)?,
+            builder.linear(&format!("{name}.up_proj"), Role::MlpUp, width, inner, bias, init)?,
+        ]);
+        let down = builder.linear(&format!("{name}.down_proj"), Role::MlpDown, inner, width, bias, init)?;
+        Ok(Self { inputs, down, activation })
+    }
+
+    /// The same where the gate and what it gates come out of one map, `<name>.gate_up_proj`.
+    pub fn fused(
+        name: &str,
+        [width, inner]: [i64; 2],
+        bias: bool,
+        activation: Activation,
+        init: Init,
+        builder: &mut Builder,
+    ) -> Result<Self> {
+        let parts = [("gate", Role::MlpGate, inner), ("up", Role::MlpUp, inner)];
+        let inputs = builder.fused(&format!("{name}.gate_up_proj"), parts, width, bias, init)?;
+        let down = builder.linear(&format!("{name}.down_proj"), Role::MlpDown, inner, width, bias, init)?;
+        Ok(Self { inputs, down, activation })
     }
 
     /// Maps `[…, width]` to `[…, width]`.
     pub fn forward(&self, x: &Tensor, mode: Mode) -> Result<Tensor> {
-        let gate = self.activation.apply(&self.gate.forward(x, mode)?)?;
-        self.down.forward(&gate.f_mul(&self.up.forward(x, mode)?)?, mode)
+        let gated = {
+            let [gate, up] = self.inputs.forward(x, mode)?;
+            self.activation.apply(&gate)?.f_mul(&up)?
+        };
+        self.down.forward(&gated, mode)
     }
 }
