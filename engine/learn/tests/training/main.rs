@@ -7,6 +7,7 @@ mod golden;
 mod measured;
 mod precision;
 mod resume;
+mod snapshots;
 mod steps;
 mod support;
 mod timing;

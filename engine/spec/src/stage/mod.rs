@@ -11,6 +11,7 @@ mod merge;
 mod preprocess;
 mod report;
 mod select;
+mod snapshots;
 mod take;
 mod tokenize;
 mod train;
@@ -28,6 +29,7 @@ pub use preprocess::{
 };
 pub use report::{MetricRow, Published, Report, Table};
 pub use select::{Best, Mode, Select};
+pub use snapshots::Snapshots;
 pub use take::{Take, WholeGroups};
 pub use tokenize::{
     Boundary, BpeTraining, ChoicesForm, Form, MaxLength, Overflow, OverflowPolicy, SpecialToken, TextForm, Tokenize,
