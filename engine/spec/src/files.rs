@@ -62,6 +62,8 @@ pub const METRICS: &str = "metrics.json";
 pub const PREDICTIONS: &str = "predictions.jsonl";
 /// What a selection chose.
 pub const SELECTED: &str = "selected.json";
+/// What was found of trained weights.
+pub const INSPECTION: &str = "inspection.json";
 /// A training run's steps.
 pub const HISTORY: &str = "history.jsonl";
 /// The folder of a training's snapshots, one folder a step within: [`snapshot`].

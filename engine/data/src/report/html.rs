@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use super::{Report, plots::Plot, svg::colour, table::Sheet};
+use super::{Report, inspection, plots::Plot, svg::colour, table::Sheet};
 
 /// The whole report.
 pub fn page(report: &Report<'_>) -> String {
@@ -44,6 +44,7 @@ pub fn page(report: &Report<'_>) -> String {
         }
         text.push_str("</section>\n");
     }
+    inspection::as_html(&mut text, &report.inspections);
     samples(&mut text, report);
     text.push_str("<section>\n<h2>What this was</h2>\n");
     sheet(&mut text, &report.inputs);
@@ -51,7 +52,8 @@ pub fn page(report: &Report<'_>) -> String {
     text
 }
 
-fn sheet(text: &mut String, sheet: &Sheet) {
+/// A table and what is below it.
+pub fn sheet(text: &mut String, sheet: &Sheet) {
     text.push_str("<div class=\"scroll\"><table>\n<thead><tr><th></th>");
     for column in &sheet.columns {
         let _ = write!(text, "<th scope=\"col\">{}</th>", escape(column));

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{Report, samples::Sample, table::Sheet};
+use super::{Report, inspection, samples::Sample, table::Sheet};
 
 /// The whole report.
 pub fn page(report: &Report<'_>) -> String {
@@ -13,6 +13,7 @@ pub fn page(report: &Report<'_>) -> String {
     section(&mut text, "Scores", &report.scores);
     section(&mut text, "Training", &report.training);
     section(&mut text, "Forward time", &report.latency);
+    inspection::as_markdown(&mut text, &report.inspections);
     samples(&mut text, report);
     text.push_str("\n## What this was\n\n");
     sheet(&mut text, &report.inputs);
@@ -30,7 +31,8 @@ fn section(text: &mut String, title: &str, sheets: &[Sheet]) {
     }
 }
 
-fn sheet(text: &mut String, sheet: &Sheet) {
+/// A table and what is below it.
+pub fn sheet(text: &mut String, sheet: &Sheet) {
     let columns: Vec<String> = sheet.columns.iter().map(|column| escape(column)).collect();
     let _ = writeln!(text, "| | {} |", columns.join(" | "));
     let _ = writeln!(text, "|---|{}", "---:|".repeat(columns.len()));
@@ -80,7 +82,7 @@ fn samples(text: &mut String, report: &Report<'_>) {
 }
 
 /// A text that Markdown prints as it is, in one line.
-fn escape(text: &str) -> String {
+pub fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

@@ -3,6 +3,8 @@
 
 mod csv;
 mod html;
+mod inspection;
+mod inspection_plots;
 mod latency;
 mod layout;
 mod markdown;
@@ -48,6 +50,8 @@ struct Report<'a> {
     samples_note: String,
     /// How long forward passes take.
     latency: Vec<Sheet>,
+    /// What training did to weights.
+    inspections: Vec<inspection::Section>,
     inputs: Sheet,
 }
 
@@ -63,11 +67,12 @@ pub fn run(job: &Job, settings: &stage::Report) -> Result<(), Failure> {
         }
     }
     let layout = Layout::new(&members, &settings.table);
-    if layout.rows.is_empty() {
+    let inspections = inspection::sections(members.iter().map(|member| &member.input))?;
+    if layout.rows.is_empty() && inspections.is_empty() {
         return Err(Failure {
             message: "nothing to report: no input left scores or a training history".to_owned(),
             place: Some(job.name.clone()),
-            hint: Some("name `train` or `evaluate` stages in `inputs`".to_owned()),
+            hint: Some("name `train`, `evaluate` or `inspect` stages in `inputs`".to_owned()),
         });
     }
     if let Some(figure) = &settings.table.rank_by
@@ -81,7 +86,7 @@ pub fn run(job: &Job, settings: &stage::Report) -> Result<(), Failure> {
             hint: Some(format!("name one of the figures: {}", known.join(", "))),
         });
     }
-    let report = assemble(job, settings, &members, &layout)?;
+    let report = Report { inspections, ..assemble(job, settings, &members, &layout)? };
     for (name, text) in [
         ("report.md", markdown::page(&report)),
         ("report.html", html::page(&report)),
@@ -133,6 +138,7 @@ fn assemble<'a>(
         samples: Vec::new(),
         samples_note: String::new(),
         latency: layout.groups.iter().filter_map(|group| latency::sheet(layout, group)).collect(),
+        inspections: Vec::new(),
         inputs: what_this_was(members),
     };
     for (index, group) in layout.groups.iter().enumerate() {

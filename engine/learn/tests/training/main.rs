@@ -4,6 +4,7 @@
 mod asked;
 mod forecast;
 mod golden;
+mod inspect;
 mod measured;
 mod precision;
 mod resume;

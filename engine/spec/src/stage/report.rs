@@ -14,7 +14,8 @@ use crate::{files, reference::Reference};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Report {
-    /// The stages: trained ones for curves, time and memory, evaluated ones for scores. All members of each.
+    /// The stages: trained ones for curves, time and memory, evaluated ones for scores, `inspect` stages for what training
+    /// did to weights. All members of each.
     #[schemars(length(min = 1))]
     pub inputs: Vec<Reference>,
     /// How members become rows.
@@ -60,11 +61,11 @@ impl Kind for Report {
     const PROGRAM: Program = Program::Engine;
 
     fn inputs(&self) -> Vec<Input<'_>> {
-        let read = [files::METRICS, files::SUMMARY, files::HISTORY, files::PREDICTIONS];
+        let read = [files::METRICS, files::SUMMARY, files::HISTORY, files::PREDICTIONS, files::INSPECTION];
         let gather = |(index, reference)| Input {
             gathers: true,
             ..Input::follow(format!("inputs.{index}"), reference)
-                .of_kind(&["train", "evaluate"])
+                .of_kind(&["train", "evaluate", "inspect"])
                 .only(read.map(String::from))
         };
         self.inputs.iter().enumerate().map(gather).collect()
