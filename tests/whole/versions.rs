@@ -27,6 +27,11 @@ const MORE: &str = r#"
     protocol: {perplexity: {loss_on: all}}
     metrics: [perplexity]
   winner: {kind: select, from: surprise, best: {metric: perplexity.perplexity, mode: min}}
+  looked_at:
+    kind: inspect
+    resources: {cpu: 1}
+    models: tuned
+    analyses: [update_norms, subspaces, {subspaces: {of: update}}, amplification, magnitude_direction]
   counted:
     kind: command
     run: [sh, -c, 'wc -c < "$1/train.jsonl" > text', sh, "${in.rows}"]
@@ -73,7 +78,7 @@ fn bytes_change_only_with_the_version_of_their_kind() {
     let is_kept = |class: &str| KEPT.lines().any(|line| line.split(' ').nth(2) == Some(class));
     let mut changed = Vec::new();
     for ((kind, version), lines) in &left {
-        let computes = ["train", "evaluate", "merge", "select", "report"].contains(kind);
+        let computes = ["train", "evaluate", "merge", "select", "inspect", "report"].contains(kind);
         let class = if computes { processor() } else { "any".to_owned() };
         let now = format!("{kind} {version} {class} {}", Digest::of(lines.concat().as_bytes()));
         let known = KEPT.lines().find(|line| line.starts_with(&format!("{kind} {version} {class} ")));

@@ -29,7 +29,7 @@ pub fn run(job: &Job, events: Events<'_>) -> Result<(), Failure> {
         Stage::Tokenize(_) => Ok(tokenize::run(job, events)?),
         Stage::Select(settings) => select::run(job, &settings),
         Stage::Report(settings) => report::run(job, &settings),
-        Stage::Train(_) | Stage::Evaluate(_) | Stage::Merge(_) | Stage::Command(_) => {
+        Stage::Train(_) | Stage::Evaluate(_) | Stage::Merge(_) | Stage::Inspect(_) | Stage::Command(_) => {
             Err(misfit(format!("a `{}` stage is not done by this program", job.kind)))
         }
     })

@@ -11,6 +11,7 @@ pub mod evaluate;
 pub mod forecast;
 pub mod fused;
 pub mod generate;
+pub mod inspect;
 pub mod layers;
 pub mod loss;
 pub mod models;

@@ -62,8 +62,12 @@ pub const METRICS: &str = "metrics.json";
 pub const PREDICTIONS: &str = "predictions.jsonl";
 /// What a selection chose.
 pub const SELECTED: &str = "selected.json";
+/// What was found of trained weights.
+pub const INSPECTION: &str = "inspection.json";
 /// A training run's steps.
 pub const HISTORY: &str = "history.jsonl";
+/// The folder of a training's snapshots, one folder a step within: [`snapshot`].
+pub const SNAPSHOTS: &str = "snapshots";
 /// The exact revision that a download brought, as one line; beside what is observed, to be kept by the lock.
 pub const REVISION: &str = "revision.txt";
 /// Time, memory and throughput, as the stage itself measured them.
@@ -76,3 +80,16 @@ pub const LATENCY: &str = "latency.json";
 pub fn split(name: &str) -> String {
     format!("{name}.parquet")
 }
+
+/// The folder of the snapshot that was taken at a step, within that of all.
+pub fn snapshot(step: u64) -> String {
+    format!("{SNAPSHOT}{step:06}")
+}
+
+/// The step of the snapshot whose folder has this name.
+pub fn snapshot_step(name: &str) -> Option<u64> {
+    let step = name.strip_prefix(SNAPSHOT)?.parse().ok()?;
+    (snapshot(step) == name).then_some(step)
+}
+
+const SNAPSHOT: &str = "step-";

@@ -9,6 +9,7 @@ pub mod extract;
 pub mod files;
 pub mod forecast;
 pub mod include;
+pub mod inspection;
 pub mod job;
 pub mod matrix;
 pub mod measure;

@@ -50,6 +50,7 @@ pub fn page(report: &Report<'_>) -> String {
     text
 }
 
+/// A table and what is below it.
 fn sheet(text: &mut String, sheet: &Sheet) {
     text.push_str("<div class=\"scroll\"><table>\n<thead><tr><th></th>");
     for column in &sheet.columns {

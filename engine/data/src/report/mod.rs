@@ -6,6 +6,8 @@ mod csv;
 mod differences;
 mod facts;
 mod html;
+mod inspection;
+mod inspection_plots;
 mod latency;
 mod layout;
 mod lengths;
@@ -56,7 +58,7 @@ struct Report<'a> {
 
 /// Tables and plots under a heading.
 struct Section {
-    title: &'static str,
+    title: String,
     parts: Vec<Part>,
 }
 
@@ -78,11 +80,12 @@ pub fn run(job: &Job, settings: &stage::Report) -> Result<(), Failure> {
         }
     }
     let layout = Layout::new(&members, &settings.table);
-    if layout.rows.is_empty() {
+    let inspections = inspection::sections(members.iter().map(|member| &member.input))?;
+    if layout.rows.is_empty() && inspections.is_empty() {
         return Err(Failure {
             message: "nothing to report: no input left scores or a training history".to_owned(),
             place: Some(job.name.clone()),
-            hint: Some("name `train` or `evaluate` stages in `inputs`".to_owned()),
+            hint: Some("name `train`, `evaluate` or `inspect` stages in `inputs`".to_owned()),
         });
     }
     if let Some(figure) = &settings.table.rank_by
@@ -103,7 +106,7 @@ pub fn run(job: &Job, settings: &stage::Report) -> Result<(), Failure> {
             hint: Some(spec::suggest::did_you_mean(against, &layout.rows)),
         });
     }
-    let report = assemble(job, settings, &members, &layout)?;
+    let report = assemble(job, settings, &members, &layout, inspections)?;
     write(job, "report.md", &markdown::page(&report))?;
     write(job, "report.html", &html::page(&report))?;
     write(job, "metrics.csv", &csv::page(&members))?;
@@ -160,6 +163,7 @@ fn assemble<'a>(
     settings: &stage::Report,
     members: &[Member],
     layout: &'a Layout<'_>,
+    inspections: Vec<Section>,
 ) -> Result<Report<'a>, Failure> {
     let mut report = Report {
         title: title(job, layout),
@@ -232,7 +236,8 @@ fn assemble<'a>(
         ("Lengths", lengths.into_iter().collect()),
     ];
     let sections = sections.into_iter().filter(|(_, parts): &(_, Vec<Part>)| !parts.is_empty());
-    report.sections = sections.map(|(title, parts)| Section { title, parts }).collect();
+    report.sections = sections.map(|(title, parts)| Section { title: title.to_owned(), parts }).collect();
+    report.sections.extend(inspections);
     report.facts.push(facts::again(job, members));
     Ok(report)
 }

@@ -179,6 +179,20 @@ impl Picture {
         );
     }
 
+    /// A square of a heat map, its corner at the upper left: the fuller the nearer `share` is to 1.
+    pub fn cell(&mut self, at: (f64, f64), size: f64, share: f64, title: &str) {
+        let opacity = numbers::fixed(0.04 + 0.96 * share.clamp(0.0, 1.0), 3);
+        let _ = writeln!(
+            self.body,
+            r#"<rect class="cell" x="{}" y="{}" width="{}" height="{}" fill-opacity="{opacity}"><title>{}</title></rect>"#,
+            place(at.0),
+            place(at.1),
+            place(size),
+            place(size),
+            escape(title)
+        );
+    }
+
     /// A hollow diamond: a figure of others.
     pub fn diamond(&mut self, at: (f64, f64), title: &str) {
         let (x, y) = (place(at.0), place(at.1));

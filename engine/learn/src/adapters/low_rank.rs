@@ -189,7 +189,8 @@ impl LowRank {
         })
     }
 
-    fn from_config(config: &LoraConfig) -> Result<Self> {
+    /// The same without what they begin with: enough to read values, not to train.
+    pub(crate) fn from_config(config: &LoraConfig) -> Result<Self> {
         let ranks = ByName::new("rank_pattern", config.ranks()?, Several::FirstHolds)?;
         let alphas = ByName::new("alpha_pattern", config.alphas()?, Several::FirstHolds)?;
         let plain = Self::new(config.r, config.lora_alpha, config.lora_dropout, config.targets()?)?;
@@ -229,7 +230,8 @@ impl LowRank {
         of_slice.or_else(|| self.alphas.get(&place.name)).unwrap_or(self.alpha)
     }
 
-    fn scale_at(&self, place: &Place) -> f64 {
+    /// The scale s at `place`.
+    pub fn scale_at(&self, place: &Place) -> f64 {
         self.scale.of(self.alpha_at(place), self.rank_at(place))
     }
 

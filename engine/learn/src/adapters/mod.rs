@@ -285,7 +285,7 @@ pub fn saved_method(folder: &Path) -> Result<Box<dyn Method>> {
 }
 
 /// The folders of the adapter in `folder`, one where it is none of several, each with the method in it.
-fn saved_parts(folder: &Path) -> Result<Vec<(PathBuf, Box<dyn Method>)>> {
+pub(crate) fn saved_parts(folder: &Path) -> Result<Vec<(PathBuf, Box<dyn Method>)>> {
     let folders = match combined::parts(folder)? {
         None => vec![folder.to_owned()],
         Some(parts) => parts.iter().map(|part| folder.join(part)).collect(),

@@ -28,7 +28,7 @@ pub struct Times {
     pub steps: u64,
     /// Seconds of validation.
     pub validation: f64,
-    /// Seconds in which checkpoints were written.
+    /// Seconds in which checkpoints and snapshots were written.
     pub checkpoints: f64,
 }
 

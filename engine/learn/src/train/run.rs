@@ -9,6 +9,7 @@ use super::checkpoint::Checkpoints;
 use super::history::{History, NotFinite, Step};
 use super::resume::{self, Position, Times};
 use super::settings::{Best, Every, Settings};
+use super::snapshots::{Snapshots, Taken};
 use super::step::{self, Rule, Weights, not_finite};
 use super::validation::{Asks, During, Figures, Scored, loss_of};
 use crate::batches;
@@ -35,7 +36,9 @@ pub struct Training<'a> {
     pub asks: Option<&'a dyn Asks>,
     /// How.
     pub settings: &'a Settings,
-    /// The folder of the checkpoints and of the history so far.
+    /// What is kept of the weights as they were on the way.
+    pub snapshots: Option<Snapshots<'a>>,
+    /// The folder of the checkpoints, the snapshots and the history so far.
     pub state: &'a Path,
 }
 
@@ -73,16 +76,22 @@ pub struct Outcome {
 }
 
 impl Training<'_> {
-    /// Trains from the newest good checkpoint, or from the start. The history is left at `history`.
+    /// Trains from the newest good checkpoint, or from the start. The history is left at `history`, the snapshots beside it.
     pub fn run(&self, history: &Path, observer: &mut dyn Observer) -> Result<Outcome> {
         let (mut run, resumed_from) = Run::start(self, observer)?;
         if let Some(step) = resumed_from {
             observer.warning(format!("going on from the checkpoint of step {step}"));
         }
+        if run.position.step == 0 {
+            run.snapshot()?;
+        }
         while !run.ended() {
             run.step()?;
             if run.validation_due() {
                 run.validate(observer)?;
+            }
+            if run.snapshot_due() {
+                run.snapshot()?;
             }
             let interrupted = observer.interrupted() && !run.ended();
             if interrupted || run.position.step.is_multiple_of(self.settings.checkpoint) {
@@ -108,6 +117,7 @@ struct Run<'a> {
     position: Position,
     history: History,
     checkpoints: Checkpoints,
+    taken: Option<Taken<'a>>,
     saved: Option<u64>,
     /// The batches of the epoch that has begun.
     batches: Vec<Vec<usize>>,
@@ -131,9 +141,15 @@ impl<'a> Run<'a> {
         let checkpoints = Checkpoints::open(&training.state.join("checkpoints"))?;
         let path = training.state.join("history.jsonl");
         let per_epoch = batches::per_epoch(training.examples.len(), settings.batch);
+        let taken =
+            training.snapshots.map(|snapshots| Taken::open(snapshots, training.state, per_epoch)).transpose()?;
         let mut weights = Weights::new(training.model)?;
         let mut resumed = None;
         for step in checkpoints.steps()?.into_iter().rev() {
+            if taken.as_ref().is_some_and(|taken| !taken.has_all_until(step)) {
+                observer.warning(format!("the checkpoint of step {step} cannot be used: a snapshot before it is gone"));
+                continue;
+            }
             match checkpoints.load::<Position>(step).and_then(|found| resume::restore(&mut weights, found, &path)) {
                 Ok(found) => {
                     resumed = Some(found);
@@ -147,6 +163,9 @@ impl<'a> Run<'a> {
             Some(found) => found,
             None => (Position::start(), None, History::open(&path, 0)?),
         };
+        if let Some(taken) = &taken {
+            taken.forget_after(resumed_from)?;
+        }
         let rule = Rule {
             micro: settings.micro,
             normalize: settings.normalize,
@@ -163,6 +182,7 @@ impl<'a> Run<'a> {
             position,
             history,
             checkpoints,
+            taken,
             saved: resumed_from,
             batches: Vec::new(),
             per_epoch,
@@ -315,6 +335,24 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
+    fn snapshot_due(&self) -> bool {
+        self.taken.as_ref().is_some_and(|taken| self.ended() || taken.is_due(self.position.step))
+    }
+
+    /// Keeps the weights as they are now, where that is asked for.
+    fn snapshot(&mut self) -> Result<()> {
+        if self.taken.is_none() {
+            return Ok(());
+        }
+        self.read_losses()?;
+        let started = Instant::now();
+        if let Some(taken) = &self.taken {
+            taken.take(self.position.step, self.training.model)?;
+        }
+        self.position.times.checkpoints += started.elapsed().as_secs_f64();
+        Ok(())
+    }
+
     fn checkpoint(&mut self) -> Result<()> {
         self.read_losses()?;
         let started = Instant::now();
@@ -374,6 +412,9 @@ impl<'a> Run<'a> {
             kept = validations.best;
         }
         self.history.copy_to(history)?;
+        if let (Some(taken), Some(result)) = (&self.taken, history.parent()) {
+            taken.leave_in(result)?;
+        }
         let window = self.per_epoch.min(step);
         Ok(Outcome {
             steps: step,

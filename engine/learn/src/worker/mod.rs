@@ -10,6 +10,7 @@ mod evaluate;
 mod events;
 mod examples;
 mod failure;
+mod inspect;
 mod labels;
 pub mod memory;
 mod merge;
@@ -62,6 +63,7 @@ fn work(job: &Job, stage: &Stage, events: &mut Events) -> crate::Result<()> {
         }
         Stage::Merge(settings) => merge::run(job, settings, device),
         Stage::Evaluate(settings) => evaluate::run(job, settings, device, events),
+        Stage::Inspect(settings) => inspect::run(job, settings, events),
         other => Err(crate::Error::setting(
             "kind",
             format!("a worker does not do `{}`", other.kind()),

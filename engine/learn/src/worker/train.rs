@@ -20,6 +20,7 @@ use super::memory::Peak;
 use super::question::Question;
 use super::special_ids::SpecialIds;
 use super::{adapter_source, device, labels, model_source, sized};
+use crate::adapters::Method;
 use crate::error::{Error, Result, some_of};
 use crate::models::Model;
 use crate::numerics::{Memory, Numerics};
@@ -28,7 +29,7 @@ use crate::observer::Observer;
 use crate::optim::AdamW;
 use crate::peft::Saved;
 use crate::schedule::Shape;
-use crate::train::{self, Asks, Length, Outcome, Settings, Training, Validate, Warmup};
+use crate::train::{self, Asks, Length, Outcome, Saves, Settings, Training, Validate, Warmup};
 use crate::weights::write_json;
 
 /// Does the job.
@@ -86,12 +87,20 @@ pub fn run(job: &Job, stage: &Train, device: Device, observer: &mut dyn Observer
     if let Some(question) = &question {
         question.try_out(&model)?;
     }
+    if !labels.is_empty() {
+        labels::into_config(&mut model.config, &labels);
+    }
+    let saves = OneByOne(method.as_ref());
     let training = Training {
         model: &model,
         examples: examples.as_ref(),
         validation: validation.as_deref(),
         asks: question.as_ref().map(|question| question as &dyn Asks),
         settings: &settings,
+        snapshots: stage
+            .snapshots
+            .as_ref()
+            .map(|snapshots| train::Snapshots { every: every(&snapshots.every), saves: &saves }),
         state: &job.state,
     };
     let outcome = training.run(&job.result.join(files::HISTORY), observer)?;
@@ -110,7 +119,6 @@ pub fn run(job: &Job, stage: &Train, device: Device, observer: &mut dyn Observer
         "resumed_from": outcome.resumed_from,
     });
     if !labels.is_empty() {
-        labels::into_config(&mut model.config, &labels);
         labels::write(&labels, &job.result)?;
     }
     method.save(&Saved::of(&model, None), &job.result)?;
@@ -176,10 +184,7 @@ pub fn settings(stage: &Train) -> Settings {
                 Validate { every: train::Every::Epochs(1), best: train::Best::Loss, keep_best: false, patience: None }
             }
             Some(validate) => Validate {
-                every: match validate.every {
-                    Every::Steps(steps) => train::Every::Steps(steps),
-                    Every::Epochs(epochs) => train::Every::Epochs(epochs),
-                },
+                every: every(&validate.every),
                 best: match validate.best() {
                     KeepBest::Loss => train::Best::Loss,
                     KeepBest::Figure(name) => train::Best::Figure {
@@ -192,6 +197,23 @@ pub fn settings(stage: &Train) -> Settings {
             },
         },
         checkpoint: stage.checkpoint.steps,
+    }
+}
+
+fn every(every: &Every) -> train::Every {
+    match every {
+        Every::Steps(steps) => train::Every::Steps(*steps),
+        Every::Epochs(epochs) => train::Every::Epochs(*epochs),
+    }
+}
+
+/// Snapshots in the files that the method leaves in the end.
+#[derive(Debug)]
+struct OneByOne<'a>(&'a dyn Method);
+
+impl Saves for OneByOne<'_> {
+    fn save(&self, model: &Model, folder: &Path) -> Result<()> {
+        self.0.save(&Saved::of(model, None), folder)
     }
 }
 

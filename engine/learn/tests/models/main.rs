@@ -12,6 +12,7 @@ mod fused;
 mod generated;
 mod generation;
 mod golden;
+mod inspection;
 mod latency;
 mod lora_family;
 mod low_rank;

@@ -4,9 +4,11 @@
 mod asked;
 mod forecast;
 mod golden;
+mod inspect;
 mod measured;
 mod precision;
 mod resume;
+mod snapshots;
 mod steps;
 mod support;
 mod timing;

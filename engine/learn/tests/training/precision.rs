@@ -170,6 +170,7 @@ fn the_scale_of_the_loss_goes_on_with_the_training() {
                 validation: None,
                 asks: None,
                 settings: &settings,
+                snapshots: None,
                 state: state.path(),
             };
             let outcome = training.run(&state.path().join("out.jsonl"), &mut Unobserved).unwrap();

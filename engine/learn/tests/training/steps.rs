@@ -89,6 +89,7 @@ fn a_loss_that_is_not_finite_stops_with_its_step_and_rows_before_a_checkpoint_ho
         validation: None,
         asks: None,
         settings: &settings,
+        snapshots: None,
         state: state.path(),
     };
     let error = training.run(&state.path().join("out.jsonl"), &mut Unobserved).unwrap_err();
@@ -125,6 +126,7 @@ fn damaged(method: &dyn learn::adapters::Method, weight: &str, row: i64, number:
         validation: None,
         asks: None,
         settings: &settings,
+        snapshots: None,
         state: state.path(),
     };
     training.run(&state.path().join("out.jsonl"), &mut Unobserved).unwrap_err()
@@ -163,6 +165,7 @@ fn a_tensor_that_the_loss_does_not_reach_is_named() {
         validation: None,
         asks: None,
         settings: &settings,
+        snapshots: None,
         state: state.path(),
     };
     let error = training.run(&state.path().join("out.jsonl"), &mut Unobserved).unwrap_err();
@@ -182,6 +185,7 @@ fn a_zero_gradient_is_a_gradient() {
         validation: None,
         asks: None,
         settings: &settings,
+        snapshots: None,
         state: state.path(),
     };
     let outcome = training.run(&state.path().join("out.jsonl"), &mut Unobserved).unwrap();
@@ -208,6 +212,7 @@ fn the_best_weights_are_kept_and_patience_ends_the_training() {
         validation: Some(&dev),
         asks: None,
         settings: &settings,
+        snapshots: None,
         state: state.path(),
     };
     let outcome = training.run(&state.path().join("out.jsonl"), &mut Unobserved).unwrap();

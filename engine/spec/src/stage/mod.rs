@@ -6,11 +6,13 @@ mod command;
 mod download;
 mod evaluate;
 mod format;
+mod inspect;
 mod join;
 mod merge;
 mod preprocess;
 mod report;
 mod select;
+mod snapshots;
 mod take;
 mod tokenize;
 mod train;
@@ -21,6 +23,7 @@ pub use command::{Command, CommandInput, ProjectFile, placeholders};
 pub use download::{Download, HUB_SCHEME, Hub, Origin, Parts, Repository, RepositoryKind, Source, Url};
 pub use evaluate::{Evaluate, EvaluateBatch};
 pub use format::{Delimited, Format, LongRows, Quoting, ShortRows, Squad, SquadRows};
+pub use inspect::{Amplification, Analysis, Inspect, Subspaces, SubspacesOf};
 pub use join::{Join, Missing, Relation};
 pub use merge::Merge;
 pub use preprocess::{
@@ -28,6 +31,7 @@ pub use preprocess::{
 };
 pub use report::{Baseline, MetricRow, Published, Report, Table};
 pub use select::{Best, Mode, Select};
+pub use snapshots::Snapshots;
 pub use take::{Take, WholeGroups};
 pub use tokenize::{
     Boundary, BpeTraining, ChoicesForm, Form, MaxLength, Overflow, OverflowPolicy, SpecialToken, TextForm, Tokenize,
@@ -398,6 +402,8 @@ stages! {
     merge => Merge,
     /// The best member of a stage.
     select => Select,
+    /// What training did to weights: norms, subspaces, magnitude and direction.
+    inspect => Inspect,
     /// Tables and plots of what other stages left.
     report => Report,
     /// Any program.

@@ -15,7 +15,7 @@ use crate::{files, reference::Reference};
 #[serde(deny_unknown_fields)]
 pub struct Report {
     /// The stages: evaluated ones for scores, trained ones for curves, time and memory, tokenized ones for lengths, selecting
-    /// ones for what was chosen. All members of each.
+    /// ones for what was chosen, `inspect` stages for what training did to weights. All members of each.
     #[schemars(length(min = 1))]
     pub inputs: Vec<Reference>,
     /// How members become rows.
@@ -81,11 +81,12 @@ impl Kind for Report {
     const PROGRAM: Program = Program::Engine;
 
     fn inputs(&self) -> Vec<Input<'_>> {
-        let read = [files::METRICS, files::SUMMARY, files::HISTORY, files::PREDICTIONS, files::SELECTED];
+        let read =
+            [files::METRICS, files::SUMMARY, files::HISTORY, files::PREDICTIONS, files::SELECTED, files::INSPECTION];
         let gather = |(index, reference)| Input {
             gathers: true,
             ..Input::follow(format!("inputs.{index}"), reference)
-                .of_kind(&["train", "evaluate", "tokenize", "select"])
+                .of_kind(&["train", "evaluate", "tokenize", "select", "inspect"])
                 .only(read.map(String::from))
         };
         self.inputs.iter().enumerate().map(gather).collect()

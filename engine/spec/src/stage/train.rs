@@ -5,7 +5,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::{Beside, Fault, Input, Kind, Program, Validate, WantedSplit};
+use super::{Beside, Fault, Input, Kind, Program, Snapshots, Validate, WantedSplit};
 use crate::{
     adapter::AdapterSource, files, metric::Metric, model::ModelSource, optimizer::Optimizer, precision::Precision,
     reference::Reference, schedule::Schedule,
@@ -14,7 +14,8 @@ use crate::{
 /// Trains a model, or an adapter of it.
 ///
 /// Leaves the adapter in PEFT's format, or the whole model in Hugging Face's; `history.jsonl` with the loss of every
-/// step; `summary.json`. While it runs it keeps checkpoints, so that a killed run goes on where it was.
+/// step; `summary.json`; `snapshots/` where asked. While it runs it keeps checkpoints, so that a killed run goes on where it
+/// was.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend(
@@ -79,6 +80,10 @@ pub struct Train {
     /// How often the state is saved, to go on from after a crash.
     #[serde(default)]
     pub checkpoint: Checkpoint,
+    /// What trains, kept as it was at some steps: a folder `snapshots/step-000100` each beside what the stage leaves, in
+    /// the same files. With `adapter: full` each is a whole model, which is large. Without it, none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshots: Option<Snapshots>,
 }
 
 crate::one_of! {
@@ -362,6 +367,7 @@ impl Kind for Train {
             faults.into_iter().map(move |f| Fault { path: format!("{path}.{}", f.path), ..f }).collect::<Vec<_>>()
         };
         faults.extend(self.validate.iter().flat_map(|validate| below("validate", validate.faults(&self.objective))));
+        faults.extend(self.snapshots.iter().flat_map(|snapshots| below("snapshots", snapshots.faults())));
         faults.extend(self.adapter.faults("adapter"));
         faults.extend(below("optimizer", self.optimizer.faults()));
         faults.extend(below("schedule", self.schedule.faults()));

@@ -61,6 +61,19 @@ crate::one_of! {
     }
 }
 
+impl Every {
+    /// Mistakes that no type can express; `path` is where it stands.
+    pub(super) fn faults(&self, path: &str) -> Vec<Fault> {
+        match self {
+            Self::Steps(0) | Self::Epochs(0) => {
+                let (unit, hint) = (self.name(), "give a number above zero");
+                vec![Fault::new(format!("{path}.{unit}"), format!("every zero {unit}"), hint)]
+            }
+            Self::Steps(_) | Self::Epochs(_) => Vec::new(),
+        }
+    }
+}
+
 impl Default for Every {
     fn default() -> Self {
         Self::Epochs(1)
@@ -149,10 +162,7 @@ impl Validate {
     /// Mistakes that no type can express, where this is learned.
     pub(super) fn faults(&self, objective: &Objective) -> Vec<Fault> {
         let mut faults = Vec::new();
-        if let every @ (Every::Steps(0) | Every::Epochs(0)) = &self.every {
-            let (unit, hint) = (every.name(), "give a number above zero");
-            faults.push(Fault::new(format!("every.{unit}"), format!("every zero {unit}"), hint));
-        }
+        faults.extend(self.every.faults("every"));
         if self.patience == Some(0) {
             faults.push(Fault::new("patience", "a patience of zero would stop at once", "give a number above zero"));
         }
