@@ -20,11 +20,11 @@ pub fn path(folder: &Path) -> PathBuf {
     if !newer.is_file() && older.is_file() { older } else { newer }
 }
 
-/// The open file of an adapter's tensors. Where these are of slices of fused maps, it has the slices' tensors in the place
-/// of those that the file holds.
+/// The open file of an adapter's tensors.
 #[derive(Debug)]
 pub struct AdapterFile {
     file: TensorFile,
+    /// Tensors of slices of fused maps, which stand in the place of those that the file holds.
     cuts: Vec<Cut>,
     /// Tensors of slices that the file holds multiplied.
     as_trained: Option<TensorFile>,
@@ -36,9 +36,16 @@ impl AdapterFile {
         let path = path(folder);
         let older = path.extension().is_some_and(|extension| extension == "bin");
         let file = if older { TensorFile::torch(&path)? } else { TensorFile::safetensors(&path)? };
-        let cuts = Slices::read(folder)?.cuts(|key| shape_of(file.tensors().get(key)?), &path)?;
+        Ok(Self { file, cuts: Vec::new(), as_trained: None })
+    }
+
+    /// The same with the tensors of slices of fused maps, where it was trained on some, in the place of those of the whole
+    /// maps that PEFT has.
+    pub fn open_slices(folder: &Path) -> Result<Self> {
+        let file = Self::open(folder)?;
+        let cuts = Slices::read(folder)?.cuts(|key| file.shape(key), file.path())?;
         let as_trained = slices::as_trained(folder).map(|path| TensorFile::safetensors(&path)).transpose()?;
-        Ok(Self { file, cuts, as_trained })
+        Ok(Self { cuts, as_trained, ..file })
     }
 
     fn cut(&self, key: &str) -> Option<&Cut> {

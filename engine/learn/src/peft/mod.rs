@@ -203,7 +203,7 @@ pub fn load_keys(
     wanted: &dyn Fn(&str) -> bool,
     parameters: &mut Parameters,
 ) -> Result<BTreeSet<String>> {
-    let file = AdapterFile::open(folder)?;
+    let file = AdapterFile::open_slices(folder)?;
     let path = file.path();
     let mut found = BTreeSet::new();
     for key in file.keys() {

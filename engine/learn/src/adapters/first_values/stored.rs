@@ -19,7 +19,7 @@ pub struct Stored {
 impl Stored {
     /// That of the adapter in `folder`, which `begun` as it says.
     pub fn open(folder: &Path, begun: Box<dyn FirstValues>) -> Result<Self> {
-        Ok(Self { file: AdapterFile::open(folder)?, begun })
+        Ok(Self { file: AdapterFile::open_slices(folder)?, begun })
     }
 }
 
