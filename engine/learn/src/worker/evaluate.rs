@@ -3,7 +3,7 @@
 
 mod choices;
 mod latency;
-mod texts;
+pub(in crate::worker) mod texts;
 
 use std::cell::Cell;
 use std::io::Write;

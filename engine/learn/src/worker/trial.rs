@@ -14,6 +14,7 @@ use spec::trial::Reply;
 use tch::Device;
 use tokenizers::Tokenizer;
 
+use super::evaluate::texts::{softmax, window};
 use super::special_ids::SpecialIds;
 use super::{decoding, device, labels, model_source};
 use crate::error::{Error, Result};
@@ -22,7 +23,7 @@ use crate::generate::{Ends, Prompt, Reader, Search, check, together};
 use crate::models::{Model, Task};
 use crate::observer::Unobserved;
 use crate::rows::{has_column, read_tokens};
-use crate::text_rows::{TextRecord, read_answered, read_text_rows};
+use crate::text_rows::{read_answered, read_text_rows};
 
 /// The split with the typed row.
 const SPLIT: &str = "typed";
@@ -190,7 +191,7 @@ impl Asked {
         usable(first.failed.as_deref())?;
         let windows: Vec<Window> =
             rows.iter().zip(&scores).filter_map(|(row, scores)| Some(window(row, scores.as_deref()?))).collect();
-        let found = best(&windows, span.into());
+        let found = best(windows, span.into());
         let place = found.as_ref().map(|found| found.place.clone()).filter(|place| !place.is_empty());
         let text = place.clone().and_then(|place| first.pair.as_deref()?.get(place)).map(str::to_owned);
         say(&Reply::Span {
@@ -208,20 +209,6 @@ fn go_on(said: &mut String, text: &str) {
         say(&Reply::Text { text: new.to_owned() });
         text.clone_into(said);
     }
-}
-
-fn window(row: &TextRecord, scores: &[f64]) -> Window {
-    // A batch's scores go on behind the row's own tokens.
-    let own = || scores.chunks(2).take(row.text.ids.len());
-    let side = |which: usize| own().map(|pair| pair.get(which).copied().unwrap_or(f64::NEG_INFINITY)).collect();
-    Window { starts: side(0), ends: side(1), places: row.places.clone() }
-}
-
-fn softmax(scores: &[f64]) -> Vec<f64> {
-    let most = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let weights: Vec<f64> = scores.iter().map(|score| (score - most).exp()).collect();
-    let sum: f64 = weights.iter().sum();
-    weights.into_iter().map(|weight| weight / sum).collect()
 }
 
 fn only<T>(path: &Path, rows: Vec<T>) -> Result<T> {

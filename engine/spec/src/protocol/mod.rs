@@ -8,7 +8,7 @@ mod span;
 pub use decode::{Beam, BeamSample, Decode, Drawing, EarlyStopping, Sample};
 pub use generate::Generate;
 pub use perplexity::{Perplexity, Window};
-pub use span::{NoAnswer, Span};
+pub use span::{NoAnswer, Span, Starts};
 
 use crate::stage::{Empty, Fault};
 

@@ -24,6 +24,26 @@ pub struct Span {
     /// often. `squad_v2` prints the best threshold of the split that it scores.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub null_threshold: f64,
+    /// Which of a long text's windows may start an answer at a token that several of them have.
+    #[serde(default, skip_serializing_if = "Starts::in_any_window")]
+    pub starts: Starts,
+}
+
+/// Which of a long text's windows may start an answer at a token that several of them have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Starts {
+    /// Each of them.
+    #[default]
+    AnyWindow,
+    /// The one in which the token has the most context on both sides, as BERT's own script has it.
+    MostContext,
+}
+
+impl Starts {
+    fn in_any_window(&self) -> bool {
+        *self == Self::AnyWindow
+    }
 }
 
 fn is_zero(threshold: &f64) -> bool {
@@ -78,6 +98,7 @@ impl Default for Span {
             max_answer_tokens: default_answer_tokens(),
             no_answer: NoAnswer::default(),
             null_threshold: 0.0,
+            starts: Starts::default(),
         }
     }
 }

@@ -138,7 +138,7 @@ pub(super) fn span(
     for row in &rows {
         let Some((record, _)) = row.first() else { continue };
         let found: Option<Vec<Window>> = row.iter().map(|(_, window)| window.clone()).collect();
-        answers.push((*record, found.map(|windows| best(&windows, rule))));
+        answers.push((*record, found.map(|windows| best(windows, rule))));
     }
     let text = |record: &TextRecord, found: &Option<Found>| {
         let place = found.as_ref().map(|found| found.place.clone());
@@ -171,11 +171,11 @@ pub(super) fn span(
     Ok(Answered::new(scored, tokens(&windows), answers.iter().map(|(record, _)| &record.failed)))
 }
 
-fn window(row: &TextRecord, scores: &[f64]) -> Window {
-    // A batch's scores go on behind the row's own tokens.
+/// The scores of a window's own tokens: a batch's go on behind them.
+pub(in crate::worker) fn window(row: &TextRecord, scores: &[f64]) -> Window {
     let own = || scores.chunks(2).take(row.text.ids.len());
     let side = |which: usize| own().map(|pair| pair.get(which).copied().unwrap_or(f64::NEG_INFINITY)).collect();
-    Window { starts: side(0), ends: side(1), places: row.places.clone() }
+    Window { starts: side(0), ends: side(1), places: row.places.clone(), left_to_others: Vec::new() }
 }
 
 fn texts(rows: &[TextRecord]) -> Vec<Option<&TextRow>> {
@@ -193,7 +193,8 @@ fn label_of(asked: &Asked<'_>, row: &TextRecord) -> Result<String> {
     })
 }
 
-fn softmax(scores: &[f64]) -> Vec<f64> {
+/// Probabilities of a row's classes.
+pub(in crate::worker) fn softmax(scores: &[f64]) -> Vec<f64> {
     let highest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let powers: Vec<f64> = scores.iter().map(|score| (score - highest).exp()).collect();
     let sum: f64 = powers.iter().sum();
