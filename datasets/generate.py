@@ -150,13 +150,16 @@ def inference(rng):
 
 
 def cola(rng):
-    """A sentence, and whether English has it: an order of words or an agreement may be broken."""
+    """A sentence, and whether English has it: a form, an agreement or an order of words may be broken."""
     event, good = Event(rng), rng.below(10) < 7
     one = rng.below(2)
     subject = f"The {rng.pick(ANIMALS)}" + ("" if one else "s")
     words = [subject, "near", "the", event.place, "was" if one else "were", "seen", "by", event.who + "."]
     if not good:
-        if rng.below(2):
+        broken = rng.below(4)
+        if broken < 2:
+            words[5] = "saw"
+        elif broken == 2:
             words[4] = "were" if one else "was"
         else:
             words[4], words[5] = words[5], words[4]

@@ -170,7 +170,7 @@ def decoder_layers(config, prefix, norms, norm):
             "self_attn.o_proj": (width, queries), "mlp.gate_proj": (inner, width), "mlp.up_proj": (inner, width),
             "mlp.down_proj": (width, inner),
         }.items():
-            shapes[f"{at}{part}.weight"] = (shape, "0.06")
+            shapes[f"{at}{part}.weight"] = (shape, "0.18")
         shapes.update({f"{at}{part}.weight": ((width,), norm) for part in norms})
     return shapes
 
@@ -241,13 +241,13 @@ def roberta(learned):
     shapes = {}
 
     def linear(name, out, into):
-        shapes[f"{name}.weight"], shapes[f"{name}.bias"] = ((out, into), "0.06"), ((out,), 0.0)
+        shapes[f"{name}.weight"], shapes[f"{name}.bias"] = ((out, into), "0.18"), ((out,), 0.0)
 
     def norm(name):
         shapes[f"{name}.weight"], shapes[f"{name}.bias"] = ((width,), 1.0), ((width,), 0.0)
 
     shapes["roberta.embeddings.word_embeddings.weight"] = ((len(ids), width), "0.06")
-    shapes["roberta.embeddings.position_embeddings.weight"] = ((514, width), "0.06")
+    shapes["roberta.embeddings.position_embeddings.weight"] = ((514, width), "0.02")
     shapes["roberta.embeddings.token_type_embeddings.weight"] = ((1, width), "0.06")
     norm("roberta.embeddings.LayerNorm")
     for layer in range(2):
@@ -286,10 +286,10 @@ def t5(learned):
                 at = f"{stack}.block.{layer}.layer.{number}."
                 shapes[at + "layer_norm.weight"] = ((width,), 1.0)
                 if part == "DenseReluDense":
-                    shapes[at + part + ".wi.weight"] = ((inner, width), "0.06")
-                    shapes[at + part + ".wo.weight"] = ((width, inner), "0.06")
+                    shapes[at + part + ".wi.weight"] = ((inner, width), "0.18")
+                    shapes[at + part + ".wo.weight"] = ((width, inner), "0.18")
                 else:
-                    shapes.update({f"{at}{part}.{name}.weight": ((width, width), "0.06") for name in "qkvo"})
+                    shapes.update({f"{at}{part}.{name}.weight": ((width, width), "0.18") for name in "qkvo"})
         shapes[f"{stack}.block.0.layer.0.SelfAttention.relative_attention_bias.weight"] = ((32, heads), "0.06")
         shapes[f"{stack}.final_layer_norm.weight"] = ((width,), 1.0)
     return config, pieces, shapes, {
