@@ -33,6 +33,7 @@ mod project;
 mod prompts;
 mod selection;
 mod sizes;
+mod studies;
 mod tiny;
 mod training;
 mod trying;
