@@ -3,6 +3,8 @@
 
 use std::{fs, path::Path};
 
+use serde_json::Value;
+
 use crate::project::{Project, Ran};
 
 /// The project's own files, copied into a folder of their own.
@@ -89,4 +91,54 @@ fn studies_are_right() {
         let file = format!("pipelines/{}", item.unwrap().file_name().to_string_lossy());
         project.engine(&["check", &file]).exit(0);
     }
+}
+
+/// What a study's trained members would train and have in all, by `engine estimate`, with a model of this shape in place of
+/// the one that `stage` brings.
+fn sizes(name: &str, stage: &str, shape: &str, tokenizer: &str, settings: &[&str]) -> Vec<(String, u64, u64)> {
+    let project = project();
+    let shapes = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/shapes");
+    let tokenizer = project.path(&format!("datasets/tiny_models/{tokenizer}"));
+    fs::create_dir(project.path("shape")).unwrap();
+    fs::copy(shapes.join(shape), project.path("shape/config.json")).unwrap();
+    for file in ["tokenizer.json", "tokenizer_config.json"] {
+        fs::copy(tokenizer.join(file), project.path("shape").join(file)).unwrap();
+    }
+    let file = format!("pipelines/{name}.yaml");
+    let model = format!("stages.{stage}.from={{path: shape}}");
+    let mut changes = vec!["--profile", "tiny", "--set", model.as_str()];
+    settings.iter().for_each(|setting| changes.extend(["--set", *setting]));
+    project.engine(&[&["run", file.as_str(), "--until", "tokens"], &changes[..]].concat()).exit(0);
+    let said = project.engine(&[&["estimate", file.as_str(), "--json"], &changes[..]].concat());
+    let lines = said.exit(0).out.lines();
+    let told = lines.map(|line| serde_json::from_str::<Value>(line).unwrap());
+    told.filter_map(|member| {
+        let count = |key: &str| member["forecast"][key].as_u64();
+        let name = member["member"].as_str()?.to_owned();
+        Some((name, count("trainable_parameters")?, count("total_parameters")?))
+    })
+    .collect()
+}
+
+/// The study's own counts: LoRA of rank 8 on 144 maps of 1024 by 1024, and 20 vectors of 1024.
+#[test]
+fn rut5_trains_what_the_study_says() {
+    let sizes = sizes("ru_instruct", "rut5", "rut5-large.json", "t5", &["vars.training.precision=bf16"]);
+    let trains: Vec<(&str, u64)> = sizes.iter().map(|(name, trains, _)| (name.as_str(), *trains)).collect();
+    let lora = 144 * 8 * (1024 + 1024);
+    assert_eq!(lora + 20 * 1024, 2_379_776);
+    let expected =
+        [("tuned[method=both]", 2_379_776), ("tuned[method=lora]", lora), ("tuned[method=prompt]", 20 * 1024)];
+    assert_eq!(trains, expected);
+    assert_eq!(sizes[0].2, 740_047_872);
+}
+
+/// The trainable parts of DoRA's table 1, in percent with two decimals; the table has the prefix's 0.117 as 0.11.
+#[test]
+fn llama_trains_what_the_table_says() {
+    let sizes = sizes("commonsense_170k", "llama", "llama-7b.json", "llama", &["vars.training.precision=bf16"]);
+    let percent = |trains: u64, all: u64| format!("{:.2}", 100.0 * trains as f64 / all as f64);
+    let parts: Vec<String> = sizes.iter().map(|(_, trains, all)| percent(*trains, *all)).collect();
+    // Prefix, series, parallel, LoRA, DoRA of rank 16 and 32.
+    assert_eq!(parts, ["0.12", "0.99", "3.54", "0.83", "0.43", "0.84"]);
 }
