@@ -36,6 +36,8 @@ test: test-tools ## run every test and check: format, lints, licences, unit and 
 	@$(STEP) licences scripts/check-licences.sh
 	@$(STEP) lints $(CARGO) clippy --release --workspace --all-targets -- -D warnings
 	@$(STEP) "data set" python3 datasets/quickstart/generate.py --check
+	@$(STEP) "small sets" python3 datasets/generate.py --check
+	@$(STEP) "tiny models" python3 datasets/tiny_models/generate.py --check
 	@$(STEP) build $(BUILD)
 	@$(STEP) tests $(CARGO) test --release --workspace
 

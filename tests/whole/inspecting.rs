@@ -165,3 +165,35 @@ fn a_report_may_be_of_an_inspection_alone() {
     assert!(report.contains("Left out: base. Full fine-tuning keeps nothing of what it began with"), "{report}");
     assert!(report.contains("| 0 and 1 | 4 |"), "{report}");
 }
+
+#[test]
+fn a_snapshot_is_scored_as_a_trained_stage_is() {
+    worker();
+    let scores = r#"
+  final:
+    kind: evaluate
+    resources: {cpu: 1}
+    model: [base, "tuned[method=dora,seed=0]"]
+    data: tokens/test
+    protocol: {perplexity: {loss_on: all}}
+    metrics: [perplexity]
+  on_the_way:
+    kind: evaluate
+    resources: {cpu: 1}
+    matrix: {step: ["000000", "000002", "000004"]}
+    model: "tuned[method=dora,seed=0]/snapshots/step-${matrix.step}"
+    data: tokens/test
+    protocol: {perplexity: {loss_on: all}}
+    metrics: [perplexity]
+"#;
+    let project = tiny::with_rows(&format!("{DATA}{STAGES}{scores}"));
+    project.run(&["--until", "final"]).exit(0);
+    project.run(&["--until", "on_the_way"]).exit(0);
+    let of = |member: &str| project.json(&format!("outputs/p/{member}/metrics.json"))["headline"].clone();
+    let steps = ["000000", "000002", "000004"].map(|step| of(&format!("on_the_way/step={step}")));
+    assert_eq!(steps[2], of("final/model=tuned"), "the last is what the training left");
+    assert_ne!(steps[1], steps[2]);
+    let perplexity = |headline: &Value| headline["perplexity.perplexity"].as_f64().unwrap();
+    let untrained = perplexity(&of("final/model=base"));
+    assert!((perplexity(&steps[0]) / untrained - 1.0).abs() < 1e-5, "the first is the base: {} {untrained}", steps[0]);
+}

@@ -35,6 +35,7 @@ mod prompts;
 mod selection;
 mod sizes;
 mod slices;
+mod studies;
 mod tiny;
 mod training;
 mod trying;

@@ -29,7 +29,7 @@ pub fn page(report: &Report<'_>) -> String {
         let _ = writeln!(text, "<p class=\"summary\">{}</p>", escape(sentence));
     }
     for Section { title, parts } in &report.sections {
-        let _ = writeln!(text, "<section>\n<h2>{title}</h2>");
+        let _ = writeln!(text, "<section>\n<h2>{}</h2>", escape(title));
         for part in parts {
             if !part.sheet.title.is_empty() {
                 let _ = writeln!(text, "<h3>{}</h3>", escape(&part.sheet.title));

@@ -301,3 +301,125 @@ fn directions(found: &Inspection, names: &Names<'_>) -> Option<Sheet> {
     );
     (!sheet.lines.is_empty()).then_some(sheet)
 }
+
+#[cfg(test)]
+mod tests {
+    use spec::inspection::{LeftOut, Matrix, Similarity, UpdateNorm};
+
+    use super::*;
+    use crate::report::{html, markdown};
+
+    fn member(stage: &str, coordinates: &[(&str, &str)]) -> Inspected {
+        let coordinates: Vec<(String, String)> =
+            coordinates.iter().map(|(axis, label)| ((*axis).to_owned(), (*label).to_owned())).collect();
+        let name = spec::job::member_name(stage, &coordinates);
+        Inspected {
+            name,
+            stage: stage.to_owned(),
+            coordinates,
+            method: "lora".to_owned(),
+            steps: vec![0, 10],
+            kept_step: 10,
+        }
+    }
+
+    #[test]
+    fn members_are_called_by_what_tells_them_apart() {
+        let members =
+            [member("tuned", &[("rank", "2"), ("seed", "0")]), member("tuned", &[("rank", "4"), ("seed", "0")])];
+        let names = Names::new(&members);
+        assert_eq!([&members[0].name, &members[1].name].map(|name| names.of(name)), ["2", "4"]);
+        assert_eq!(names.place(&members[1].name), 1);
+        let members = [member("tuned", &[("rank", "2")]), member("other", &[])];
+        let names = Names::new(&members);
+        assert_eq!([&members[0].name, &members[1].name].map(|name| names.of(name)), ["tuned · 2", "other"]);
+        let alone = [member("tuned", &[("rank", "2")])];
+        assert_eq!(Names::new(&alone).of(&alone[0].name), "tuned");
+    }
+
+    fn found() -> Inspection {
+        let members = vec![member("tuned", &[("rank", "<2>")]), member("tuned", &[("rank", "4")])];
+        let names: Vec<String> = members.iter().map(|member| member.name.clone()).collect();
+        let matrix =
+            |layer| Matrix { module: format!("layers.{layer}.q"), role: "attention.q".into(), layer: Some(layer) };
+        let mut found = Inspection { members, ..Inspection::default() };
+        for (index, name) in (1..).zip(&names) {
+            for layer in 0..2 {
+                for step in [0, 10] {
+                    let size = (step * index * (layer + 1)) as f64;
+                    found.update_norms.push(UpdateNorm {
+                        member: name.clone(),
+                        matrix: matrix(layer),
+                        step,
+                        norm: size,
+                        relative: Some(size / 1000.0),
+                        spectral: size / 2.0,
+                        stable_rank: (step > 0).then_some(4.0),
+                        effective_rank: (step > 0).then_some(5.0),
+                    });
+                }
+            }
+        }
+        for (layer, phi) in [(0, 0.25), (1, 0.75)] {
+            found.subspaces.push(Similarity {
+                of: "a".to_owned(),
+                first: names[0].clone(),
+                second: names[1].clone(),
+                matrix: matrix(layer),
+                inputs: 16,
+                i: vec![1, 2],
+                j: vec![1, 4],
+                phi: vec![vec![1.0, phi], vec![0.5, phi]],
+                begun: Some(phi / 2.0),
+            });
+        }
+        let reason = "`prompt` adds no matrix".to_owned();
+        found.left_out.push(LeftOut { member: "tuned[x=y]".to_owned(), analysis: None, reason });
+        found
+    }
+
+    #[test]
+    fn a_section_says_means_at_the_kept_step() {
+        let report = crate::report::Report {
+            title: String::new(),
+            summary: Vec::new(),
+            rows: &[],
+            sections: vec![section("looked_at".to_owned(), &found())],
+            samples: Vec::new(),
+            samples_note: String::new(),
+            members: Sheet::default(),
+            facts: Vec::new(),
+        };
+        let text = markdown::page(&report);
+        let has = |line: &str| assert!(text.lines().any(|found| found == line), "no `{line}` in\n{text}");
+        has("| &lt;2&gt; | lora | 10 | 2 | 15.00 | 1.500 % | 7.500 | 4.000 | 5.000 |");
+        has("| 4 | lora | 10 | 2 | 30.00 | 3.000 % | 15.00 | 4.000 | 5.000 |");
+        has("| &lt;2&gt; and 4 | 2 | 1.000 | 0.500 | 0.250 | 0.250 |");
+        assert!(text.contains("Left out: tuned\\[x=y\\]. \\`prompt\\` adds no matrix."), "{text}");
+        let page = html::page(&report);
+        for word in
+            ["φ(1, 4) = 0.500", "fill-opacity=\"0.520\"", "of attention.q by layer", "by step", "&lt;2&gt; (i), 4 (j)"]
+        {
+            assert!(page.contains(word), "no `{word}` in\n{page}");
+        }
+        assert!(!page.contains("<2>") && !page.contains("ΔM"), "only what was found");
+    }
+
+    #[test]
+    fn a_file_that_is_no_inspection_is_said() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(files::INSPECTION), "{\n\"members\": 3}").unwrap();
+        let input = JobInput {
+            stage: "looked_at".to_owned(),
+            kind: "inspect".to_owned(),
+            coordinates: Vec::new(),
+            part: None,
+            result: folder.path().to_owned(),
+            observed: folder.path().to_owned(),
+            carried: None,
+            made: None,
+        };
+        let failure = sections([&input].into_iter()).unwrap_err();
+        assert!(failure.place.unwrap().ends_with("inspection.json:2"), "{}", failure.message);
+    }
+}

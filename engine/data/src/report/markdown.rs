@@ -16,7 +16,7 @@ pub fn page(report: &Report<'_>) -> String {
         let _ = write!(text, "\n{}\n", escape(sentence));
     }
     for Section { title, parts } in &report.sections {
-        let _ = write!(text, "\n## {title}\n");
+        let _ = write!(text, "\n## {}\n", escape(title));
         for part in parts {
             if !part.sheet.title.is_empty() {
                 let _ = write!(text, "\n### {}\n", escape(&part.sheet.title));

@@ -57,12 +57,14 @@ struct Report<'a> {
 }
 
 /// Tables and plots under a heading.
+#[derive(Debug)]
 struct Section {
     title: String,
     parts: Vec<Part>,
 }
 
 /// A table with the plots that belong to it.
+#[derive(Debug)]
 struct Part {
     sheet: Sheet,
     plots: Vec<Plot>,

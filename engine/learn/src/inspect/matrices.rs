@@ -34,8 +34,6 @@ pub struct Matrices {
     files: WeightFiles,
     /// In the order of the model.
     all: Vec<Matrix>,
-    /// The slices of fused ones among them.
-    slices: Vec<Matrix>,
 }
 
 impl Matrices {
@@ -64,34 +62,24 @@ impl Matrices {
             all.push(Matrix { place: place.clone(), layer, stored: stored.to_owned() });
         }
         drop(stored);
-        let of_whole = |place: &Place| {
-            let whole = place.whole()?;
-            let matrix = all.iter().find(|matrix| matrix.place == whole)?;
-            Some(Matrix { place: place.clone(), ..matrix.clone() })
-        };
-        let slices = model.slices().filter_map(of_whole).collect();
-        Ok(Self { files, all, slices })
+        Ok(Self { files, all })
     }
 
-    /// All of them in the order of the model, embeddings first; fused ones whole.
+    /// All of them in the order of the model, embeddings first.
     pub fn iter(&self) -> impl Iterator<Item = &Matrix> {
         self.all.iter()
     }
 
-    /// The matrix of this name, which may be a slice of a fused one.
+    /// The matrix of this name.
     pub fn get(&self, name: &str) -> Option<&Matrix> {
-        self.all.iter().chain(&self.slices).find(|matrix| matrix.place.name == name)
+        self.all.iter().find(|matrix| matrix.place.name == name)
     }
 
     /// The numbers `[outputs, inputs]` of the matrix of this name in float64.
     pub fn weight(&self, name: &str) -> Result<Option<Tensor>> {
         let Some(matrix) = self.get(name) else { return Ok(None) };
         let Some(file) = self.files.holder(&matrix.stored) else { return Ok(None) };
-        let whole = read_tensor(file, &matrix.stored, Device::Cpu, Kind::Double)?;
-        Ok(Some(match matrix.place.slice {
-            Some(rows) => rows.of(&whole)?,
-            None => whole,
-        }))
+        read_tensor(file, &matrix.stored, Device::Cpu, Kind::Double).map(Some)
     }
 }
 

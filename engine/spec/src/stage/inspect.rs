@@ -14,7 +14,8 @@ use crate::reference::{OneOrMany, Reference};
 /// changes no weight matrix by a sum (prompts, prefixes, bottlenecks, IA3, VeRA, BitFit) are left out, with the reason, and the
 /// others are looked at; a head is not looked at. It computes on the CPU in float64, matrix by matrix. LoRA's changes stay
 /// factors. A change of DoRA or of full fine-tuning is decomposed whole where singular values are asked for, and
-/// `amplification` decomposes W: half a minute for a matrix of 4096 × 4096 on two cores, a few seconds for 1024 × 1024.
+/// `amplification` decomposes W: half a minute for a matrix of 4096 × 4096 on two cores, and again for each snapshot; a few
+/// seconds at most for 1024 × 1024.
 ///
 /// Leaves `inspection.json`, and a table for each analysis: `update_norms.csv`, `subspaces.csv`, `amplification.csv`,
 /// `magnitude_direction.csv` and `correlations.csv`. A `report` stage shows the main figures.

@@ -81,7 +81,8 @@ pub struct Train {
     #[serde(default)]
     pub checkpoint: Checkpoint,
     /// What trains, kept as it was at some steps: a folder `snapshots/step-000100` each beside what the stage leaves, in
-    /// the same files. With `adapter: full` each is a whole model, which is large. Without it, none.
+    /// the same files. One can be evaluated: `model: tuned/snapshots/step-000100`. With `adapter: full` each is a whole
+    /// model, which is large. Without it, none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshots: Option<Snapshots>,
 }
