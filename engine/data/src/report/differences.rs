@@ -46,8 +46,8 @@ pub struct Differences {
     pub left_out: Vec<usize>,
 }
 
-/// Compares each row of a group with one: members of a row (seeds) are averaged in every draw, and all rows of the report
-/// see the same draws. Nothing where there is no second row to compare.
+/// Compares each row of a group with one: members of a row (seeds, tasks) are averaged in every draw, and all members that
+/// scored the same rows see the same draws. Nothing where there is no second row to compare.
 ///
 /// # Errors
 /// When predictions cannot be read.
@@ -62,31 +62,38 @@ pub fn differences(group: &Group<'_>, figures: &[String], against: usize) -> Res
             None => left_out.push(row),
         }
     }
-    let Some(ids) =
-        counted.iter().find(|(row, _)| *row == against).and_then(|(_, read)| Some(read.first()?.ids.clone()))
-    else {
+    let Some(sets) = counted.iter().find(|(row, _)| *row == against).map(|(_, read)| sets(read)) else {
         return Ok(None);
     };
-    counted.retain(|(row, read)| {
-        let same = read.iter().all(|recount| recount.ids == ids);
-        if !same {
-            left_out.push(*row);
-        }
-        same
-    });
-    if counted.len() < 2 || ids.len() < 2 {
+    let alike = |read: &[Recount]| {
+        let mut places: Vec<Option<usize>> =
+            read.iter().map(|one| sets.iter().position(|ids| *ids == one.ids)).collect();
+        let wanted: Vec<Option<usize>> = counted
+            .iter()
+            .filter(|(row, _)| *row == against)
+            .flat_map(|(_, read)| read.iter().map(|one| sets.iter().position(|ids| *ids == one.ids)))
+            .collect();
+        places.sort_unstable();
+        places.dedup();
+        wanted.iter().all(|place| places.contains(place)) && places.iter().all(|place| wanted.contains(place))
+    };
+    let (same, others): (Vec<_>, Vec<_>) = counted.iter().partition(|(_, read)| alike(read));
+    left_out.extend(others.iter().map(|(row, _)| *row));
+    if same.len() < 2 || sets.iter().any(|ids| ids.len() < 2) {
         return Ok(None);
     }
-    let members: Vec<(usize, Vec<Sampler<'_>>)> = counted
-        .iter()
-        .map(|(row, read)| (*row, read.iter().map(|recount| Sampler::new(recount, figures)).collect()))
-        .collect();
-    let of = |rows: &[usize]| -> Vec<Vec<f64>> {
+    let sampler = |recount| Sampler::new(recount, &sets, figures);
+    let members: Vec<(usize, Vec<Sampler<'_>>)> =
+        same.iter().map(|(row, read)| (*row, read.iter().map(sampler).collect())).collect();
+    let of = |rows: &[Vec<usize>]| -> Vec<Vec<f64>> {
         members.iter().map(|(_, samplers)| mean_of(samplers, rows, figures.len())).collect()
     };
-    let whole = of(&(0..ids.len()).collect::<Vec<_>>());
-    let draws: Vec<Vec<Vec<f64>>> =
-        (0..DRAWS as u64).into_par_iter().map(|number| of(&drawn(ids.len(), number).collect::<Vec<_>>())).collect();
+    let whole = of(&sets.iter().map(|ids| (0..ids.len()).collect()).collect::<Vec<_>>());
+    let draw = |number: u64| -> Vec<Vec<usize>> {
+        let of_set = |(set, ids): (u64, &Vec<String>)| drawn(ids.len(), number + set * DRAWS as u64).collect();
+        (0..).zip(&sets).map(of_set).collect()
+    };
+    let draws: Vec<Vec<Vec<f64>>> = (0..DRAWS as u64).into_par_iter().map(|number| of(&draw(number))).collect();
     let other = members.iter().position(|(row, _)| *row == against).unwrap_or_default();
     let mut all = Vec::new();
     for (index, (row, _)) in members.iter().enumerate().filter(|(index, _)| *index != other) {
@@ -105,30 +112,44 @@ pub fn differences(group: &Group<'_>, figures: &[String], against: usize) -> Res
         difference.p = p;
     }
     left_out.sort_unstable();
-    Ok(Some(Differences { against, rows: ids.len(), all, left_out }))
+    Ok(Some(Differences { against, rows: sets.iter().map(Vec::len).sum(), all, left_out }))
+}
+
+/// The different sets of rows that members scored, by the rows' ids.
+fn sets(read: &[Recount]) -> Vec<Vec<String>> {
+    let mut sets: Vec<Vec<String>> = Vec::new();
+    for recount in read {
+        if !sets.contains(&recount.ids) {
+            sets.push(recount.ids.clone());
+        }
+    }
+    sets
 }
 
 /// The figures of a member over drawn rows.
 struct Sampler<'a> {
     recount: &'a Recount,
+    /// Which set of rows it scored.
+    set: usize,
     /// Each metric with its figures: where they stand among those that are wanted, and their names in it.
     metrics: Vec<(Drawn<'a>, Vec<(usize, String)>)>,
 }
 
 impl<'a> Sampler<'a> {
-    fn new(recount: &'a Recount, figures: &[String]) -> Self {
+    fn new(recount: &'a Recount, sets: &[Vec<String>], figures: &[String]) -> Self {
         let wanted = |metric: &str| -> Vec<(usize, String)> {
             let of =
                 |(at, figure): (usize, &String)| Some((at, figure.strip_prefix(metric)?.strip_prefix('.')?.to_owned()));
             figures.iter().enumerate().filter_map(of).collect()
         };
         let metrics = recount.drawn().into_iter().map(|(name, drawn)| (drawn, wanted(name)));
-        Self { recount, metrics: metrics.filter(|(_, wanted)| !wanted.is_empty()).collect() }
+        let set = sets.iter().position(|ids| *ids == recount.ids).unwrap_or_default();
+        Self { recount, set, metrics: metrics.filter(|(_, wanted)| !wanted.is_empty()).collect() }
     }
 
-    /// The wanted figures of drawn rows; no number where there is none.
-    fn of(&self, rows: &[usize], figures: usize) -> Vec<f64> {
-        let answers = self.recount.answers_to(rows.iter().copied());
+    /// The wanted figures of the rows that are drawn of each set; no number where there is none.
+    fn of(&self, rows: &[Vec<usize>], figures: usize) -> Vec<f64> {
+        let answers = self.recount.answers_to(rows[self.set].iter().copied());
         let mut values = vec![f64::NAN; figures];
         for (drawn, wanted) in &self.metrics {
             let found = drawn(&answers);
@@ -141,7 +162,7 @@ impl<'a> Sampler<'a> {
 }
 
 /// The mean over members of each figure of drawn rows.
-fn mean_of(members: &[Sampler<'_>], rows: &[usize], figures: usize) -> Vec<f64> {
+fn mean_of(members: &[Sampler<'_>], rows: &[Vec<usize>], figures: usize) -> Vec<f64> {
     let mut sums = vec![0.0; figures];
     for member in members {
         for (sum, value) in sums.iter_mut().zip(member.of(rows, figures)) {

@@ -233,3 +233,32 @@ fn a_number_that_was_varied_has_a_plot_and_plots_are_files() {
     assert_eq!(picture.matches("<polyline").count(), 2, "{picture}");
     assert!(picture.contains("<title>lora, rank 8: 90.00</title>"), "{picture}");
 }
+
+/// Two tasks of one method are averaged, each drawn from its own rows: with independent rows the errors of the two halves
+/// add up as those of a mean.
+#[test]
+fn members_that_scored_different_rows_are_drawn_each_from_their_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut inputs = Vec::new();
+    for (task, rows) in [("first", 400), ("second", 900)] {
+        for (method, right) in [("dora", 3 * rows / 4), ("lora", rows / 2)] {
+            let mut scored = classified(&folder.path().join(task), method, (0..rows).map(|row| row < right), &[]);
+            scored.coordinates.push(("task".to_owned(), task.to_owned()));
+            inputs.push(scored);
+        }
+    }
+    let table = json!({ "table": { "rows": ["method"], "mean_over": ["task"] } });
+    let text = page(&job(folder.path(), inputs), &settings(table));
+    assert!(text.contains("over the 1,300 scored rows") && !text.contains("Not compared"), "{text}");
+    let line = text.lines().find(|line| line.starts_with("| lora | **−25.0**")).unwrap_or_else(|| panic!("{text}"));
+    // A quarter of the rows differ, all one way: the error of their part is √(¼·¾/n).
+    let error = |rows: f64| 100.0 * (0.25_f64 * 0.75 / rows).sqrt();
+    let error = (error(400.0).powi(2) + error(900.0).powi(2)).sqrt() / 2.0;
+    let numbers: Vec<f64> = line
+        .replace('−', "-")
+        .split(|c: char| !(c.is_ascii_digit() || "-.".contains(c)))
+        .filter_map(|word| word.parse().ok())
+        .collect();
+    assert!((numbers[1] - (-25.0 - 1.96 * error)).abs() < 0.25, "{line}, {error}");
+    assert!((numbers[2] - (-25.0 + 1.96 * error)).abs() < 0.25, "{line}, {error}");
+}
