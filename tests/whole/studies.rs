@@ -65,7 +65,7 @@ fn glue_lora_fa() {
 
 #[test]
 fn glue_lora() {
-    runs("glue_lora", &["report_base_first", "report_base_then", "report_large_first", "report_large_then"]);
+    runs("glue_lora", &["report_new/task=mnli", "report_new/task=cola", "report_from_mnli/task=stsb"]);
 }
 
 #[test]
