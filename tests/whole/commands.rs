@@ -1,5 +1,7 @@
 //! The commands that run nothing: what they print of a small project.
 
+use std::process::Stdio;
+
 use crate::{
     project::{FILE, Project, worker},
     tiny::{self, DATA, TRAINING},
@@ -231,4 +233,28 @@ fn locks_are_told_from_pipelines() {
     project.file(lock, "<<<<<<< ours\n");
     project.engine(&["check", lock]).exit(2).warns(&["p.lock.yaml:1: the lock file holds both sides of a merge"]);
     project.engine(&["check", "pipelines/q.lock.yaml"]).exit(2).warns(&["no such file"]);
+}
+
+/// `engine graph FILE | head` closes the pipe before all is said.
+#[test]
+fn a_reader_that_went_away_ends_no_command() {
+    let project = tiny::data();
+    let commands: [&[&str]; 7] = [
+        &["graph", FILE],
+        &["schema"],
+        &["schema", "--docs"],
+        &["completions", "bash"],
+        &["check", FILE],
+        &["plan", FILE],
+        &["run", FILE, "--until", "rows"],
+    ];
+    for words in commands {
+        let mut command = project.command(words);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let ended = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(ended.status.code(), Some(0), "{words:?}: {said}");
+        assert!(!said.contains("panicked"), "{words:?}: {said}");
+    }
 }

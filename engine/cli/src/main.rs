@@ -1,5 +1,10 @@
 //! The `engine` program: reads the command line and hands over to a command. Never loads libtorch.
 
+#![deny(clippy::print_stdout)]
+
+#[macro_use]
+mod out;
+
 mod commands;
 mod left;
 mod lock;

@@ -50,7 +50,7 @@ pub fn run(check: &Check) -> Exit {
         let checked = if project::is_lock(file) { check_lock(file) } else { check_pipeline(check, file) };
         match checked {
             Ok(_) if check.json => {}
-            Ok(holds) => println!("{}: fine, {holds}", file.display()),
+            Ok(holds) => outln!("{}: fine, {holds}", file.display()),
             Err(faults) => {
                 if check.json {
                     print_json(file, &faults);
@@ -118,7 +118,7 @@ fn print_json(file: &Path, faults: &[Diagnostic]) {
             hint: &fault.hint,
         };
         match serde_json::to_string(&mistake) {
-            Ok(line) => println!("{line}"),
+            Ok(line) => outln!("{line}"),
             Err(error) => eprintln!("{fault}: cannot be written as JSON: {error}"),
         }
     }

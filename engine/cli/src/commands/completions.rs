@@ -15,6 +15,8 @@ pub struct Completions {
 
 /// Prints the script.
 pub fn run(completions: &Completions) -> Exit {
-    clap_complete::generate(completions.shell, &mut Cli::command(), "engine", &mut std::io::stdout());
+    let mut script = Vec::new();
+    clap_complete::generate(completions.shell, &mut Cli::command(), "engine", &mut script);
+    out!("{}", String::from_utf8_lossy(&script));
     Exit::Done
 }

@@ -19,26 +19,26 @@ pub struct Doctor {
 /// Prints what it finds; fails where something must be mended.
 pub fn run(doctor: &Doctor) -> Exit {
     let mut sound = true;
-    println!("engine     {} (build {})", env!("CARGO_PKG_VERSION"), build_id::BUILD_ID);
+    outln!("engine     {} (build {})", env!("CARGO_PKG_VERSION"), build_id::BUILD_ID);
     match programs().and_then(|programs| programs.worker()) {
         Ok(path) => {
-            println!("worker     {}", path.display());
+            outln!("worker     {}", path.display());
             match Command::new(&path).arg("--describe").output() {
                 Ok(output) => {
-                    String::from_utf8_lossy(&output.stdout).lines().for_each(|line| println!("           {line}"))
+                    String::from_utf8_lossy(&output.stdout).lines().for_each(|line| outln!("           {line}"))
                 }
-                Err(error) => println!("           cannot be asked: {error}"),
+                Err(error) => outln!("           cannot be asked: {error}"),
             }
         }
         Err(failure) => {
             sound = false;
-            println!("worker     {}", failure.message);
-            println!("           {}", failure.hint.unwrap_or_default());
+            outln!("worker     {}", failure.message);
+            outln!("           {}", failure.hint.unwrap_or_default());
         }
     }
-    println!("processor  {} cores", std::thread::available_parallelism().map_or(1, usize::from));
+    outln!("processor  {} cores", std::thread::available_parallelism().map_or(1, usize::from));
     if let Some((total, available)) = memory() {
-        println!("memory     {} of {} free", size(available), size(total));
+        outln!("memory     {} of {} free", size(available), size(total));
     }
     sound &= hub();
     sound &= store(&doctor.folder);
@@ -61,8 +61,8 @@ fn hub() -> bool {
     let Access { endpoint, cache, token, answer } = match data::download::access() {
         Ok(access) => access,
         Err(error) => {
-            println!("hub        {}", error.message);
-            println!("           {}", error.hint.unwrap_or_default());
+            outln!("hub        {}", error.message);
+            outln!("           {}", error.hint.unwrap_or_default());
             return false;
         }
     };
@@ -72,7 +72,7 @@ fn hub() -> bool {
         HubAnswer::Status(status) => format!("answers {status}: check HF_ENDPOINT"),
         HubAnswer::Silent(why) => format!("does not answer: {why}"),
     };
-    println!("hub        {endpoint} {told}");
+    outln!("hub        {endpoint} {told}");
     let told = match (token, &answer) {
         (None, _) => "no token: what is gated or private needs one in HF_TOKEN, or saved by `hf auth login`".to_owned(),
         (Some(found), HubAnswer::Answers) => format!("the token in {found} is accepted"),
@@ -81,8 +81,8 @@ fn hub() -> bool {
         }
         (Some(found), _) => format!("a token is in {found}; whether it is accepted is not known"),
     };
-    println!("           {told}");
-    println!("           files are kept in {}", cache.display());
+    outln!("           {told}");
+    outln!("           files are kept in {}", cache.display());
     answer != HubAnswer::RefusesToken
 }
 
@@ -93,7 +93,7 @@ fn store(folder: &std::path::Path) -> bool {
     let keys = match store.keys() {
         Ok(keys) => keys,
         Err(error) => {
-            println!("store      {error}: {}", error.hint());
+            outln!("store      {error}: {}", error.hint());
             return false;
         }
     };
@@ -111,13 +111,13 @@ fn store(folder: &std::path::Path) -> bool {
         }
         damaged += 1;
         match store.forget_damaged(&record) {
-            Ok(true) => println!("store      {} was damaged and is mended", record.name),
+            Ok(true) => outln!("store      {} was damaged and is mended", record.name),
             Ok(false) => {
-                println!("store      {} is damaged and will be made anew: {}", record.name, broken[0].display())
+                outln!("store      {} is damaged and will be made anew: {}", record.name, broken[0].display())
             }
-            Err(error) => println!("store      {} is damaged: {error}", record.name),
+            Err(error) => outln!("store      {} is damaged: {error}", record.name),
         }
     }
-    println!("store      {} results, {}, {damaged} damaged", keys.len(), size(bytes));
+    outln!("store      {} results, {}, {damaged} damaged", keys.len(), size(bytes));
     damaged == 0
 }

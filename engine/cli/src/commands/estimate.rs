@@ -320,7 +320,7 @@ fn show(estimate: &Estimate, answers: &[Answer]) -> Exit {
                 Ok(figures) => json!({ "member": name, "forecast": figures }),
                 Err(failure) => json!({ "member": name, "failure": failure }),
             };
-            println!("{line}");
+            outln!("{line}");
         }
     } else {
         table(answers);
@@ -353,15 +353,15 @@ fn table(answers: &[Answer]) {
         .collect();
     for (name, cells) in lines.iter().filter(|_| !known.is_empty()) {
         let cells: Vec<String> = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:>width$}")).collect();
-        println!("{}", format!("{name:<first$}  {}", cells.join("  ")).trim_end());
+        outln!("{}", format!("{name:<first$}  {}", cells.join("  ")).trim_end());
     }
     for (name, figures) in &known {
         if let Some(chosen) = &figures.chosen_size {
-            println!("{name}: {chosen}.");
+            outln!("{name}: {chosen}.");
         }
     }
     for line in basis(&known) {
-        println!("{line}");
+        outln!("{line}");
     }
     for answer in answers {
         if let Err(failure) = &answer.outcome {

@@ -134,7 +134,7 @@ fn write(export: &Export, project: &Project, meant: &[NodeId]) -> Result<Exit, F
         }
     };
     target.finish()?;
-    println!("{}: {said}", export.folder.display());
+    outln!("{}: {said}", export.folder.display());
     Ok(Exit::Done)
 }
 

@@ -87,7 +87,7 @@ fn collect(gc: &Gc) -> Result<Exit, Failure> {
     let outputs = root.join("outputs");
     let store = Store::open(&outputs);
     if !store.root().exists() {
-        println!("{}: nothing is stored here", outputs.display());
+        outln!("{}: nothing is stored here", outputs.display());
         return Ok(Exit::Done);
     }
     let alone = alone(gc, &store)?;
@@ -291,26 +291,26 @@ fn report(gc: &Gc, garbage: &Garbage, links: &[PathBuf], old_runs: usize) {
             continue;
         }
         let bytes = dropped.iter().map(|dropped| dropped.bytes).sum();
-        println!("{:>10}  {}, {why}", size(bytes), counted(dropped.len(), "result"));
+        outln!("{:>10}  {}, {why}", size(bytes), counted(dropped.len(), "result"));
         for result in dropped.iter().take(NAMED) {
-            println!("{:>10}    {}  last used {} UTC", size(result.bytes), result.name, history::utc(result.used));
+            outln!("{:>10}    {}  last used {} UTC", size(result.bytes), result.name, history::utc(result.used));
         }
         if dropped.len() > NAMED {
-            println!("{:>10}    and {} more", "", dropped.len() - NAMED);
+            outln!("{:>10}    and {} more", "", dropped.len() - NAMED);
         }
     }
     let strays: BTreeMap<&str, usize> = garbage.strays.iter().map(|(what, count)| (*what, *count)).collect();
     for (what, count) in strays {
-        println!("{:>10}  {count} {what}", "");
+        outln!("{:>10}  {count} {what}", "");
     }
     if !links.is_empty() {
-        println!("{:>10}  {} in outputs/ that lead to what goes", "", counted(links.len(), "link"));
+        outln!("{:>10}  {} in outputs/ that lead to what goes", "", counted(links.len(), "link"));
     }
     if old_runs > 0 {
-        println!("{:>10}  {} of the history, the oldest", "", counted(old_runs, "run"));
+        outln!("{:>10}  {} of the history, the oldest", "", counted(old_runs, "run"));
     }
     let verb = if gc.dry_run { "would be free" } else { "free" };
-    println!("{} {verb}; {} stay, {}", size(garbage.bytes), counted(garbage.kept, "result"), size(garbage.kept_bytes));
+    outln!("{} {verb}; {} stay, {}", size(garbage.bytes), counted(garbage.kept, "result"), size(garbage.kept_bytes));
 }
 
 fn counted(count: usize, what: &str) -> String {

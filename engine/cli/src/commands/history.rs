@@ -74,13 +74,13 @@ pub fn run(asked: &History) -> Exit {
 
 fn list(runs: &[Kept], last: usize) {
     if runs.is_empty() {
-        println!("no run did anything here yet");
+        outln!("no run did anything here yet");
     }
     for (number, kept) in runs.iter().take(last).enumerate() {
-        println!("{:>3}  {} UTC  {}", number + 1, history::utc(kept.run.begun), line(&kept.run));
+        outln!("{:>3}  {} UTC  {}", number + 1, history::utc(kept.run.begun), line(&kept.run));
     }
     if runs.len() > last {
-        println!("     and {} earlier ones: `--last {}`", runs.len() - last, runs.len());
+        outln!("     and {} earlier ones: `--last {}`", runs.len() - last, runs.len());
     }
 }
 
@@ -128,28 +128,22 @@ fn asked(run: &Run) -> String {
 
 fn show(kept: &Kept) {
     let run = &kept.run;
-    println!("{}  {}", run.id, line(run));
-    println!("began        {} UTC, results last used {} UTC", history::utc(run.begun), history::utc(kept.used));
-    println!("asked        {}", run.asked.command());
-    println!("engine       {} (build {})", run.engine, run.build);
+    outln!("{}  {}", run.id, line(run));
+    outln!("began        {} UTC, results last used {} UTC", history::utc(run.begun), history::utc(kept.used));
+    outln!("asked        {}", run.asked.command());
+    outln!("engine       {} (build {})", run.engine, run.build);
     let machine = &run.machine;
-    println!(
-        "machine      {}, {} cores, {}, {}",
-        machine.processor,
-        machine.cores,
-        size(machine.memory),
-        machine.system
-    );
+    outln!("machine      {}, {} cores, {}, {}", machine.processor, machine.cores, size(machine.memory), machine.system);
     for class in &machine.classes {
-        println!("computed on  {class}");
+        outln!("computed on  {class}");
     }
     if let Some(git) = &run.git {
-        println!("revision     {}{}", git.commit, if git.dirty == Some(true) { ", with changes" } else { "" });
+        outln!("revision     {}{}", git.commit, if git.dirty == Some(true) { ", with changes" } else { "" });
     }
     for member in run.members.iter().filter(|member| member.state != MemberState::Cached) {
         show_member(member);
     }
-    println!("{} up to date", run.count(MemberState::Cached));
+    outln!("{} up to date", run.count(MemberState::Cached));
 }
 
 fn show_member(member: &Member) {
@@ -163,9 +157,9 @@ fn show_member(member: &Member) {
     let mut parts = vec![format!("{mark} {name}")];
     parts.extend(seconds.map(duration));
     parts.extend(key.map(|key| format!("key {}", key.short())));
-    println!("{}", parts.join("  "));
-    why.iter().for_each(|part| println!("    {}", difference(part)));
+    outln!("{}", parts.join("  "));
+    why.iter().for_each(|part| outln!("    {}", difference(part)));
     if let Some(failure) = failure {
-        failure.lines().for_each(|line| println!("    {line}"));
+        failure.lines().for_each(|line| outln!("    {line}"));
     }
 }

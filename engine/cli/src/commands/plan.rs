@@ -105,7 +105,7 @@ pub fn plan(plan: &Plan) -> Exit {
             Freshness::Fresh(record) => {
                 fresh += 1;
                 if plan.json {
-                    println!("{}", json!({"member": name, "state": "fresh", "key": record.key}));
+                    outln!("{}", json!({"member": name, "state": "fresh", "key": record.key}));
                 }
             }
             Freshness::Stale(keyed) => {
@@ -113,22 +113,22 @@ pub fn plan(plan: &Plan) -> Exit {
                 let differences =
                     surveyed.session.last_key(&name).map(|last| keyed.key.differences(&last)).unwrap_or_default();
                 if plan.json {
-                    println!("{}", json!({"member": name, "state": "stale", "key": keyed.digest, "why": differences}));
+                    outln!("{}", json!({"member": name, "state": "stale", "key": keyed.digest, "why": differences}));
                 } else if differences.len() > 1 {
-                    println!("runs     {name}");
-                    differences.iter().for_each(|part| println!("           {}", difference(part)));
+                    outln!("runs     {name}");
+                    differences.iter().for_each(|part| outln!("           {}", difference(part)));
                 } else {
                     let recorded = lock::recorded(&surveyed.session, &name);
-                    println!("runs     {name}  {}{recorded}", surveyed.why(&name, &keyed.key));
+                    outln!("runs     {name}  {}{recorded}", surveyed.why(&name, &keyed.key));
                 }
             }
             Freshness::Waits(ids) => {
                 depends += 1;
                 let on = waits(graph, ids);
                 if plan.json {
-                    println!("{}", json!({"member": name, "state": "depends", "on": on}));
+                    outln!("{}", json!({"member": name, "state": "depends", "on": on}));
                 } else {
-                    println!("depends  {name}  on {on}{}", lock::recorded(&surveyed.session, &name));
+                    outln!("depends  {name}  on {on}{}", lock::recorded(&surveyed.session, &name));
                 }
             }
             Freshness::Broken(failure) => {
@@ -138,7 +138,7 @@ pub fn plan(plan: &Plan) -> Exit {
         }
     }
     if !plan.json {
-        println!("{runs} to run, {depends} that depend on them, {fresh} up to date");
+        outln!("{runs} to run, {depends} that depend on them, {fresh} up to date");
     }
     exit
 }
@@ -182,7 +182,7 @@ pub fn status(status: &Status) -> Exit {
                 }
                 Freshness::Broken(failure) => format!("broken   {}", failure.message),
             };
-            println!("{name:<widest$}  {}", line.trim_end());
+            outln!("{name:<widest$}  {}", line.trim_end());
         }
     }
     Exit::Done

@@ -108,16 +108,16 @@ fn show(preview: &Preview, project: &Project, meant: &[plan::graph::NodeId]) -> 
 
 fn print_rows(folder: &std::path::Path, split: &str, rows: usize) -> Result<(), spec::job::Failure> {
     for row in data::preview::rendered(folder, split, rows)? {
-        println!("── {split} · {}", row.name);
+        outln!("── {split} · {}", row.name);
         for (prompt, completion) in &row.turns {
-            print!("{prompt}");
+            out!("{prompt}");
             match completion {
-                Some(completion) => println!("▸{completion}"),
-                None => println!(),
+                Some(completion) => outln!("▸{completion}"),
+                None => outln!(),
             }
         }
         if let Some(references) = row.references {
-            println!("references: {references:?}");
+            outln!("references: {references:?}");
         }
     }
     Ok(())
@@ -128,9 +128,9 @@ fn print_tokens(folder: &std::path::Path, split: &str, rows: usize) -> Result<()
     let colors = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     for row in data::preview::tokenized(folder, split, rows)? {
         let with_loss = row.tokens.iter().filter(|token| token.loss).count();
-        println!("── {split} · id {} · {} tokens, {with_loss} with loss", row.id, row.tokens.len());
+        outln!("── {split} · id {} · {} tokens, {with_loss} with loss", row.id, row.tokens.len());
         if let Some(reason) = &row.failed {
-            println!("cannot be used: {reason}");
+            outln!("cannot be used: {reason}");
         }
         let mut line = String::new();
         let mut loss = false;
@@ -151,7 +151,7 @@ fn print_tokens(folder: &std::path::Path, split: &str, rows: usize) -> Result<()
         if loss {
             line.push_str(if colors { "\u{1b}[0m" } else { "⟧" });
         }
-        println!("{line}");
+        outln!("{line}");
     }
     Ok(())
 }

@@ -275,13 +275,13 @@ fn summary(project: &Project, session: &Session, outcome: &Outcome, begun: Insta
         .collect();
     for report in &reports {
         if let Ok(text) = std::fs::read_to_string(report.join("report.md")) {
-            println!("{}", data::report::comparison(&text));
+            outln!("{}", data::report::comparison(&text));
         }
     }
-    println!("{}: {} in {}", project.variant, parts.join(", "), duration(begun.elapsed().as_secs_f64()));
+    outln!("{}: {} in {}", project.variant, parts.join(", "), duration(begun.elapsed().as_secs_f64()));
     for report in &reports {
         let path = report.join("report.html");
-        println!("report: {}", shortest(&path).display());
+        outln!("report: {}", shortest(&path).display());
     }
 }
 

@@ -15,12 +15,12 @@ pub struct Schema {
 /// Prints it.
 pub fn run(schema: &Schema) -> Exit {
     if !schema.docs {
-        println!("{:#}", spec::schema::pipeline_schema());
+        outln!("{:#}", spec::schema::pipeline_schema());
         return Exit::Done;
     }
     match spec::docs::reference() {
         Ok(text) => {
-            print!("{text}");
+            out!("{text}");
             Exit::Done
         }
         Err(error) => {

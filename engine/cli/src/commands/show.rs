@@ -64,7 +64,7 @@ pub fn run(show: &Show) -> Exit {
     }
     for (position, id) in meant.into_iter().enumerate() {
         if position > 0 {
-            println!();
+            outln!();
         }
         show_member(&project, &session, id, &survey[id.0]);
     }
@@ -73,16 +73,16 @@ pub fn run(show: &Show) -> Exit {
 
 fn show_member(project: &Project, session: &Session, id: NodeId, freshness: &Freshness) {
     let node = project.graph.node(id);
-    println!("{} ({})", node.name(), node.settings.kind());
+    outln!("{} ({})", node.name(), node.settings.kind());
     if let Ok(settings) = node.settings.settings()
         && let Ok(text) = serde_yaml::to_string(&settings)
     {
-        text.lines().for_each(|line| println!("  {line}"));
+        text.lines().for_each(|line| outln!("  {line}"));
     }
     let record = match freshness {
         Freshness::Fresh(record) => record,
         Freshness::Stale(keyed) => {
-            println!("key {} · not made", keyed.digest);
+            outln!("key {} · not made", keyed.digest);
             show_recorded(session, &node.name());
             if let Some(plan::store::Unfinished::Failed(log)) = session.store.unfinished(&keyed.digest) {
                 print_log(&log);
@@ -90,12 +90,12 @@ fn show_member(project: &Project, session: &Session, id: NodeId, freshness: &Fre
             return;
         }
         Freshness::Waits(_) => {
-            println!("not made; what it reads is not made either");
+            outln!("not made; what it reads is not made either");
             show_recorded(session, &node.name());
             return;
         }
         Freshness::NotChosen => {
-            println!("not made: something else was chosen");
+            outln!("not made: something else was chosen");
             return;
         }
         Freshness::Broken(failure) => {
@@ -103,17 +103,17 @@ fn show_member(project: &Project, session: &Session, id: NodeId, freshness: &Fre
             return;
         }
     };
-    println!("key {}", record.key);
-    println!("made in {} on {}", duration(record.seconds), record.machine);
-    println!("files in {}", session.views.place(&node.stage, &node.labels()).display());
+    outln!("key {}", record.key);
+    outln!("made in {} on {}", duration(record.seconds), record.machine);
+    outln!("files in {}", session.views.place(&node.stage, &node.labels()).display());
     for entry in record.tree.entries() {
-        println!("  {:>10}  {}", size(entry.size), entry.path);
+        outln!("  {:>10}  {}", size(entry.size), entry.path);
     }
     if let Some(winner) = chosen(&session.store, node, record) {
-        println!("chosen: {winner}");
+        outln!("chosen: {winner}");
     }
     for (name, value) in &record.headline {
-        println!("{name} {}", figure(*value));
+        outln!("{name} {}", figure(*value));
     }
     measured::print(&session.store.observed_folder(&record.key));
     print_log(&session.store.observed_folder(&record.key).join("log.txt"));
@@ -122,16 +122,16 @@ fn show_member(project: &Project, session: &Session, id: NodeId, freshness: &Fre
 /// What the lock says of a member that is not here.
 fn show_recorded(session: &Session, name: &str) {
     let Some(result) = session.lock.results.get(name) else { return };
-    println!("recorded in the lock under key {}", result.key);
+    outln!("recorded in the lock under key {}", result.key);
     for (name, value) in &result.headline {
-        println!("{name} {}", figure(*value));
+        outln!("{name} {}", figure(*value));
     }
 }
 
 fn print_log(log: &std::path::Path) {
     let lines = plan::process::tail(log, 12).unwrap_or_default();
     if !lines.is_empty() {
-        println!("the end of its log:");
-        lines.iter().for_each(|line| println!("  │ {line}"));
+        outln!("the end of its log:");
+        lines.iter().for_each(|line| outln!("  │ {line}"));
     }
 }

@@ -119,7 +119,7 @@ fn print(diff: &Diff, pairs: &[Pair]) -> Result<(), Failure> {
         let comparison = Comparison::of(&old.version, &new.version);
         if diff.json {
             let side = |side: &Side| json!({"label": side.label, "lock": side.lock, "notes": side.notes});
-            println!(
+            outln!(
                 "{}",
                 json!({"pipeline": name, "old": side(old), "new": side(new), "differs": !comparison.is_empty(),
                     "stages": comparison.stages, "same": comparison.same, "other_contents": comparison.other_contents})
@@ -131,7 +131,7 @@ fn print(diff: &Diff, pairs: &[Pair]) -> Result<(), Failure> {
         }
     }
     if !same.is_empty() {
-        println!("the same: {}", same.join(", "));
+        outln!("the same: {}", same.join(", "));
     }
     Ok(())
 }

@@ -17,8 +17,8 @@ type Row = [String; 5];
 
 /// Prints a pipeline's comparison.
 pub fn print(name: &str, old: &Side, new: &Side, comparison: &Comparison) {
-    println!("{name}: {} → {}", old.label, new.label);
-    old.notes.iter().chain(&new.notes).for_each(|note| println!("  {note}"));
+    outln!("{name}: {} → {}", old.label, new.label);
+    old.notes.iter().chain(&new.notes).for_each(|note| outln!("  {note}"));
     let mut rows: Vec<(Option<&str>, Row)> = Vec::new();
     let mut below: Vec<String> = Vec::new();
     for stage in &comparison.stages {
@@ -37,15 +37,12 @@ pub fn print(name: &str, old: &Side, new: &Side, comparison: &Comparison) {
             below.push(format!("not run since its settings changed: {}", listed(&waiting)));
         }
     }
-    lines(&rows).iter().for_each(|line| println!("{line}"));
-    below.iter().for_each(|line| println!("  {}", cut(line, WIDTH - 2)));
+    lines(&rows).iter().for_each(|line| outln!("{line}"));
+    below.iter().for_each(|line| outln!("  {}", cut(line, WIDTH - 2)));
     if !comparison.other_contents.is_empty() {
-        println!(
-            "  same settings and figures, other contents: {}",
-            cut(&listed(&comparison.other_contents), WIDTH - 46)
-        );
+        outln!("  same settings and figures, other contents: {}", cut(&listed(&comparison.other_contents), WIDTH - 46));
     }
-    println!("  {} the same", counted(comparison.same));
+    outln!("  {} the same", counted(comparison.same));
 }
 
 fn counted(count: usize) -> String {

@@ -44,7 +44,7 @@ pub fn run(command: &GraphCommand) -> Exit {
         Format::Dot => as_dot(&project.graph),
         Format::Svg => as_svg(&project.graph),
     };
-    print!("{text}");
+    out!("{text}");
     Exit::Done
 }
 

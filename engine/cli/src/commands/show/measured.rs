@@ -24,10 +24,10 @@ struct Measured {
 /// Prints what is observed in a folder; nothing where nothing is, or it cannot be read.
 pub(super) fn print(folder: &Path) {
     if let Some(measured) = read::<Measured>(&folder.join(files::MEASURED)) {
-        lines_of(&measured).iter().for_each(|line| println!("{line}"));
+        lines_of(&measured).iter().for_each(|line| outln!("{line}"));
     }
     if let Some(latency) = read::<Latency>(&folder.join(files::LATENCY)) {
-        table(&latency).iter().for_each(|line| println!("{line}"));
+        table(&latency).iter().for_each(|line| outln!("{line}"));
     }
 }
 
