@@ -234,7 +234,9 @@ pub fn sheet(layout: &Layout<'_>, group: &Group<'_>, figures: &[String], differe
     ));
     if !differences.left_out.is_empty() {
         let names: Vec<&str> = differences.left_out.iter().map(|row| layout.rows[*row].as_str()).collect();
-        sheet.notes.push(format!("Not compared, because they scored other rows: {}.", names.join(", ")));
+        sheet
+            .notes
+            .push(format!("Not compared, because they scored other rows or too few of these: {}.", names.join(", ")));
     }
     sheet
 }

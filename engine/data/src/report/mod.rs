@@ -249,8 +249,11 @@ fn always(group: &Group<'_>, baselines: &[Baseline]) -> Result<Vec<(String, Figu
     if baselines.is_empty() {
         return Ok(Vec::new());
     }
-    let Some(member) = group.members.iter().flatten().next() else { return Ok(Vec::new()) };
-    let Some(recount) = Recount::read(member)? else { return Ok(Vec::new()) };
+    // All members of a group scored the same rows; one that answered none of them may not tell what these want.
+    let mut members = group.members.iter().flatten();
+    let Some(recount) = members.find_map(|member| Recount::read(member).transpose()).transpose()? else {
+        return Ok(Vec::new());
+    };
     let mut always: Vec<(String, Figures)> = Vec::new();
     for (said, figures) in baselines.iter().filter_map(|baseline| recount.always(baseline)) {
         if always.iter().all(|(known, _)| *known != said) {

@@ -103,13 +103,10 @@ impl Recount {
         let counters = names(&stage.metrics).into_iter().zip(&stage.metrics);
         let counters = counters.filter(|(_, metric)| counted(metric)).map(|(name, metric)| (name, counter(metric)));
         let labels = labels(&lines);
-        Ok(Some(Self {
-            ids,
-            answers,
-            rows: Rows::of(&stage.protocol, &lines, &labels),
-            labels,
-            counters: counters.collect(),
-        }))
+        let rows = Rows::of(&stage.protocol, &lines, &labels);
+        // Rows that do not say what they are compared with cannot be counted again: such as those of a model that answered none.
+        let all = rows.len() == lines.len();
+        Ok(all.then(|| Self { ids, answers, rows, labels, counters: counters.collect() }))
     }
 
     /// The answers to these rows, by their numbers.
@@ -210,6 +207,16 @@ pub fn evaluation(member: &Member) -> Option<Box<Evaluate>> {
 }
 
 impl Rows {
+    fn len(&self) -> usize {
+        match self {
+            Self::Texts(rows) => rows.len(),
+            Self::Classes(rows) => rows.len(),
+            Self::Numbers(rows) => rows.len(),
+            Self::Choices(rows) => rows.len(),
+            Self::Tokens(rows) => rows.len(),
+        }
+    }
+
     fn of(protocol: &Protocol, lines: &[Line], labels: &[String]) -> Self {
         match protocol {
             Protocol::Generate(_) | Protocol::Span(_) => Self::Texts(lines.iter().map(text_row).collect()),

@@ -127,7 +127,7 @@ fn a_row_may_be_named_to_compare_with_and_other_rows_are_left_out() {
     let job = job(folder.path(), vec![first, second, fewer]);
     let text = page(&job, &settings(json!({ "table": { "against": "lora" } })));
     assert!(text.contains("### Against lora") && text.contains("| dora | **+15.0**"), "{text}");
-    assert!(text.contains("Not compared, because they scored other rows: full."), "{text}");
+    assert!(text.contains("Not compared, because they scored other rows or too few of these: full."), "{text}");
     let failure = run(&job, &settings(json!({ "table": { "against": "lara" } }))).unwrap_err();
     assert_eq!(failure.message, "no row is named `lara`");
     assert!(failure.hint.unwrap().contains("lora"));
@@ -261,4 +261,26 @@ fn members_that_scored_different_rows_are_drawn_each_from_their_own() {
         .collect();
     assert!((numbers[1] - (-25.0 - 1.96 * error)).abs() < 0.25, "{line}, {error}");
     assert!((numbers[2] - (-25.0 + 1.96 * error)).abs() < 0.25, "{line}, {error}");
+}
+
+/// No row of a method was answered, so no row tells the classes: it is left out, and the others are reported.
+#[test]
+fn a_method_without_an_answer_is_left_out_of_the_comparison() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = classified(folder.path(), "dora", (0..40).map(|row| row < 30), &[]);
+    let second = classified(folder.path(), "lora", (0..40).map(|row| row < 20), &[]);
+    let none = classified(folder.path(), "full", (0..40).map(|_| false), &[]);
+    let lines = (0..40).map(|row| {
+        json!({
+            "id": row.to_string(), "output": null, "references": ["no"], "probabilities": null, "failed": "too long",
+            "scores": { "accuracy": { "correct": 0 } },
+        })
+        .to_string()
+    });
+    fs::write(none.file("predictions.jsonl"), lines.collect::<Vec<_>>().join("\n")).unwrap();
+    let baselines = json!({ "baselines": ["majority"] });
+    let text = page(&job(folder.path(), vec![none, first, second]), &settings(baselines));
+    assert!(text.contains("### Against dora") && text.contains("| lora | **−25.0**"), "{text}");
+    assert!(text.contains("| *always “no”, the same answer to every row* | 75.0 |"), "{text}");
+    assert!(text.contains("Not compared, because they scored other rows or too few of these: full."), "{text}");
 }
