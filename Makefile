@@ -18,7 +18,7 @@ export CARGO_TARGET_DIR := $(CURDIR)/target
 # with the same features whatever is asked for.
 BUILD := $(CARGO) build --release --workspace
 
-.PHONY: help run build test faults fuzz test-peft test-adapters test-harness golden bench bench-engine bench-methods bench-metrics bench-generate shapes docs clean libtorch tools test-tools
+.PHONY: help run build test faults fuzz test-peft test-adapters test-harness test-trackers golden bench bench-engine bench-methods bench-metrics bench-generate shapes docs clean libtorch tools test-tools
 
 help: ## list these commands
 	@awk -F ':[^#]*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' Makefile
@@ -54,6 +54,9 @@ test-peft: build ## compare with PEFT itself, in an environment of its own (.ven
 test-adapters: build ## compare bottlenecks with adapter-hub's library, in an environment of its own (.venv-adapters, 6 GB)
 	@$(BUILD) --example adapters_interop
 	@OMP_NUM_THREADS=1 "$$(scripts/peft-venv.sh adapters)" tests/peft/adapters_interop.py target/release/examples/adapters_interop
+
+test-trackers: build ## tell real trackers what a run does: tensorboard, mlflow, the schemas of clearml (.venv-trackers, 1 GB)
+	@"$$(scripts/peft-venv.sh trackers)" tests/trackers/check.py $(ENGINE)
 
 test-harness: build ## compare the protocol `choices` with lm-evaluation-harness, in an environment of its own (.venv-harness, 6 GB)
 	@"$$(scripts/peft-venv.sh harness)" tests/harness/choices.py $(ENGINE)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Prints the path of a Python that has what tests/peft/requirements.txt lists, and makes its environment in `.venv-peft/`
 # where it is missing or interrupted. It takes some 6 GB and is needed only to compare with PEFT and to write golden values.
-# With the word `adapters` the same for tests/peft/adapters.txt and `.venv-adapters/`.
+# With another word, such as `adapters`, the same for tests/peft/adapters.txt and `.venv-adapters/`.
 
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
@@ -13,7 +13,7 @@ STAMP="$VENV/requirements.txt" # written last
 
 if ! cmp -s "$WANTED" "$STAMP"; then
     command -v python3 >/dev/null || fail "python3 is not on PATH" "on Debian or Ubuntu: apt install python3 python3-venv"
-    echo "installing PyTorch, transformers and more into .venv-$NAME/" >&2
+    echo "installing what ${WANTED#"$ROOT"/} lists into .venv-$NAME/" >&2
     rm -rf "$VENV"
     python3 -m venv "$VENV" >&2 || fail "python3 cannot make a virtual environment" \
         "on Debian or Ubuntu: apt install python3-venv"

@@ -6,6 +6,7 @@
 mod out;
 
 mod commands;
+mod following;
 mod left;
 mod lock;
 mod progress;

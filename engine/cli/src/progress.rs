@@ -4,7 +4,7 @@
 use std::{
     collections::HashMap,
     io::{IsTerminal, Write},
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -68,11 +68,24 @@ impl<'a> Progress<'a> {
             Self::Terminal(terminal) => terminal.show(happened),
             Self::Plain(plain) => plain.show(happened),
             Self::Json(graph) => {
-                let mut out = std::io::stdout().lock();
-                // A reader that went away does not stop the run.
-                let _ = writeln!(out, "{}", as_json(graph, happened));
-                let _ = out.flush();
+                if let Some(event) = as_json(graph, happened) {
+                    event_line(&event);
+                }
             }
+        }
+    }
+
+    /// Shows a line that belongs to no member, from any thread.
+    pub fn line(&self) -> Arc<dyn Fn(&str) + Send + Sync> {
+        match self {
+            Self::Terminal(terminal) => {
+                let bars = terminal.bars.clone();
+                Arc::new(move |line| {
+                    let _ = bars.println(line);
+                })
+            }
+            Self::Plain(_) => Arc::new(|line| eprintln!("{line}")),
+            Self::Json(_) => Arc::new(|line| event_line(&json!({"event": "note", "message": line}))),
         }
     }
 }
@@ -81,7 +94,7 @@ impl Terminal<'_> {
     fn show(&self, happened: &Happened<'_>) {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         match happened {
-            Happened::Cached(..) | Happened::Skipped(_) => {}
+            Happened::Cached(..) | Happened::Attempted(..) | Happened::Skipped(_) => {}
             Happened::Started(id, why) => {
                 let bar = self.bars.add(ProgressBar::new_spinner());
                 bar.set_style(spinning());
@@ -139,7 +152,7 @@ impl Plain<'_> {
     fn show(&self, happened: &Happened<'_>) {
         let name = |id: &NodeId| self.graph.node(*id).name();
         match happened {
-            Happened::Cached(..) | Happened::Skipped(_) => {}
+            Happened::Cached(..) | Happened::Attempted(..) | Happened::Skipped(_) => {}
             Happened::Started(id, why) => {
                 self.spoken.lock().unwrap_or_else(PoisonError::into_inner).insert(*id, Instant::now());
                 eprintln!("{}", format!("· {}  {}", name(id), because(why)).trim_end());
@@ -239,9 +252,17 @@ pub fn figure(value: f64) -> String {
     }
 }
 
-fn as_json(graph: &Graph, happened: &Happened<'_>) -> serde_json::Value {
+fn event_line(event: &serde_json::Value) {
+    let mut out = std::io::stdout().lock();
+    // A reader that went away does not stop the run.
+    let _ = writeln!(out, "{event}");
+    let _ = out.flush();
+}
+
+fn as_json(graph: &Graph, happened: &Happened<'_>) -> Option<serde_json::Value> {
     let member = |id: &NodeId| graph.node(*id).name();
-    match happened {
+    Some(match happened {
+        Happened::Attempted(..) => return None,
         Happened::Cached(id, record) => {
             json!({"event": "cached", "member": member(id), "key": record.key, "headline": record.headline})
         }
@@ -258,5 +279,5 @@ fn as_json(graph: &Graph, happened: &Happened<'_>) -> serde_json::Value {
             json!({"event": "failed", "member": member(id), "failure": failure, "log": log})
         }
         Happened::Skipped(id) => json!({"event": "skipped", "member": member(id)}),
-    }
+    })
 }

@@ -10,7 +10,7 @@ use plan::{
     graph::Graph,
     lockfile::{LockError, LockFile},
 };
-use spec::{diagnostic::Diagnostic, include::Unreadable, pipeline::Pipeline, text::Source};
+use spec::{diagnostic::Diagnostic, include::Unreadable, pipeline::Pipeline, text::Source, track::Tracker};
 
 /// The pipeline file and what is changed in it for this run.
 #[derive(Debug, Clone, Args)]
@@ -35,6 +35,8 @@ pub struct Project {
     pub root: PathBuf,
     /// The names of the file's profiles.
     pub profiles: Vec<String>,
+    /// Where its runs are shown.
+    pub track: Vec<Tracker>,
     /// Its members and edges.
     pub graph: Graph,
     /// The name that results and lock are kept under: the pipeline's, with the profile or variant.
@@ -130,7 +132,7 @@ impl Project {
         }
         let profiles = pipeline.profiles().map(str::to_owned).collect();
         let variant = variant_of(&pipeline.name);
-        Ok((Self { root, profiles, graph, variant, folder, lock }, done))
+        Ok((Self { root, profiles, track: pipeline.track, graph, variant, folder, lock }, done))
     }
 }
 

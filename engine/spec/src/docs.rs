@@ -8,7 +8,7 @@ use std::{
 
 use serde_json::{Map, Value};
 
-use crate::{execution::Execution, stage::Stage};
+use crate::{execution::Execution, stage::Stage, track::Tracker};
 
 /// The introduction: what is true of the whole file.
 const LANGUAGE: &str = include_str!("docs/language.md");
@@ -22,6 +22,23 @@ These keys say how a stage runs, never what it makes: to change them reruns noth
 `${matrix.AXIS}` where members need different things.
 ";
 
+/// The key of a file that names trackers.
+const TRACK: &str = "track";
+const WHERE_RUNS_ARE_SHOWN: &str = "\
+`track` names trackers to which a run shows what it does: one, or a list. Each member that trains, evaluates or reports is
+a run there, with its settings, its figures by step while it goes on, and the files to look at when it is done. It is off
+unless the file says so, or the environment: `ENGINE_TRACK=tensorboard,mlflow` adds trackers with nothing set, and
+`ENGINE_TRACK=off` turns off what the file says. Trackers decide nothing that is made.
+
+A tracker that does not answer fails and slows nothing: it is said once, and what it missed is sent by the next
+`engine run`, as is what was made before `track` stood in the file. Passwords and keys are taken from the environment alone,
+and go to no server that it does not name, too: by `MLFLOW_TRACKING_URI`, `CLEARML_API_HOST`, `CLEARML_FILES_HOST`.
+
+```yaml
+track: [tensorboard, {mlflow: {uri: \"http://127.0.0.1:5000\"}}]
+```
+";
+
 /// The reference of the pipeline file, as Markdown.
 ///
 /// # Errors
@@ -30,6 +47,7 @@ pub fn reference() -> Result<String, serde_yaml::Error> {
     let mut generator = schemars::SchemaGenerator::default();
     let kinds = Stage::schemas(&mut generator);
     let execution = <Execution as schemars::JsonSchema>::json_schema(&mut generator);
+    let tracker = generator.subschema_for::<Tracker>().to_value();
     let definitions = generator.take_definitions(true);
     let example: Value = serde_yaml::from_str(EXAMPLE)?;
     let stages = example.get("stages").and_then(Value::as_object).cloned().unwrap_or_default();
@@ -65,6 +83,13 @@ pub fn reference() -> Result<String, serde_yaml::Error> {
     }
     reference.keys(EXECUTION, execution.as_value());
     reference.write_sections("resources");
+    let depths = reference.depths(depth(TRACK), &tracker);
+    for entry in example[TRACK].as_array().into_iter().flatten() {
+        reference.gather(TRACK, &tracker, entry);
+    }
+    reference.find_sections(TRACK, &tracker, &depths);
+    let _ = write!(reference.text, "\n## Trackers\n\n{WHERE_RUNS_ARE_SHOWN}");
+    reference.write_sections(TRACK);
     reference.text.push_str("\n## The kinds\n\n| kind | what it does |\n|---|---|\n");
     for (kind, schema) in &kinds {
         let summary = first_paragraph(description(schema.as_value()));

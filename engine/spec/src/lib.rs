@@ -30,5 +30,6 @@ pub mod stage_or;
 pub mod suggest;
 pub mod text;
 pub mod top;
+pub mod track;
 pub mod trial;
 pub mod yields;

@@ -15,6 +15,7 @@ use crate::{
     suggest,
     text::{Document, Misfit, Scope, Segment, Side, Source, Substituted, YamlPath, decode, kind_of, substitute, uses},
     top,
+    track::{self, Tracker},
     yields::{Choice, Yield, Yields},
 };
 
@@ -33,6 +34,8 @@ pub struct Pipeline {
     pub name: String,
     /// The file, overrides done.
     pub document: Document,
+    /// Where its runs are shown.
+    pub track: Vec<Tracker>,
     /// The stages in the order of the file.
     pub stages: Vec<StageText>,
     /// The names of the `select` stages.
@@ -133,6 +136,10 @@ impl Pipeline {
             faults.push(fault);
             String::new()
         });
+        let track = track::read(&document, vars_of(&document)).unwrap_or_else(|mut more| {
+            faults.append(&mut more);
+            Vec::new()
+        });
         let (mut stages, mut origins) = (Vec::new(), Vec::new());
         let all = document.get(&YamlPath::keys(["stages"])).and_then(Value::as_mapping);
         if all.is_none_or(serde_yaml::Mapping::is_empty) {
@@ -157,7 +164,7 @@ impl Pipeline {
             document.origins.note(path, source, written);
         }
         let selects = stages.iter().filter(|stage| stage.kind == SELECT).map(|stage| stage.name.clone()).collect();
-        if faults.is_empty() { Ok(Self { name, document, stages, selects }) } else { Err(faults) }
+        if faults.is_empty() { Ok(Self { name, document, track, stages, selects }) } else { Err(faults) }
     }
 
     /// The names of the file's profiles.

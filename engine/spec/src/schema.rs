@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::{execution::Execution, matrix::MOST_SUBSET_ITEMS, names::PATTERN, stage::Stage};
+use crate::{execution::Execution, matrix::MOST_SUBSET_ITEMS, names::PATTERN, stage::Stage, track::Tracker};
 
 /// What `${vars.NAME}` or `${matrix.AXIS}` looks like where another type stands.
 const VARIABLE: &str = r"^\$\{[^}.]+\.[^}]+\}$";
@@ -19,6 +19,8 @@ pub fn pipeline_schema() -> Value {
     let mut generator = schemars::SchemaGenerator::default();
     let kinds = Stage::schemas(&mut generator);
     let execution = <Execution as schemars::JsonSchema>::json_schema(&mut generator).to_value();
+    let mut tracker = generator.subschema_for::<Tracker>().to_value();
+    or_variable(&mut tracker);
     let mut definitions = generator.take_definitions(true);
     for definition in definitions.values_mut() {
         allow_variables(definition);
@@ -61,6 +63,10 @@ pub fn pipeline_schema() -> Value {
                         "uniqueItems": true,
                     },
                 ],
+            },
+            "track": {
+                "description": "Where runs are shown: one tracker, or a list of them.",
+                "anyOf": [tracker, { "type": "array", "items": tracker }],
             },
             "vars": {
                 "description": "Values by name, for `${vars.NAME}`.",

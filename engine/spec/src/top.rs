@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// The keys of a pipeline file.
-pub const TOP_KEYS: &[&str] = &["name", "include", "vars", "profiles", "stages"];
+pub const TOP_KEYS: &[&str] = &["name", "include", "track", "vars", "profiles", "stages"];
 
 /// The mistakes at the top of a file, be it a pipeline or one that is included.
 pub(crate) fn faults(document: &Document) -> Vec<Diagnostic> {

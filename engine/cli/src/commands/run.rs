@@ -23,7 +23,9 @@ use spec::{
 };
 
 use crate::{
-    Exit, lock,
+    Exit,
+    following::Following,
+    lock,
     progress::{Progress, duration},
     project::{PipelineArgs, Project},
     render, revision,
@@ -167,6 +169,13 @@ fn run_project(run: &Run, project: &Project, ahead: Ahead) -> Result<Exit, Failu
     let stop = Arc::new(Stop::default());
     listen(&stop);
     let progress = Progress::new(graph, run.json);
+    let following = match Following::begin(project, &session.store, &session.views, &progress.line()) {
+        Ok(following) => following,
+        Err(fault) => {
+            render::diagnostics(&[fault]);
+            return Ok(Exit::Mistake);
+        }
+    };
     let root = project.root.clone();
     let ask_git = move || revision::current(&root);
     let journal =
@@ -180,6 +189,7 @@ fn run_project(run: &Run, project: &Project, ahead: Ahead) -> Result<Exit, Failu
         &stop,
         &|happened| {
             journal.note(&happened);
+            following.note(&happened);
             progress.show(&happened);
         },
     )?;
@@ -207,6 +217,7 @@ fn run_project(run: &Run, project: &Project, ahead: Ahead) -> Result<Exit, Failu
     } else {
         summary(project, &session, &outcome, begun);
     }
+    following.finish(&|| stop.asked() == 0);
     let exit = if outcome.interrupted {
         Exit::Interrupted
     } else if outcome.failed.is_empty() {

@@ -145,6 +145,7 @@ fn attempt_once(
     if node.settings.shows_settings() {
         job.origin = Some((shared.options.origin)());
     }
+    (shared.observe)(Happened::Attempted(id, keyed.digest, &attempt.state()));
     let log = attempt.observed().join("log.txt");
     let program = match node.settings.as_ref() {
         Stage::Command(command) => {

@@ -92,6 +92,8 @@ pub enum Happened<'a> {
     Cached(NodeId, &'a Record),
     /// A member starts, and why: what differs from the key that the lock names.
     Started(NodeId, &'a [Difference]),
+    /// A member's program is about to start: its key, and the folder that it keeps between attempts.
+    Attempted(NodeId, Digest, &'a std::path::Path),
     /// Another run is doing a member; this one waits for it.
     Waiting(NodeId),
     /// A stage says something.
@@ -133,7 +135,8 @@ impl Stop {
         self.0.fetch_add(1, Ordering::SeqCst);
     }
 
-    fn asked(&self) -> usize {
+    /// How often it was asked to stop.
+    pub fn asked(&self) -> usize {
         self.0.load(Ordering::SeqCst)
     }
 }
