@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -106,8 +107,8 @@ def tensorboard(project):
         events = EventAccumulator(str(project.folder / "outputs/tensorboard/shown/tuned" / member), size_guidance={"scalars": 0}).Reload()
         history = project.history(member)
         for name in ("loss", "learning_rate", "validation_loss"):
-            found = [(event.step, event.value) for event in events.Scalars(name) if event.step]
-            same(steps_of(history, name), found[: len(steps_of(history, name))], f"tensorboard {name}")
+            found = [(event.step, event.value) for event in events.Scalars(name)]
+            same(steps_of(history, name), found, f"tensorboard {name}")
         times = [event.wall_time for event in events.Scalars("loss")]
         assert times == sorted(times) and abs(times[-1] - time.time()) < 600, "times"
         plugin = events.summary_metadata["_hparams_/session_start_info"].plugin_data
@@ -133,10 +134,11 @@ class Mlflow:
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
         deadline = time.monotonic() + 180
         while time.monotonic() < deadline:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+            try:
+                with urllib.request.urlopen(f"{self.address}/health", timeout=5):
                     return
-            time.sleep(0.3)
+            except OSError:
+                time.sleep(0.3)
         raise SystemExit("mlflow server does not start")
 
     def runs(self):
@@ -168,8 +170,6 @@ def mlflow(project, server):
         for name in ("loss", "grad_norm", "validation_loss"):
             found = [(metric.step, metric.value) for metric in client.get_metric_history(run.info.run_id, name)]
             expected = steps_of(history, name)
-            if name == "validation_loss":
-                found = found[: len(expected)]
             same(expected, sorted(found), f"mlflow {name}")
         names = {file.path for file in client.list_artifacts(run.info.run_id)}
         assert {"adapter_config.json", "adapter_model.safetensors", "summary.json"} <= names, names
@@ -194,7 +194,7 @@ def clearml(project, state):
         mine = [event for event in state.events if event["task"] == task["id"]]
         found = sorted((event["iter"], event["value"]) for event in mine if event["variant"] == "loss" and event["iter"] > 0)
         same(steps_of(project.history(f"rank={rank}"), "loss"), found, "clearml loss")
-        assert any(event["iter"] == -(2**31) and event["variant"] == "steps" and event["value"] == 20 for event in mine)
+        assert any(event["iter"] == -(2**31) and event["variant"] == "summary.steps" and event["value"] == 20 for event in mine)
         model = state.models[task["model"]["model"]]
         path = f"shown/{task['id']}/artifacts/adapter_model.safetensors"
         assert model["uri"].endswith(path) and model["task"] == task["id"]

@@ -103,10 +103,14 @@ def serve(state, is_open):
                 return self.reply(503, {"meta": {"result_msg": "out of order"}})
             try:
                 with state.lock:
-                    self.reply(*self.answer(body))
+                    answer = self.answer(body)
             except Exception as fault:
                 state.faults.append(f"{self.path}: {type(fault).__name__}: {fault}")
-                self.reply(400, {"meta": {"result_msg": str(fault)[:300]}})
+                answer = (400, {"meta": {"result_msg": str(fault)[:300]}})
+            try:
+                self.reply(*answer)
+            except OSError:
+                pass  # who asked was killed
 
         def answer(self, body):
             import base64

@@ -97,9 +97,9 @@ impl<'a> Following<'a> {
         }
     }
 
-    /// Waits until all is told, as long as trackers answer and `goes_on` says so.
-    pub fn finish(self, goes_on: &dyn Fn() -> bool) {
-        self.tracking.finish(goes_on, &|tracker, left| eprintln!("{tracker}: {left} runs are still to be sent"));
+    /// Waits until all is told, as long as trackers answer and `goes_on` says so; `say` shows a line to people.
+    pub fn finish(self, goes_on: &dyn Fn() -> bool, say: &dyn Fn(&str)) {
+        self.tracking.finish(goes_on, say);
     }
 
     /// A member as trackers see it, if they do.
@@ -154,16 +154,22 @@ impl Seen {
 fn left(seen: &Seen, record: &Record, result: &Path, observed: &Path, place: &Path) -> Left {
     let read = |path: &Path| fs::read(path).ok().and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
     let counted = |path: &Path| read(path).map(|value| track::numbers(&value)).unwrap_or_default();
-    let mut figures: BTreeMap<String, f64> = match seen.kind {
-        Kind::Training => counted(&result.join(files::SUMMARY)),
+    let summary = counted(&result.join(files::SUMMARY));
+    let steps = summary.get("steps").copied().unwrap_or_default();
+    let named = |name: String| match seen.kind {
+        // The curves of its history have the plain names.
+        Kind::Training => format!("summary.{name}"),
+        _ => name.strip_prefix("metrics.").map(str::to_owned).unwrap_or(name),
+    };
+    let counted_here = match seen.kind {
+        Kind::Training => summary,
         Kind::Evaluation => counted(&result.join(files::METRICS)),
         Kind::Report => BTreeMap::new(),
     };
-    figures.retain(|name, _| !name.starts_with("headline."));
-    figures.extend(record.headline.clone());
-    let measured = counted(&observed.join(files::MEASURED));
-    figures.extend(measured.into_iter().map(|(name, value)| (format!("measured.{name}"), value)));
-    let steps = figures.get("steps").copied().unwrap_or_default();
+    let own = counted_here.into_iter().filter(|(name, _)| !name.starts_with("headline."));
+    let mut figures: BTreeMap<String, f64> = own.map(|(name, value)| (named(name), value)).collect();
+    let measured = counted(&observed.join(files::MEASURED)).into_iter();
+    figures.extend(measured.map(|(name, value)| (format!("measured.{name}"), value)));
     let finished = record.finished as f64;
     let history = Some(result.join(files::HISTORY)).filter(|path| path.is_file());
     let mut files = Vec::new();

@@ -14,7 +14,9 @@ use ureq::{
     http::{Method, Request, Response, header},
 };
 
-/// How long a server may take to be reached, and to begin its answer.
+/// How long a server may take to be reached.
+const REACH: Duration = Duration::from_secs(3);
+/// How long it may take to begin its answer, and between its bytes.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a file may take.
 const LONGEST: Duration = Duration::from_secs(15 * 60);
@@ -66,8 +68,8 @@ impl Server {
             .http_status_as_error(false)
             .max_redirects(0)
             .max_redirects_will_error(false)
-            .timeout_resolve(Some(PATIENCE))
-            .timeout_connect(Some(PATIENCE))
+            .timeout_resolve(Some(REACH))
+            .timeout_connect(Some(REACH))
             .timeout_recv_response(Some(PATIENCE))
             .timeout_per_read(Some(PATIENCE))
             .timeout_send_body(Some(LONGEST))

@@ -35,7 +35,9 @@ use self::{
 };
 
 /// How long a tracker may say nothing at the end of a run before it is left.
-const SILENCE: Duration = Duration::from_secs(5);
+const SILENCE: Duration = Duration::from_secs(15);
+/// How often it is said at the end of a run how much is still to be sent.
+const LINES_APART: Duration = Duration::from_secs(10);
 
 /// Trackers that are told what happens. All of it is done on threads of their own.
 pub struct Tracking {
@@ -77,26 +79,33 @@ impl Tracking {
         }
     }
 
-    /// Waits until all is told, as long as trackers answer and `goes_on` says so; `wait` is told now and then how many
-    /// runs are left, and of which tracker.
-    pub fn finish(self, goes_on: &dyn Fn() -> bool, wait: &dyn Fn(&str, usize)) {
+    /// Waits until all is told, as long as trackers answer and `goes_on` says so; `say` shows a line to people.
+    pub fn finish(self, goes_on: &dyn Fn() -> bool, say: &dyn Fn(&str)) {
         for Handle { name, tell, standing } in self.senders {
             drop(tell);
             let (mut answers, mut since) = (standing.answers.load(Ordering::SeqCst), Instant::now());
-            let mut shown = Instant::now();
+            let mut next_line = Instant::now() + Duration::from_secs(1);
             while !standing.over.load(Ordering::SeqCst) && goes_on() && since.elapsed() < SILENCE {
                 thread::sleep(Duration::from_millis(10));
                 let now = standing.answers.load(Ordering::SeqCst);
                 if now != answers {
                     (answers, since) = (now, Instant::now());
                 }
-                if shown.elapsed() > Duration::from_secs(1) {
-                    wait(&name, standing.left.load(Ordering::SeqCst));
-                    shown = Instant::now();
+                if Instant::now() >= next_line {
+                    say(&format!("{name}: {} still to be sent", runs(standing.left.load(Ordering::SeqCst))));
+                    next_line = Instant::now() + LINES_APART;
                 }
+            }
+            let left = standing.left.load(Ordering::SeqCst);
+            if left > 0 {
+                say(&format!("{name}: {} not sent; the next `engine run` of this pipeline sends them", runs(left)));
             }
         }
     }
+}
+
+fn runs(count: usize) -> String {
+    if count == 1 { "1 run".to_owned() } else { format!("{count} runs") }
 }
 
 /// The name of the file of what a tracker has had.

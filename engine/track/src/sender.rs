@@ -62,6 +62,8 @@ struct Open {
     id: Option<String>,
     curve: Option<Curve>,
     begun: f64,
+    /// Whether it is followed while it goes on.
+    is_live: bool,
 }
 
 impl Open {
@@ -134,6 +136,7 @@ impl Sender {
                 Err(RecvTimeoutError::Timeout) => false,
                 Err(RecvTimeoutError::Disconnected) => true,
             };
+            self.standing.left.store(self.unsent(), Ordering::SeqCst);
             let is_due = self.pause.is_none_or(|(until, _)| Instant::now() >= until);
             if is_due {
                 self.round();
@@ -141,16 +144,6 @@ impl Sender {
             self.standing.left.store(self.unsent(), Ordering::SeqCst);
             if over {
                 break;
-            }
-        }
-        match self.unsent() {
-            0 => {}
-            left => {
-                let runs = if left == 1 { "1 run is".to_owned() } else { format!("{left} runs are") };
-                (self.say)(&format!(
-                    "{}: {runs} not sent; the next `engine run` of this pipeline sends them",
-                    self.tracker.name()
-                ));
             }
         }
         self.standing.over.store(true, Ordering::SeqCst);
@@ -173,7 +166,7 @@ impl Sender {
             Told::Began(run, history) => {
                 let sent = open.curve.as_ref().map_or(0, Curve::sent);
                 open.curve = Some(Curve::new(&history, sent));
-                (open.run, open.look, open.ended) = (Some(run), None, None);
+                (open.run, open.look, open.ended, open.is_live) = (Some(run), None, None, true);
             }
             Told::Ended(_, look) => open.look = Some(look),
         }
@@ -238,7 +231,7 @@ impl Sender {
                 entry
             }
         };
-        let at = moments(open.ended.as_ref());
+        let at = moments(open.ended.as_ref().filter(|_| !open.is_live));
         while let Some(curve) = open.curve.as_mut() {
             let before = curve.clone();
             let points = curve.more(LINES, &at)?;

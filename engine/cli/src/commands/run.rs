@@ -217,7 +217,7 @@ fn run_project(run: &Run, project: &Project, ahead: Ahead) -> Result<Exit, Failu
     } else {
         summary(project, &session, &outcome, begun);
     }
-    following.finish(&|| stop.asked() == 0);
+    following.finish(&|| stop.asked() == 0, &*progress.line());
     let exit = if outcome.interrupted {
         Exit::Interrupted
     } else if outcome.failed.is_empty() {
