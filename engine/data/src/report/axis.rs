@@ -11,8 +11,11 @@ use plotters::coord::{
 
 use super::numbers;
 
-/// The most marks of an axis.
+/// About the most marks of an axis.
 const MARKS: usize = 6;
+
+/// How far two marks must be from each other, in thousandths of the axis.
+const APART: i32 = 100;
 
 /// How far, in steps, an end may miss a mark by rounding alone.
 const SLACK: f64 = 1e-6;
@@ -32,8 +35,8 @@ impl Axis {
     /// Equal differences are equally far apart; the ends are widened to round values.
     pub fn linear(low: f64, high: f64) -> Self {
         let (low, high) = apart(low, high);
-        // One more at each end is where the widened axis ends.
-        let step = match RangedCoordf64::from(low..high).key_points(MARKS - 2).as_slice() {
+        // Another one is where the widened axis ends.
+        let step = match RangedCoordf64::from(low..high).key_points(MARKS - 1).as_slice() {
             [first, second, ..] => second - first,
             _ => high - low,
         };
@@ -52,10 +55,13 @@ impl Axis {
         Self { scale: Scale::Linear((0.0..high).into()), marks }
     }
 
-    /// Equal ratios are equally far apart; for values above zero.
+    /// Equal ratios are equally far apart, where all values are above zero.
     pub fn log(low: f64, high: f64) -> Self {
+        if !(low > 0.0 && (low..1e300).contains(&high)) {
+            return Self::linear(low, high);
+        }
         let (low, high) = (low / 1.1, high * 1.1);
-        // The key points of plotters' own logarithmic scale are powers of ten, which leaves a range of less than ten with one.
+        // Plotters' own logarithmic scale marks powers of ten alone, which leaves a range of less than ten with one mark.
         let decades = low.log10().floor() as i32..=high.log10().ceil() as i32;
         let of = |digits: &[f64]| -> Vec<f64> {
             let all = decades.clone().flat_map(|power| digits.iter().map(move |digit| digit * 10f64.powi(power)));
@@ -80,6 +86,31 @@ impl Axis {
             Scale::Log(coord) => Scale::Log((coord.range().end..coord.range().start).log_scale().into()),
         };
         Self { scale, ..self }
+    }
+
+    /// Marked at these very values, such as the sizes that were tried, where they are far enough from each other.
+    pub fn marked_at(mut self, values: impl Iterator<Item = f64>) -> Self {
+        let mut values: Vec<f64> = values.collect();
+        values.sort_by(f64::total_cmp);
+        values.dedup();
+        let places: Vec<i32> = values.iter().map(|value| self.map(value, (0, 1000))).collect();
+        if places.windows(2).all(|pair| pair[1] - pair[0] >= APART) {
+            let text = |value: f64| match value.fract() == 0.0 && (0.0..1e15).contains(&value) {
+                true => numbers::count(value as u64),
+                false => value.to_string(),
+            };
+            self.marks = values.into_iter().map(|value| (value, text(value))).collect();
+        }
+        self
+    }
+
+    /// Only every second mark, or fourth, so that texts of this width have room in the whole width.
+    pub fn thinned(mut self, text: f64, whole: f64) -> Self {
+        while self.marks.len() > 2 && text * self.marks.len() as f64 > whole {
+            let mut keeps = [true, false].into_iter().cycle();
+            self.marks.retain(|_| keeps.next().unwrap_or_default());
+        }
+        self
     }
 
     /// The texts of its marks.
@@ -146,15 +177,21 @@ mod tests {
     #[test]
     fn marks_are_round() {
         assert_eq!(texts(&Axis::linear(3.0, 97.0)), ["0", "20", "40", "60", "80", "100"]);
-        assert_eq!(texts(&Axis::linear(0.11, 0.38)), ["0.1", "0.2", "0.3", "0.4"]);
+        assert_eq!(texts(&Axis::linear(0.11, 0.36)), ["0.10", "0.15", "0.20", "0.25", "0.30", "0.35", "0.40"]);
         assert_eq!(texts(&Axis::linear(-0.3, 0.3)), ["−0.4", "−0.2", "0.0", "0.2", "0.4"]);
-        assert_eq!(texts(&Axis::linear(-2400.0, 0.0)), ["−3,000", "−2,000", "−1,000", "0"]);
+        assert_eq!(texts(&Axis::linear(-2400.0, 0.0)), ["−2,500", "−2,000", "−1,500", "−1,000", "−500", "0"]);
         assert_eq!(texts(&Axis::counts(1240.0)), ["0", "500", "1,000"]);
         assert_eq!(texts(&Axis::counts(100.0)), ["0", "20", "40", "60", "80", "100"]);
         assert_eq!(texts(&Axis::counts(1.0)), ["0", "1"]);
         assert_eq!(texts(&Axis::log(0.04, 3.0)), ["0.05", "0.1", "0.2", "0.5", "1", "2"]);
         assert_eq!(texts(&Axis::log(900.0, 2e7)), ["1,000", "10,000", "100,000", "1,000,000", "10,000,000"]);
-        assert_eq!(texts(&Axis::names(["a".to_owned(), "b".to_owned()])), ["a", "b"]);
+        let tried = |values: &'static [f64]| Axis::log(1.0, 8.0).marked_at(values.iter().copied());
+        assert_eq!(texts(&tried(&[8.0, 1.0, 2.5, 1.0])), ["1", "2.5", "8"]);
+        assert_eq!(texts(&tried(&[1.0, 7.5, 8.0])), ["1", "2", "5"]);
+        let letters = || Axis::names(["a", "b", "c", "d", "e"].map(String::from));
+        assert_eq!(texts(&letters().thinned(20.0, 100.0)), ["a", "b", "c", "d", "e"]);
+        assert_eq!(texts(&letters().thinned(20.0, 99.0)), ["a", "c", "e"]);
+        assert_eq!(texts(&letters().thinned(20.0, 10.0)), ["a", "e"]);
     }
 
     /// Decimals that binary numbers do not have exactly neither lose the last mark nor add one.
@@ -162,11 +199,11 @@ mod tests {
     fn the_ends_are_marked() {
         for step in [0.1, 0.2, 0.5] {
             for first in 0..400 {
-                let (low, high) = (f64::from(first) * step, f64::from(first + 3) * step);
+                let (low, high) = (f64::from(first) * step, f64::from(first + 4) * step);
                 let axis = Axis::linear(low, high);
                 let range = axis.range();
                 assert!((range.start - low).abs() < 1e-9 && (range.end - high).abs() < 1e-9, "{low} to {high}");
-                assert_eq!(axis.marks.len(), 4, "{low} to {high}: {:?}", axis.marks);
+                assert_eq!(axis.marks.len(), 5, "{low} to {high}: {:?}", axis.marks);
             }
         }
     }
@@ -184,11 +221,16 @@ mod tests {
 
     #[test]
     fn odd_values_have_an_axis() {
-        for (low, high) in
-            [(7.0, 7.0), (0.0, 0.0), (1e12, 1e12), (f64::MAX, f64::MIN), (-1e308, 1e308), (3.0, 3.0 + 1e-14)]
-        {
+        let single = [(7.0, 7.0), (0.0, 0.0), (1e12, 1e12), (3.0, 3.0 + 1e-14)];
+        let small = [(0.0, 1e-15), (1e-12, 3e-12), (1e-18, 5e-18), (1e-300, 2e-300)];
+        let large = [(1e15, 1e15 + 10.0), (-1e308, 1e308), (f64::MAX, f64::MIN)];
+        for (low, high) in [single.as_slice(), &small, &large].concat() {
             let axis = Axis::linear(low, high);
             assert!((2..=12).contains(&axis.marks.len()), "{low} to {high}: {:?}", axis.marks);
+        }
+        for (low, high) in [(0.0, 3.0), (-1.0, 1.0), (1e-300, 1e299), (f64::MAX, f64::MIN), (5.0, 5.0)] {
+            let axis = Axis::log(low, high);
+            assert!((1..=1000).contains(&axis.marks.len()), "{low} to {high}: {:?}", axis.marks);
         }
     }
 }

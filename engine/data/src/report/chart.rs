@@ -14,6 +14,7 @@ use plotters::{
         text_anchor::{HPos, Pos, VPos},
     },
 };
+use plotters_backend::BackendCoord;
 use spec::job::Failure;
 
 use super::{
@@ -41,17 +42,19 @@ type Drawn = Result<(), Undrawn>;
 /// A place in values of the axes.
 pub type Point = (f64, f64);
 
-/// The size of a picture, and what is left free around the marks. How much is free at the left, the texts there say.
+/// The size of a picture, and what is left free around the marks. At the sides it is more where the texts need more.
 #[derive(Debug, Clone, Copy)]
 pub struct Size {
     /// Of the whole picture.
     pub width: f64,
     /// Of the whole picture.
     pub height: f64,
-    /// Free above the marks.
-    pub top: f64,
+    /// Free at the left of the marks.
+    pub left: f64,
     /// Free at their right.
     pub right: f64,
+    /// Free above them.
+    pub top: f64,
     /// Free below them.
     pub bottom: f64,
 }
@@ -66,6 +69,9 @@ pub struct Chart {
 /// How long a mark at an axis is; its text stands twice as far away.
 const TICK: f64 = 4.0;
 
+/// The most that names at the left take of a picture.
+const WIDEST: f64 = 160.0;
+
 /// How far the line of a label is from the next one's.
 const LINE: f64 = 16.0;
 
@@ -77,10 +83,13 @@ impl Chart {
     pub fn new(size: Size, x: Axis, y: Axis) -> Result<Self, Undrawn> {
         let picture = Rc::new(RefCell::new(Picture::new(size.width, size.height)));
         let root = DrawingArea::from(&picture);
-        let left = widest(y.texts()).clamp(28.0, 160.0) + 14.0;
+        let left = size.left.max(widest(y.texts()).min(WIDEST) + 14.0);
+        let right = size.right.max(x.texts().last().map_or(0.0, text_width) / 2.0);
+        let text = widest(x.texts()) + 10.0;
+        let x = x.thinned(text, size.width - left - right);
         let context = ChartBuilder::on(&root)
             .margin_top(fine(size.top))
-            .margin_right(fine(size.right))
+            .margin_right(fine(right))
             .set_label_area_size(LabelAreaPosition::Left, fine(left))
             .set_label_area_size(LabelAreaPosition::Bottom, fine(size.bottom))
             .build_cartesian_2d(x, y)?;
@@ -157,14 +166,30 @@ impl Chart {
         self.said(Rectangle::new([(column - 0.5, row - 0.5), (column + 0.5, row + 0.5)], ink.filled()), said)
     }
 
-    /// A name beside a point: at its right, or at its left where it would not fit.
-    pub fn beside(&mut self, at: Point, name: &str) -> Drawn {
+    /// The names of points beside them, each in its series' colour and none over another: at the right, or at the left
+    /// where there is no room.
+    pub fn beside(&mut self, names: &[(usize, Point, &str)]) -> Drawn {
         let area = self.context.plotting_area();
-        let (x, y) = area.map_coordinate(&at);
-        let style = words(Class::Name.plain());
-        match x + fine(9.0 + text_width(name)) > area.get_pixel_range().0.end {
-            true => self.root.draw_text(name, &held(style, HPos::Right), (x - fine(9.0), y))?,
-            false => self.root.draw_text(name, &held(style, HPos::Left), (x + fine(9.0), y))?,
+        let end = area.get_pixel_range().0.end;
+        let mut places: Vec<(BackendCoord, usize)> =
+            names.iter().enumerate().map(|(index, (_, at, _))| (area.map_coordinate(at), index)).collect();
+        places.sort_by_key(|((x, y), index)| (*y, *x, *index));
+        let mut taken: Vec<(i32, i32, i32)> = Vec::new();
+        for ((x, mut y), index) in places {
+            let Some((series, _, name)) = names.get(index) else { continue };
+            let width = fine(text_width(name));
+            let (side, from) = match x + fine(9.0) + width > end {
+                true => (HPos::Right, x - fine(9.0) - width),
+                false => (HPos::Left, x + fine(9.0)),
+            };
+            for (left, right, other) in &taken {
+                if from < *right && *left < from + width {
+                    y = y.max(other + fine(LINE));
+                }
+            }
+            taken.push((from, from + width, y));
+            let x = if matches!(side, HPos::Right) { from + width } else { from };
+            self.root.draw_text(name, &held(words(Class::Label.of(*series)), side), (x, y))?;
         }
         Ok(())
     }
@@ -249,7 +274,7 @@ mod tests {
     use super::*;
 
     fn chart() -> Chart {
-        let size = Size { width: 200.0, height: 100.0, top: 10.0, right: 50.0, bottom: 40.0 };
+        let size = Size { width: 200.0, height: 100.0, left: 42.0, right: 50.0, top: 10.0, bottom: 40.0 };
         Chart::new(size, Axis::counts(10.0), Axis::linear(0.0, 1.0)).unwrap()
     }
 
@@ -281,18 +306,31 @@ mod tests {
         assert!(svg.contains("<title>others</title></polygon>"), "{svg}");
         let place = |name: &str| -> f64 {
             let line = svg.lines().find(|line| line.contains("label") && line.contains(&format!(">{name}<"))).unwrap();
-            line.split(" y=\"").nth(1).unwrap().split('"').next().unwrap().parse().unwrap()
+            y(line)
         };
         assert_eq!(place("b") - place("a"), LINE);
     }
 
     #[test]
-    fn a_name_that_would_not_fit_stands_at_the_left() {
+    fn names_stand_where_there_is_room() {
         let mut chart = chart();
-        chart.beside((2.0, 0.5), "fits").unwrap();
-        chart.beside((9.0, 0.5), "does not").unwrap();
+        chart
+            .beside(&[
+                (1, (2.0, 0.5), "below"),
+                (2, (2.0, 0.5), "lowest"),
+                (3, (2.0, 0.51), "top"),
+                (4, (9.0, 0.5), "left"),
+            ])
+            .unwrap();
         let svg = chart.finish("names");
-        assert!(svg.lines().any(|line| line.contains("start") && line.contains("fits")), "{svg}");
-        assert!(svg.lines().any(|line| line.contains("end") && line.contains("does not")), "{svg}");
+        let line = |name: &str| svg.lines().find(|line| line.contains(&format!(">{name}<"))).unwrap();
+        assert!(line("left").contains("label s4") && line("left").contains("\"end\""), "{svg}");
+        assert!(line("top").contains("label s3") && line("top").contains("\"start\""), "{svg}");
+        let [top, below, lowest, left] = ["top", "below", "lowest", "left"].map(|name| y(line(name)));
+        assert!(top < left && below == top + LINE && lowest == below + LINE, "{svg}");
+    }
+
+    fn y(line: &str) -> f64 {
+        line.split(" y=\"").nth(1).unwrap().split('"').next().unwrap().parse().unwrap()
     }
 }

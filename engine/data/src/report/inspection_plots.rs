@@ -70,9 +70,10 @@ fn lines(series: Vec<Series<'_>>, names: &Names<'_>, title: &str, x_title: &str)
     let size = Size {
         width: 560.0,
         height: (18.0 * series.len() as f64 + 80.0).max(260.0),
-        top: 12.0,
+        left: 42.0,
         right: widest(short.iter().map(String::as_str)).clamp(40.0, 170.0) + 14.0,
-        bottom: 44.0,
+        top: 12.0,
+        bottom: 40.0,
     };
     let mut chart = Chart::new(size, Axis::counts(last), Axis::linear(0.0, high))?;
     chart.frame(x_title)?;
@@ -107,13 +108,9 @@ fn heat_map(pair: &[&Similarity], names: &Names<'_>, whose: &str) -> Result<Opti
     let (first, second) = (names.of(&entry.first), names.of(&entry.second));
     let side = (250.0 / i.len().max(j.len()).max(1) as f64).min(40.0);
     let width = 480.0;
-    let size = Size {
-        width,
-        height: side * i.len() as f64 + 58.0,
-        top: 10.0,
-        right: (width - side * j.len() as f64) / 2.0,
-        bottom: 48.0,
-    };
+    let beside = (width - side * j.len() as f64) / 2.0;
+    let size =
+        Size { width, height: side * i.len() as f64 + 58.0, left: beside, right: beside, top: 10.0, bottom: 48.0 };
     let texts = |numbers: &[u64]| Axis::names(numbers.iter().map(u64::to_string).collect::<Vec<_>>());
     let mut chart = Chart::new(size, texts(j), texts(i).reversed())?;
     chart.names("j", "i")?;
@@ -145,7 +142,7 @@ fn scatter(found: &Inspection, names: &Names<'_>, member: &str) -> Result<Option
         (|| own.iter().map(|entry| entry.direction), || own.iter().map(|entry| entry.magnitude));
     let ((left, right), (low, high)) = (bounds(direction()), bounds(magnitude()));
     let (short, colour) = (names.of(member), names.place(member));
-    let size = Size { width: 480.0, height: 290.0, top: 12.0, right: 20.0, bottom: 44.0 };
+    let size = Size { width: 480.0, height: 290.0, left: 42.0, right: 20.0, top: 12.0, bottom: 40.0 };
     let mut chart = Chart::new(size, Axis::linear(left, right), Axis::linear(low, high))?;
     chart.frame("ΔD, change of direction")?;
     let whole = found.correlations.iter().find(|entry| entry.member == member && entry.role.is_none());

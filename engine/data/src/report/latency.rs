@@ -72,8 +72,9 @@ pub fn plot(layout: &Layout<'_>, group: &Group<'_>) -> Result<Option<Plot>, Undr
     let all = || lines.iter().flat_map(|(_, points)| points);
     let (smallest, largest) = bounds(all().map(|(size, _)| *size));
     let longest = all().map(|(_, time)| *time).fold(0.0, f64::max);
-    let size = Size { width: 480.0, height: 260.0, top: 14.0, right: 16.0, bottom: 44.0 };
-    let mut chart = Chart::new(size, Axis::log(smallest, largest), Axis::linear(0.0, longest))?;
+    let sizes = Axis::log(smallest, largest).marked_at(all().map(|(size, _)| *size));
+    let size = Size { width: 480.0, height: 260.0, left: 42.0, right: 16.0, top: 14.0, bottom: 40.0 };
+    let mut chart = Chart::new(size, sizes, Axis::linear(0.0, longest))?;
     chart.frame("rows of a batch")?;
     for (row, points) in &lines {
         chart.line(points, Class::Curve.of(*row))?;

@@ -76,7 +76,7 @@ fn histogram(label: &str, split: &Split) -> Result<Option<Plot>, Undrawn> {
         if upto > least { format!("{least}–{upto}") } else { least.to_string() }
     };
     let ranges = Axis::names(bars.iter().map(|(least, _)| range(*least)));
-    let size = Size { width: 480.0, height: 190.0, top: 14.0, right: 12.0, bottom: 44.0 };
+    let size = Size { width: 480.0, height: 190.0, left: 42.0, right: 12.0, top: 14.0, bottom: 40.0 };
     let mut chart = Chart::new(size, ranges, Axis::linear(0.0, most as f64))?;
     chart.frame("tokens")?;
     for (x, (least, count)) in (0..).map(f64::from).zip(&bars) {

@@ -76,7 +76,8 @@ pub fn scores(layout: &Layout<'_>, group: &Group<'_>, published: &[Published]) -
         };
         let y = Axis::names(rows.iter().map(|(row, _)| layout.rows[*row].clone())).reversed();
         let height = 26.0 * rows.len() as f64 + 34.0;
-        let mut chart = Chart::new(Size { width: 480.0, height, top: 4.0, right: 80.0, bottom: 30.0 }, x, y)?;
+        let mut chart =
+            Chart::new(Size { width: 480.0, height, left: 54.0, right: 80.0, top: 4.0, bottom: 30.0 }, x, y)?;
         chart.columns()?;
         for (y, (row, values)) in (0..).map(f64::from).zip(&rows) {
             let figures: Vec<f64> = values.iter().map(|(_, value)| *value).collect();
@@ -212,7 +213,7 @@ fn curves(
     let is_log = !is_linear && low > 0.0 && high / low > 12.0;
     let y = if is_log { Axis::log(low, high) } else { Axis::linear(low, high) };
     let labels = widest(rows.iter().map(|(row, _)| layout.rows[*row].as_str())).clamp(40.0, 150.0);
-    let size = Size { width: 560.0, height: 300.0, top: 12.0, right: labels + 14.0, bottom: 44.0 };
+    let size = Size { width: 560.0, height: 300.0, left: 42.0, right: labels + 14.0, top: 12.0, bottom: 40.0 };
     let mut chart = Chart::new(size, Axis::counts(steps), y)?;
     chart.frame("optimiser step")?;
     let mut ends = Vec::new();

@@ -72,7 +72,7 @@ fn distinct(values: impl Iterator<Item = f64>) -> usize {
 }
 
 /// The size of these plots.
-const SIZE: Size = Size { width: 480.0, height: 280.0, top: 14.0, right: 16.0, bottom: 44.0 };
+const SIZE: Size = Size { width: 480.0, height: 280.0, left: 42.0, right: 16.0, top: 14.0, bottom: 40.0 };
 
 /// An axis of ratios where values are far apart.
 fn axis(values: impl Iterator<Item = f64>) -> Axis {
@@ -99,9 +99,10 @@ fn scatter(
         let name = &layout.rows[*row];
         let said = format!("{name}: {}, {}", numbers::plain(*score), (cost.written)(*value));
         chart.dot((*value, *score), 5.0, *row, &said)?;
-        if points.len() <= NAMED {
-            chart.beside((*value, *score), name)?;
-        }
+    }
+    if points.len() <= NAMED {
+        let named: Vec<_> = points.iter().map(|(row, x, y)| (*row, (*x, *y), layout.rows[*row].as_str())).collect();
+        chart.beside(&named)?;
     }
     Ok(Some(Plot {
         title: format!("{title} and {}", cost.name),
@@ -159,7 +160,8 @@ fn line_plot(group: &Group<'_>, figure: &str, by: &str, table: &Table) -> Result
     let all = || lines.iter().flat_map(|(_, points)| points.values());
     let means = all().filter_map(|(_, values)| numbers::mean_and_deviation(values)).map(|(mean, _)| mean);
     let (low, high) = bounds(means);
-    let mut chart = Chart::new(SIZE, axis(all().map(|(number, _)| *number)), Axis::linear(low, high))?;
+    let numbers = || all().map(|(number, _)| *number);
+    let mut chart = Chart::new(SIZE, axis(numbers()).marked_at(numbers()), Axis::linear(low, high))?;
     chart.frame(by)?;
     for (series, (name, points)) in (1..).zip(&lines) {
         let mut points: Vec<Point> = points
