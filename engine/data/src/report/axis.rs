@@ -14,6 +14,9 @@ use super::numbers;
 /// About the most marks of an axis.
 const MARKS: usize = 6;
 
+/// The most marks of a logarithmic axis that has more than powers of ten.
+const LOG_MARKS: usize = 9;
+
 /// How far two marks must be from each other, in thousandths of the axis.
 const APART: i32 = 100;
 
@@ -49,7 +52,7 @@ impl Axis {
 
     /// From zero to exactly this end, whole numbers marked: steps, layers, percentages.
     pub fn counts(high: f64) -> Self {
-        let high = high.max(1.0);
+        let high = high.clamp(1.0, 1e15);
         let values = RangedCoordu64::from(0..high as u64).key_points(MARKS);
         let marks = values.into_iter().map(|value| (value as f64, numbers::count(value))).collect();
         Self { scale: Scale::Linear((0.0..high).into()), marks }
@@ -67,7 +70,7 @@ impl Axis {
             let all = decades.clone().flat_map(|power| digits.iter().map(move |digit| digit * 10f64.powi(power)));
             all.filter(|value| (low..=high).contains(value)).collect()
         };
-        let values = Some(of(&[1.0, 2.0, 5.0])).filter(|values| values.len() <= MARKS);
+        let values = Some(of(&[1.0, 2.0, 5.0])).filter(|values| values.len() <= LOG_MARKS);
         let values = values.unwrap_or_else(|| of(&[1.0]));
         let marks = values.into_iter().map(|value| (value, numbers::mark(value, value))).collect();
         Self { scale: Scale::Log((low..high).log_scale().into()), marks }
@@ -184,6 +187,7 @@ mod tests {
         assert_eq!(texts(&Axis::counts(100.0)), ["0", "20", "40", "60", "80", "100"]);
         assert_eq!(texts(&Axis::counts(1.0)), ["0", "1"]);
         assert_eq!(texts(&Axis::log(0.04, 3.0)), ["0.05", "0.1", "0.2", "0.5", "1", "2"]);
+        assert_eq!(texts(&Axis::log(0.012, 11.0)), ["0.02", "0.05", "0.1", "0.2", "0.5", "1", "2", "5", "10"]);
         assert_eq!(texts(&Axis::log(900.0, 2e7)), ["1,000", "10,000", "100,000", "1,000,000", "10,000,000"]);
         let tried = |values: &'static [f64]| Axis::log(1.0, 8.0).marked_at(values.iter().copied());
         assert_eq!(texts(&tried(&[8.0, 1.0, 2.5, 1.0])), ["1", "2.5", "8"]);

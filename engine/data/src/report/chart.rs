@@ -304,6 +304,14 @@ mod tests {
         // 200 less 42 at the left and 50 at the right, 100 less 10 above and 40 below.
         assert!(svg.contains("class=\"curve s3\" points=\"42.0,59.9 95.9,35.0 149.9,10.0\""), "{svg}");
         assert!(svg.contains("<title>others</title></polygon>"), "{svg}");
+        // Beside their marks, on the line below them, and at the lower edge.
+        for text in [
+            "x=\"34.0\" y=\"14.2\" text-anchor=\"end\">1.0<",
+            "y=\"78.0\" text-anchor=\"middle\">0<",
+            "y=\"97.0\" text-anchor=\"middle\">steps<",
+        ] {
+            assert!(svg.contains(text), "no {text} in {svg}");
+        }
         let place = |name: &str| -> f64 {
             let line = svg.lines().find(|line| line.contains("label") && line.contains(&format!(">{name}<"))).unwrap();
             y(line)
@@ -330,7 +338,34 @@ mod tests {
         assert!(top < left && below == top + LINE && lowest == below + LINE, "{svg}");
     }
 
+    #[test]
+    fn texts_stay_in_the_picture_and_off_each_other() {
+        let size = Size { width: 480.0, height: 100.0, left: 20.0, right: 5.0, top: 10.0, bottom: 40.0 };
+        for most in [8e5, 2e6, 1e9] {
+            let mut chart = Chart::new(size, Axis::linear(1e5, most), Axis::linear(0.0, most)).unwrap();
+            chart.frame("x").unwrap();
+            let svg = chart.finish("wide");
+            let mut below = f64::MIN;
+            for line in svg.lines().filter(|line| line.starts_with("<text") && !line.ends_with(">x</text>")) {
+                let text = line.split('>').nth(1).unwrap().split('<').next().unwrap();
+                let x = number(line, " x=\"");
+                let width = 6.5 * text.len() as f64;
+                match line.contains("\"end\"") {
+                    true => assert!(x - width >= 0.0, "{line}"),
+                    false => {
+                        assert!(x - width / 2.0 > below && x + width / 2.0 <= 480.0, "{most}: {line}");
+                        below = x + width / 2.0;
+                    }
+                }
+            }
+        }
+    }
+
     fn y(line: &str) -> f64 {
-        line.split(" y=\"").nth(1).unwrap().split('"').next().unwrap().parse().unwrap()
+        number(line, " y=\"")
+    }
+
+    fn number(line: &str, attribute: &str) -> f64 {
+        line.split(attribute).nth(1).unwrap().split('"').next().unwrap().parse().unwrap()
     }
 }
