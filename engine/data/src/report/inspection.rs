@@ -18,19 +18,19 @@ use super::{
 /// What was found by those of the inputs that are `inspect` stages.
 ///
 /// # Errors
-/// When a file cannot be read or is not what such a stage leaves.
+/// When a file cannot be read or is not what such a stage leaves, or when a plot cannot be drawn.
 pub fn sections<'a>(inputs: impl Iterator<Item = &'a JobInput>) -> Result<Vec<Section>, Failure> {
     let mut sections = Vec::new();
     for input in inputs.filter(|input| input.kind == "inspect") {
         let path = input.file(files::INSPECTION);
         let text = std::fs::read(&path).map_err(|error| unreadable(&path, &error))?;
         let found = serde_json::from_slice(&text).map_err(|error| malformed(&path, error.line(), &error))?;
-        sections.push(section(input.name(), &found));
+        sections.push(section(input.name(), &found)?);
     }
     Ok(sections)
 }
 
-fn section(name: String, found: &Inspection) -> Section {
+fn section(name: String, found: &Inspection) -> Result<Section, Failure> {
     let names = Names::new(&found.members);
     let sheets = [norms(found, &names), by_role(found, &names), subspaces(found, &names, "a")];
     let more = [subspaces(found, &names, "update"), amplification(found, &names), directions(found, &names)];
@@ -42,9 +42,9 @@ fn section(name: String, found: &Inspection) -> Section {
         sheets.into_iter().chain(more).flatten().map(|sheet| Part { sheet, plots: Vec::new() }).collect();
     if let Some(last) = parts.last_mut() {
         last.sheet.notes.extend(said);
-        last.plots = inspection_plots::all(found, &names);
+        last.plots = inspection_plots::all(found, &names)?;
     }
-    Section { title: format!("What training did to weights: {name}"), parts }
+    Ok(Section { title: format!("What training did to weights: {name}"), parts })
 }
 
 fn sentence(text: &str) -> String {
@@ -384,7 +384,7 @@ mod tests {
             title: String::new(),
             summary: Vec::new(),
             rows: &[],
-            sections: vec![section("looked_at".to_owned(), &found())],
+            sections: vec![section("looked_at".to_owned(), &found()).unwrap()],
             samples: Vec::new(),
             samples_note: String::new(),
             members: Sheet::default(),

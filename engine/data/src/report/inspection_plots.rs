@@ -6,31 +6,37 @@ use std::collections::BTreeMap;
 use spec::inspection::{Inspection, Similarity};
 
 use super::{
+    axis::Axis,
+    chart::{Chart, Point, Size, Undrawn, widest},
     inspection::{Names, mean, pairs, roles},
     numbers,
-    plots::Plot,
-    svg::{Area, Picture, Scale, spread, text_width},
+    plots::{Plot, bounds},
+    svg::Class,
 };
 
 /// The most plots of one sort; the tables of the stage hold all.
 const MOST: usize = 8;
 
 /// All plots of what was found.
-pub fn all(found: &Inspection, names: &Names<'_>) -> Vec<Plot> {
-    let mut plots: Vec<Plot> = roles(found).into_iter().filter_map(|role| by_layer(found, names, role)).collect();
-    plots.extend(by_step(found, names));
+///
+/// # Errors
+/// When one cannot be drawn, as in all that follows.
+pub fn all(found: &Inspection, names: &Names<'_>) -> Result<Vec<Plot>, Undrawn> {
+    let roles = roles(found);
+    let mut plots: Vec<Result<Option<Plot>, Undrawn>> = roles.iter().map(|role| by_layer(found, names, role)).collect();
+    plots.push(by_step(found, names));
     for (of, whose) in [("a", "A"), ("update", "ΔW")] {
-        plots.extend(pairs(found, of).iter().take(MOST).filter_map(|pair| heat_map(pair, names, whose)));
+        plots.extend(pairs(found, of).iter().take(MOST).map(|pair| heat_map(pair, names, whose)));
     }
-    plots.extend(found.members.iter().take(MOST).filter_map(|member| scatter(found, names, &member.name)));
-    plots
+    plots.extend(found.members.iter().take(MOST).map(|member| scatter(found, names, &member.name)));
+    plots.into_iter().filter_map(Result::transpose).collect()
 }
 
 /// A line of a plot: whose it is, and its points.
-type Series<'a> = (&'a str, Vec<(f64, f64)>);
+type Series<'a> = (&'a str, Vec<Point>);
 
 /// ‖ΔW‖ / ‖W‖ over the layers, of matrices that do the same.
-fn by_layer(found: &Inspection, names: &Names<'_>, role: &str) -> Option<Plot> {
+fn by_layer(found: &Inspection, names: &Names<'_>, role: &str) -> Result<Option<Plot>, Undrawn> {
     let series = found.members.iter().map(|member| {
         let own = found
             .update_norms
@@ -43,7 +49,7 @@ fn by_layer(found: &Inspection, names: &Names<'_>, role: &str) -> Option<Plot> {
 }
 
 /// The mean of ‖ΔW‖ / ‖W‖ over the steps.
-fn by_step(found: &Inspection, names: &Names<'_>) -> Option<Plot> {
+fn by_step(found: &Inspection, names: &Names<'_>) -> Result<Option<Plot>, Undrawn> {
     let series = found.members.iter().map(|member| {
         let at = |step: &u64| {
             let own = found.update_norms.iter().filter(|entry| entry.member == member.name && entry.step == *step);
@@ -55,110 +61,100 @@ fn by_step(found: &Inspection, names: &Names<'_>) -> Option<Plot> {
 }
 
 /// Lines of members with points; nothing where no line has two.
-fn lines(series: Vec<Series<'_>>, names: &Names<'_>, title: &str, x_title: &str) -> Option<Plot> {
+fn lines(series: Vec<Series<'_>>, names: &Names<'_>, title: &str, x_title: &str) -> Result<Option<Plot>, Undrawn> {
     let series: Vec<Series<'_>> = series.into_iter().filter(|(_, points)| points.len() > 1).collect();
     let all = || series.iter().flat_map(|(_, points)| points);
-    let right = all().map(|(x, _)| *x).reduce(f64::max)?;
+    let Some(last) = all().map(|(x, _)| *x).reduce(f64::max) else { return Ok(None) };
     let high = all().map(|(_, y)| *y).fold(0.0, f64::max);
-    let labels = series.iter().map(|(name, _)| text_width(&names.of(name))).fold(40.0, f64::max).min(170.0);
-    let height = (18.0 * series.len() as f64 + 80.0).max(260.0);
-    let area = Area { left: 56.0, right: 560.0 - labels - 14.0, top: 12.0, bottom: height - 44.0 };
-    let (x, y) = (Scale::exact(0.0, right, area.left, area.right), Scale::linear(0.0, high, area.bottom, area.top));
-    let mut picture = Picture::new(560.0, height);
-    picture.frame(area, &x, &y, x_title);
-    let mut ends: Vec<(usize, f64)> = Vec::new();
-    for (index, (name, points)) in series.iter().enumerate() {
-        let (colour, short) = (names.place(name), names.of(name));
-        let placed: Vec<(f64, f64)> = points.iter().map(|(at, value)| (x.at(*at), y.at(*value))).collect();
-        picture.path(&placed, colour, "curve");
-        for ((at, value), place) in points.iter().zip(&placed) {
+    let short: Vec<String> = series.iter().map(|(name, _)| names.of(name)).collect();
+    let size = Size {
+        width: 560.0,
+        height: (18.0 * series.len() as f64 + 80.0).max(260.0),
+        left: 42.0,
+        right: widest(short.iter().map(String::as_str)).clamp(40.0, 170.0) + 14.0,
+        top: 12.0,
+        bottom: 40.0,
+    };
+    let mut chart = Chart::new(size, Axis::counts(last), Axis::linear(0.0, high))?;
+    chart.frame(x_title)?;
+    let mut ends = Vec::new();
+    for ((name, points), short) in series.iter().zip(&short) {
+        let colour = names.place(name);
+        chart.line(points, Class::Curve.of(colour))?;
+        for (at, value) in points {
             let text = format!("{short}, {x_title} {}: {} %", numbers::fixed(*at, 0), numbers::plain(*value));
-            picture.dot(*place, 3.0, colour, "dot", &text);
+            chart.dot((*at, *value), 3.0, colour, &text)?;
         }
-        ends.extend(placed.last().map(|(_, y)| (index, *y)));
+        ends.extend(points.last().map(|end| (colour, *end, short.as_str())));
     }
-    spread(&mut ends, 16.0, area.bottom);
-    for (index, place) in ends {
-        let Some((name, _)) = series.get(index) else { continue };
-        picture.label((area.right + 8.0, place + 4.5), &names.of(name), names.place(name));
-    }
-    let of = series.iter().map(|(name, _)| names.of(name)).collect::<Vec<_>>().join(", ");
-    Some(Plot {
+    chart.ends(&ends)?;
+    Ok(Some(Plot {
         title: title.to_owned(),
-        svg: picture.finish(&format!("{title}: {of}")),
+        svg: chart.finish(&format!("{title}: {}", short.join(", "))),
         note: String::new(),
         legend: Vec::new(),
-    })
+    }))
 }
 
 /// φ(i, j) of a pair of members, the mean over the matrices that have the same numbers of directions.
-fn heat_map(pair: &[&Similarity], names: &Names<'_>, whose: &str) -> Option<Plot> {
+fn heat_map(pair: &[&Similarity], names: &Names<'_>, whose: &str) -> Result<Option<Plot>, Undrawn> {
     let mut shapes: BTreeMap<(&[u64], &[u64]), Vec<&Similarity>> = BTreeMap::new();
     for entry in pair {
         shapes.entry((entry.i.as_slice(), entry.j.as_slice())).or_default().push(entry);
     }
-    let ((i, j), alike) = shapes.into_iter().max_by_key(|(shape, alike)| (alike.len(), *shape))?;
-    let entry = alike.first()?;
+    let largest = shapes.into_iter().max_by_key(|(shape, alike)| (alike.len(), *shape));
+    let Some(((i, j), alike)) = largest else { return Ok(None) };
+    let Some(entry) = alike.first() else { return Ok(None) };
     let (first, second) = (names.of(&entry.first), names.of(&entry.second));
-    let size = (250.0 / i.len().max(j.len()).max(1) as f64).min(40.0);
-    let (width, height) = (size * j.len() as f64, size * i.len() as f64);
-    let (left, top) = ((480.0 - width) / 2.0, 10.0);
-    let mut picture = Picture::new(480.0, top + height + 48.0);
+    let side = (250.0 / i.len().max(j.len()).max(1) as f64).min(40.0);
+    let width = 480.0;
+    let beside = (width - side * j.len() as f64) / 2.0;
+    let size =
+        Size { width, height: side * i.len() as f64 + 58.0, left: beside, right: beside, top: 10.0, bottom: 48.0 };
+    let texts = |numbers: &[u64]| Axis::names(numbers.iter().map(u64::to_string).collect::<Vec<_>>());
+    let mut chart = Chart::new(size, texts(j), texts(i).reversed())?;
+    chart.names("j", "i")?;
     for (row, number) in i.iter().enumerate() {
-        let y = top + size * row as f64;
-        picture.text((left - 8.0, y + size / 2.0 + 4.0), &number.to_string(), "tick", "end");
         for (column, other) in j.iter().enumerate() {
             let phi = |entry: &&&Similarity| entry.phi.get(row).and_then(|line| line.get(column)).copied();
-            let value = mean(alike.iter().filter_map(|entry| phi(&entry)))?;
+            let Some(value) = mean(alike.iter().filter_map(|entry| phi(&entry))) else { return Ok(None) };
             let text = format!("φ({number}, {other}) = {}", numbers::fixed(value, 3));
-            picture.cell((left + size * column as f64, y), size, value, &text);
+            chart.cell((column as f64, row as f64), value, &text)?;
         }
     }
-    for (column, number) in j.iter().enumerate() {
-        let x = left + size * (column as f64 + 0.5);
-        picture.text((x, top + height + 16.0), &number.to_string(), "tick", "middle");
-    }
-    picture.text((left - 34.0, top + height / 2.0 + 4.0), "i", "name", "middle");
-    picture.text((left + width / 2.0, top + height + 38.0), "j", "name", "middle");
     let title = format!("φ(i, j) of {whose}: {first} (i), {second} (j)");
     let note = format!(
         "Mean over {} matrices; the stronger the colour, the more in common: from 0 to 1. By chance {} in the last corner.",
         alike.len(),
         numbers::plain(i.last().max(j.last()).copied().unwrap_or_default() as f64 / entry.inputs.max(1) as f64)
     );
-    Some(Plot { svg: picture.finish(&title), title, note, legend: Vec::new() })
+    Ok(Some(Plot { svg: chart.finish(&title), title, note, legend: Vec::new() }))
 }
 
 /// ΔM against ΔD of a member, a point for each matrix and step.
-fn scatter(found: &Inspection, names: &Names<'_>, member: &str) -> Option<Plot> {
+fn scatter(found: &Inspection, names: &Names<'_>, member: &str) -> Result<Option<Plot>, Undrawn> {
     let own: Vec<_> =
         found.magnitude_direction.iter().filter(|entry| entry.member == member && entry.step > 0).collect();
     if own.len() < 2 {
-        return None;
+        return Ok(None);
     }
-    let bounds = |values: &dyn Fn(usize) -> f64| {
-        let all = (0..own.len()).map(values);
-        all.fold((f64::MAX, f64::MIN), |(low, high), value| (low.min(value), high.max(value)))
-    };
-    let (direction, magnitude) = (|at: usize| own[at].direction, |at: usize| own[at].magnitude);
-    let area = Area { left: 74.0, right: 460.0, top: 12.0, bottom: 246.0 };
-    let ((left, right), (low, high)) = (bounds(&direction), bounds(&magnitude));
-    let x = Scale::linear(left, right, area.left, area.right);
-    let y = Scale::linear(low, high, area.bottom, area.top);
+    let (direction, magnitude) =
+        (|| own.iter().map(|entry| entry.direction), || own.iter().map(|entry| entry.magnitude));
+    let ((left, right), (low, high)) = (bounds(direction()), bounds(magnitude()));
     let (short, colour) = (names.of(member), names.place(member));
-    let mut picture = Picture::new(480.0, 290.0);
-    picture.frame(area, &x, &y, "ΔD, change of direction");
+    let size = Size { width: 480.0, height: 290.0, left: 42.0, right: 20.0, top: 12.0, bottom: 40.0 };
+    let mut chart = Chart::new(size, Axis::linear(left, right), Axis::linear(low, high))?;
+    chart.frame("ΔD, change of direction")?;
     let whole = found.correlations.iter().find(|entry| entry.member == member && entry.role.is_none());
     if let Some(slope) = whole.and_then(|entry| entry.slope) {
-        let middle = |values: &dyn Fn(usize) -> f64| mean((0..own.len()).map(values)).unwrap_or_default();
-        let (at, height) = (middle(&direction), middle(&magnitude));
-        let end = |place: f64| (x.at(place), y.at(height + slope * (place - at)));
-        picture.path(&[end(left), end(right)], colour, "range");
+        let (at, height) = (mean(direction()).unwrap_or_default(), mean(magnitude()).unwrap_or_default());
+        let end = |place: f64| (place, height + slope * (place - at));
+        chart.line(&[end(left), end(right)], Class::Range.of(colour))?;
     }
     for entry in &own {
         let (d, m) = (numbers::plain(entry.direction), numbers::plain(entry.magnitude));
         let text = format!("{}, step {}: ΔD {d}, ΔM {m}", entry.matrix.module, numbers::count(entry.step));
-        picture.dot((x.at(entry.direction), y.at(entry.magnitude)), 3.5, colour, "dot", &text);
+        chart.dot((entry.direction, entry.magnitude), 3.5, colour, &text)?;
     }
     let title = format!("ΔM against ΔD: {short}");
     let note = match whole.and_then(|entry| Some((entry.correlation?, entry.points))) {
@@ -170,5 +166,5 @@ fn scatter(found: &Inspection, names: &Names<'_>, member: &str) -> Option<Plot> 
         }
         None => "A point for each matrix and step; too few, or too alike, for a correlation.".to_owned(),
     };
-    Some(Plot { svg: picture.finish(&title), title, note, legend: Vec::new() })
+    Ok(Some(Plot { svg: chart.finish(&title), title, note, legend: Vec::new() }))
 }

@@ -6,11 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use spec::observed::Latency;
 
 use super::{
+    axis::Axis,
+    chart::{Chart, Point, Size, Undrawn},
     layout::{Group, Layout},
     member::Member,
     numbers,
-    plots::{LINES, Plot},
-    svg::{Area, Picture, Scale},
+    plots::{LINES, Plot, bounds},
+    svg::Class,
     table::{Cell, Line, Sheet, machines},
 };
 
@@ -50,46 +52,46 @@ pub fn sheet(layout: &Layout<'_>, group: &Group<'_>) -> Option<Sheet> {
 }
 
 /// The median time by rows of a batch, a line a row of the report; nothing of a single size.
-pub fn plot(layout: &Layout<'_>, group: &Group<'_>) -> Option<Plot> {
+///
+/// # Errors
+/// When it cannot be drawn.
+pub fn plot(layout: &Layout<'_>, group: &Group<'_>) -> Result<Option<Plot>, Undrawn> {
     let line = |(row, members): (usize, &[&Member])| {
         let mut points: BTreeMap<u64, Vec<f64>> = BTreeMap::new();
         for batch in members.iter().filter_map(|member| member.latency.as_ref()).flat_map(|latency| &latency.batches) {
             points.entry(batch.size).or_default().push(1000.0 * batch.median_seconds);
         }
         let mean = |(size, values): (u64, Vec<f64>)| Some((size as f64, numbers::mean_and_deviation(&values)?.0));
-        (row, points.into_iter().filter_map(mean).collect::<Vec<(f64, f64)>>())
+        (row, points.into_iter().filter_map(mean).collect::<Vec<Point>>())
     };
-    let lines: Vec<(usize, Vec<(f64, f64)>)> =
+    let lines: Vec<(usize, Vec<Point>)> =
         group.filled().map(line).filter(|(_, points)| points.len() > 1).take(LINES).collect();
-    let all = || lines.iter().flat_map(|(_, points)| points);
-    let greatest = |of: fn(&(f64, f64)) -> f64| all().map(of).fold(f64::MIN, f64::max);
-    let smallest = all().map(|(size, _)| *size).fold(f64::MAX, f64::min);
     if lines.is_empty() {
-        return None;
+        return Ok(None);
     }
-    let (width, height) = (480.0, 260.0);
-    let area = Area { left: 52.0, right: width - 16.0, top: 14.0, bottom: height - 44.0 };
-    let x = Scale::log(smallest, greatest(|(size, _)| *size), area.left + 8.0, area.right - 8.0);
-    let y = Scale::linear(0.0, greatest(|(_, time)| *time), area.bottom, area.top);
-    let mut picture = Picture::new(width, height);
-    picture.frame(area, &x, &y, "rows of a batch");
+    let all = || lines.iter().flat_map(|(_, points)| points);
+    let (smallest, largest) = bounds(all().map(|(size, _)| *size));
+    let longest = all().map(|(_, time)| *time).fold(0.0, f64::max);
+    let sizes = Axis::log(smallest, largest).marked_at(all().map(|(size, _)| *size));
+    let size = Size { width: 480.0, height: 260.0, left: 42.0, right: 16.0, top: 14.0, bottom: 40.0 };
+    let mut chart = Chart::new(size, sizes, Axis::linear(0.0, longest))?;
+    chart.frame("rows of a batch")?;
     for (row, points) in &lines {
-        let placed: Vec<(f64, f64)> = points.iter().map(|(size, time)| (x.at(*size), y.at(*time))).collect();
-        picture.path(&placed, *row, "curve");
-        for ((size, time), place) in points.iter().zip(placed) {
+        chart.line(points, Class::Curve.of(*row))?;
+        for (size, time) in points {
             let said = format!("{}, {size} rows: {} ms", layout.rows[*row], numbers::plain(*time));
-            picture.dot(place, 4.0, *row, "dot", &said);
+            chart.dot((*size, *time), 4.0, *row, &said)?;
         }
     }
-    Some(Plot {
+    Ok(Some(Plot {
         title: "Median forward time (ms)".to_owned(),
-        svg: picture.finish(&format!(
+        svg: chart.finish(&format!(
             "Median forward time in milliseconds by rows of a batch, a line each for {} rows",
             lines.len()
         )),
         note: String::new(),
         legend: lines.iter().map(|(row, _)| (*row, layout.rows[*row].clone())).collect(),
-    })
+    }))
 }
 
 /// Median and 95th percentile of a size in milliseconds.

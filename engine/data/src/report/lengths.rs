@@ -6,10 +6,11 @@ use serde::Deserialize;
 use spec::{files, job::Failure};
 
 use super::{
+    axis::Axis,
+    chart::{Chart, Size, Undrawn},
     member::{Member, malformed, unreadable},
     numbers,
     plots::Plot,
-    svg::{Area, Picture, Scale},
     table::{Cell, Line, Sheet},
 };
 
@@ -39,7 +40,7 @@ struct Summary {
 /// The splits of all tokenize stages, and how their lengths are spread.
 ///
 /// # Errors
-/// When a summary cannot be read.
+/// When a summary cannot be read, or a plot not be drawn.
 pub fn sheet(members: &[Member]) -> Result<Option<(Sheet, Vec<Plot>)>, Failure> {
     let columns = ["Rows", "Tokens", "Mean length", "Longest", "Truncated", "Dropped", "Too long to be asked"];
     let mut sheet = Sheet { columns: columns.map(String::from).to_vec(), ..Sheet::default() };
@@ -54,7 +55,7 @@ pub fn sheet(members: &[Member]) -> Result<Option<(Sheet, Vec<Plot>)>, Failure> 
             let counts = [split.longest, split.truncated, split.dropped, split.failed].map(numbers::count);
             let first = [Some(numbers::count(split.rows)), Some(numbers::count(split.tokens)), mean];
             let cells = first.into_iter().chain(counts.map(Some)).map(Cell::of).collect();
-            plots.extend(histogram(&label, split));
+            plots.extend(histogram(&label, split)?);
             sheet.lines.push(Line { label, aside: None, row: None, cells });
         }
     }
@@ -62,31 +63,31 @@ pub fn sheet(members: &[Member]) -> Result<Option<(Sheet, Vec<Plot>)>, Failure> 
 }
 
 /// How many rows there are of each length: a bar a power of two.
-fn histogram(label: &str, split: &Split) -> Option<Plot> {
+fn histogram(label: &str, split: &Split) -> Result<Option<Plot>, Undrawn> {
     let mut bars: Vec<(u64, u64)> =
         split.lengths.iter().filter_map(|(least, rows)| Some((least.parse().ok()?, *rows))).collect();
     bars.sort_unstable();
-    let most = bars.iter().map(|(_, rows)| *rows).max().filter(|most| *most > 0)?;
-    let (width, height) = (480.0, 190.0);
-    let area = Area { left: 56.0, right: width - 12.0, top: 14.0, bottom: height - 40.0 };
-    let rows = Scale::linear(0.0, most as f64, area.bottom, area.top);
-    let mut picture = Picture::new(width, height);
-    picture.rows(area, &rows);
-    let step = (area.right - area.left) / bars.len() as f64;
-    for (index, (least, count)) in bars.iter().enumerate() {
-        let left = area.left + step * index as f64;
-        let upto = (least.max(&1) * 2 - 1).min(split.longest.max(*least));
-        let range = if upto > *least { format!("{least}–{upto}") } else { least.to_string() };
-        let said = format!("{range} tokens: {} rows", numbers::count(*count));
-        picture.bar((left + 0.12 * step, rows.at(*count as f64)), (left + 0.88 * step, area.bottom), 1, &said);
-        picture.text((left + step / 2.0, area.bottom + 18.0), &range, "tick", "middle");
+    let most = bars.iter().map(|(_, rows)| *rows).max().unwrap_or_default();
+    if most == 0 {
+        return Ok(None);
     }
-    picture.text(((area.left + area.right) / 2.0, area.bottom + 35.0), "tokens", "tick", "middle");
-    Some(Plot {
+    let range = |least: u64| {
+        let upto = (least.max(1) * 2 - 1).min(split.longest.max(least));
+        if upto > least { format!("{least}–{upto}") } else { least.to_string() }
+    };
+    let ranges = Axis::names(bars.iter().map(|(least, _)| range(*least)));
+    let size = Size { width: 480.0, height: 190.0, left: 42.0, right: 12.0, top: 14.0, bottom: 40.0 };
+    let mut chart = Chart::new(size, ranges, Axis::linear(0.0, most as f64))?;
+    chart.frame("tokens")?;
+    for (x, (least, count)) in (0..).map(f64::from).zip(&bars) {
+        let said = format!("{} tokens: {} rows", range(*least), numbers::count(*count));
+        chart.bar([(x - 0.38, *count as f64), (x + 0.38, 0.0)], 1, &said)?;
+    }
+    Ok(Some(Plot {
         title: format!("Lengths of {label}"),
-        svg: picture
+        svg: chart
             .finish(&format!("How many of the {} rows of {label} have how many tokens", numbers::count(split.rows))),
         note: String::new(),
         legend: Vec::new(),
-    })
+    }))
 }

@@ -1,7 +1,9 @@
 //! The stage `report`: reads what other stages left and sets it side by side, as Markdown, as one HTML file and as
 //! figures for other programs. Knows what a report holds; each file beside this one knows one part of it.
 
+mod axis;
 mod cautions;
+mod chart;
 mod csv;
 mod differences;
 mod facts;
@@ -188,10 +190,10 @@ fn assemble<'a>(
         let names = table::headline(group);
         let first = settings.table.rank_by.clone().filter(|by| !table::ranked(group, by).is_empty());
         let first = first.or_else(|| names.first().cloned());
-        let mut plots = plots::scores(layout, group, published);
+        let mut plots = plots::scores(layout, group, published)?;
         if let Some(first) = &first {
-            plots.extend(tradeoffs::by_number(group, first, &settings.table));
-            plots.extend(tradeoffs::costs(layout, group, first));
+            plots.extend(tradeoffs::by_number(group, first, &settings.table)?);
+            plots.extend(tradeoffs::costs(layout, group, first)?);
             report.summary.extend(ranking(layout, group, first).filter(|_| index == 0));
         }
         let mut parts = vec![Part { sheet, plots: Vec::new() }];
@@ -222,15 +224,16 @@ fn assemble<'a>(
     }
     report.summary.extend(cautions::learning_rates(layout));
     report.summary.extend(members.iter().filter_map(chosen));
-    let training = layout.trainings.iter();
-    let training =
-        training.map(|group| Part { sheet: table::training(layout, group), plots: plots::losses(layout, group) });
-    let latency = layout.groups.iter().filter_map(|group| {
-        let plots = latency::plot(layout, group).into_iter().collect();
-        Some(Part { sheet: latency::sheet(layout, group)?, plots })
-    });
+    let mut training = Vec::new();
+    for group in &layout.trainings {
+        training.push(Part { sheet: table::training(layout, group), plots: plots::losses(layout, group)? });
+    }
+    let mut latency = Vec::new();
+    for group in &layout.groups {
+        let plots = latency::plot(layout, group)?.into_iter().collect();
+        latency.extend(latency::sheet(layout, group).map(|sheet| Part { sheet, plots }));
+    }
     let lengths = lengths::sheet(members)?.map(|(sheet, plots)| Part { sheet, plots });
-    let (training, latency) = (training.collect(), latency.collect());
     let sections = [
         ("Scores", scores),
         ("Training", training),

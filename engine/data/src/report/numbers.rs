@@ -41,6 +41,16 @@ pub fn plain(value: f64) -> String {
     fixed(value, decimals(value))
 }
 
+/// A value at an axis, with the decimals of the step to the next one: `1,000`, `−0.5`.
+pub fn mark(value: f64, step: f64) -> String {
+    let text = match step >= 1.0 {
+        true => count(value.abs().round() as u64),
+        false => fixed(value.abs(), (-(step * 1.001).log10().floor()).clamp(0.0, 9.0) as usize),
+    };
+    let is_zero = text.chars().all(|c| matches!(c, '0' | '.'));
+    if value < 0.0 && !is_zero { format!("−{text}") } else { text }
+}
+
 /// A time: `0.8 s`, `43 s`, `3 min 05 s`, `2 h 07 min`.
 pub fn duration(seconds: f64) -> String {
     if !seconds.is_finite() || seconds < 0.0 {
@@ -103,6 +113,8 @@ mod tests {
     fn figures_for_people() {
         assert_eq!([count(7), count(1234), count(1_000_000)], ["7", "1,234", "1,000,000"]);
         assert_eq!([fixed(-0.001, 1), fixed(-1.26, 1)], ["0.0", "-1.3"]);
+        assert_eq!([mark(-2500.0, 500.0), mark(-0.5, 0.1), mark(-1e-12, 0.1)], ["−2,500", "−0.5", "0.0"]);
+        assert_eq!([mark(1e-5, 1e-5), mark(0.02, 0.02), mark(0.3, 0.1)], ["0.00001", "0.02", "0.3"]);
         assert_eq!([plain(1.5), plain(123.45), plain(0.0), plain(2.5e7)], ["1.500", "123.5", "0.000", "2.50e7"]);
         assert_eq!([duration(0.84), duration(59.6), duration(185.0)], ["0.8 s", "1 min 00 s", "3 min 05 s"]);
         assert_eq!(duration(7620.0), "2 h 07 min");

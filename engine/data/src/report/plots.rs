@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 
 use super::{
+    axis::Axis,
+    chart::{Chart, Size, Undrawn, widest},
     layout::{Group, Layout},
     member::{Member, Trained},
     numbers,
-    svg::{Area, Picture, Scale, spread, text_width},
+    svg::Class,
     table,
 };
 use crate::metrics::meaning;
@@ -32,9 +34,12 @@ const POINTS: usize = 60;
 pub const LINES: usize = 8;
 
 /// One plot for each headline figure of a group: a dot a member, a line at the mean. None of a single score.
-pub fn scores(layout: &Layout<'_>, group: &Group<'_>, published: &[Published]) -> Vec<Plot> {
+///
+/// # Errors
+/// When it cannot be drawn, as in all that follows.
+pub fn scores(layout: &Layout<'_>, group: &Group<'_>, published: &[Published]) -> Result<Vec<Plot>, Undrawn> {
     if group.members.iter().flatten().count() < 2 {
-        return Vec::new();
+        return Ok(Vec::new());
     }
     let names = table::headline(group);
     let decimals = table::percent_decimals(group);
@@ -60,41 +65,35 @@ pub fn scores(layout: &Layout<'_>, group: &Group<'_>, published: &[Published]) -
                 Some((from.source.as_str(), *value))
             })
         };
-        let all: Vec<f64> = rows
-            .iter()
-            .flat_map(|(row, values)| values.iter().map(|(_, v)| *v).chain(others(*row).map(|(_, v)| v)))
-            .collect();
-        let (low, high) = (all.iter().copied().fold(f64::MAX, f64::min), all.iter().copied().fold(f64::MIN, f64::max));
+        let all =
+            rows.iter().flat_map(|(row, values)| values.iter().map(|(_, v)| *v).chain(others(*row).map(|(_, v)| v)));
+        let (low, high) = bounds(all);
         let is_percent = meaning(name).is_some_and(|meaning| meaning.is_percent);
-        let names_width =
-            rows.iter().map(|(row, _)| text_width(&layout.rows[*row])).fold(40.0, f64::max).min(160.0) + 14.0;
-        let height = 26.0 * rows.len() as f64 + 40.0;
-        let area = Area { left: names_width, right: 400.0, top: 6.0, bottom: height - 30.0 };
         // Percentages show their whole range, so that plots can be compared, but where all of them are close and high.
         let x = match is_percent && (high - low > 25.0 || high < 50.0) {
-            true => Scale::exact(0.0, 100.0, area.left, area.right),
-            false => Scale::linear(low, high, area.left, area.right),
+            true => Axis::counts(100.0),
+            false => Axis::linear(low, high),
         };
-        let mut picture = Picture::new(480.0, height);
-        picture.columns(area, &x);
-        for (index, (row, values)) in rows.iter().enumerate() {
-            let y = area.top + 26.0 * index as f64 + 15.0;
-            picture.text((area.left - 10.0, y + 4.5), &layout.rows[*row], "name", "end");
+        let y = Axis::names(rows.iter().map(|(row, _)| layout.rows[*row].clone())).reversed();
+        let height = 26.0 * rows.len() as f64 + 34.0;
+        let mut chart =
+            Chart::new(Size { width: 480.0, height, left: 54.0, right: 80.0, top: 4.0, bottom: 30.0 }, x, y)?;
+        chart.columns()?;
+        for (y, (row, values)) in (0..).map(f64::from).zip(&rows) {
             let figures: Vec<f64> = values.iter().map(|(_, value)| *value).collect();
             let Some((mean, _)) = numbers::mean_and_deviation(&figures) else { continue };
             for (source, value) in others(*row) {
                 let text = format!("{}, {source}: {}", layout.rows[*row], numbers::plain(value));
-                picture.diamond((x.at(value), y), &text);
+                chart.diamond((value, y), &text)?;
             }
-            let least = figures.iter().copied().fold(f64::MAX, f64::min);
-            let most = figures.iter().copied().fold(f64::MIN, f64::max);
-            picture.path(&[(x.at(least), y), (x.at(most), y)], *row, "range");
-            picture.path(&[(x.at(mean), y - 8.0), (x.at(mean), y + 8.0)], *row, "mean");
+            let (least, most) = bounds(figures.iter().copied());
+            chart.line(&[(least, y), (most, y)], Class::Range.of(*row))?;
+            chart.line(&[(mean, y - 0.3), (mean, y + 0.3)], Class::Mean.of(*row))?;
             for (member, value) in values {
                 let text = format!("{member}: {}", table::written(meaning(name), *value, decimals));
-                picture.dot((x.at(*value), y), 4.5, *row, "dot", &text);
+                chart.dot((*value, y), 4.5, *row, &text)?;
             }
-            picture.text((412.0, y + 4.5), &table::written(meaning(name), mean, decimals), "value", "start");
+            chart.value(y, &table::written(meaning(name), mean, decimals))?;
         }
         let unit = if is_percent { " (%)" } else { "" };
         let direction = match meaning(name).map(|meaning| meaning.more_is_better) {
@@ -104,12 +103,17 @@ pub fn scores(layout: &Layout<'_>, group: &Group<'_>, published: &[Published]) -
         };
         plots.push(Plot {
             title: format!("{title}{unit}"),
-            svg: picture.finish(&format!("{title} of {}{direction}", rows_of(layout, &rows))),
+            svg: chart.finish(&format!("{title} of {}{direction}", rows_of(layout, &rows))),
             note: String::new(),
             legend: Vec::new(),
         });
     }
-    plots
+    Ok(plots)
+}
+
+/// The ends of values.
+pub fn bounds(values: impl Iterator<Item = f64>) -> (f64, f64) {
+    values.fold((f64::MAX, f64::MIN), |(low, high), value| (low.min(value), high.max(value)))
 }
 
 fn rows_of(layout: &Layout<'_>, rows: &[(usize, Vec<(String, f64)>)]) -> String {
@@ -118,16 +122,16 @@ fn rows_of(layout: &Layout<'_>, rows: &[(usize, Vec<(String, f64)>)]) -> String 
 
 /// The training loss of a stage's members and, where there are some, the validation loss and each figure that was counted
 /// on the way.
-pub fn losses(layout: &Layout<'_>, group: &Group<'_>) -> Vec<Plot> {
+pub fn losses(layout: &Layout<'_>, group: &Group<'_>) -> Result<Vec<Plot>, Undrawn> {
     let longest = group.members.iter().flatten().filter_map(|m| Some(m.trained.as_ref()?.losses.len())).max();
     let size = longest.unwrap_or_default().div_ceil(POINTS).max(1);
     let loss = |title| Seen { title, noun: "loss", is_linear: false };
     let training = curves(layout, group, &loss("Training loss"), |member| {
         member.trained.as_ref().map(|trained| binned(&trained.losses, size)).unwrap_or_default()
-    });
+    })?;
     let validation = curves(layout, group, &loss("Validation loss"), |member| {
         member.trained.as_ref().map(|trained| trained.validation.clone()).unwrap_or_default()
-    });
+    })?;
     let training = training.map(|mut plot| {
         if size > 1 {
             plot.note = format!("Each point is the mean of up to {size} steps.{}", prefixed(&plot.note));
@@ -139,12 +143,12 @@ pub fn losses(layout: &Layout<'_>, group: &Group<'_>) -> Vec<Plot> {
     let rates = curves(layout, group, &rate, |member| match &member.trained {
         Some(trained) if varies(trained) => binned(&trained.rates, size),
         _ => Vec::new(),
-    });
-    training.into_iter().chain(validation).chain(asked(layout, group)).chain(rates).collect()
+    })?;
+    Ok(training.into_iter().chain(validation).chain(asked(layout, group)?).chain(rates).collect())
 }
 
 /// The figures of metrics that were counted on the way.
-fn asked(layout: &Layout<'_>, group: &Group<'_>) -> Vec<Plot> {
+fn asked(layout: &Layout<'_>, group: &Group<'_>) -> Result<Vec<Plot>, Undrawn> {
     let trained = || group.members.iter().flatten().filter_map(|member| member.trained.as_ref());
     let names: BTreeSet<&String> = trained().flat_map(|trained| trained.asked.keys()).collect();
     let names: Vec<String> = names.into_iter().cloned().collect();
@@ -154,7 +158,7 @@ fn asked(layout: &Layout<'_>, group: &Group<'_>) -> Vec<Plot> {
         let title = format!("{title}{} in validation", if is_percent { " (%)" } else { "" });
         let points = |member: &Member| member.trained.as_ref()?.asked.get(name).cloned();
         let seen = Seen { title: &title, noun: "figure", is_linear: is_percent };
-        curves(layout, group, &seen, |member| points(member).unwrap_or_default())
+        curves(layout, group, &seen, |member| points(member).unwrap_or_default()).transpose()
     };
     names.iter().zip(&titles).filter_map(plot).collect()
 }
@@ -184,7 +188,12 @@ struct Seen<'a> {
     is_linear: bool,
 }
 
-fn curves(layout: &Layout<'_>, group: &Group<'_>, seen: &Seen<'_>, points: impl Fn(&Member) -> Points) -> Option<Plot> {
+fn curves(
+    layout: &Layout<'_>,
+    group: &Group<'_>,
+    seen: &Seen<'_>,
+    points: impl Fn(&Member) -> Points,
+) -> Result<Option<Plot>, Undrawn> {
     let Seen { title, noun, is_linear } = *seen;
     let rows: Vec<(usize, Vec<Points>)> = group
         .filled()
@@ -195,25 +204,18 @@ fn curves(layout: &Layout<'_>, group: &Group<'_>, seen: &Seen<'_>, points: impl 
         .collect();
     let left_out = rows.len().saturating_sub(LINES);
     let rows = &rows[..rows.len() - left_out];
+    if rows.is_empty() {
+        return Ok(None);
+    }
     let all = || rows.iter().flat_map(|(_, lines)| lines.iter().flatten());
     let steps = all().map(|(step, _)| *step).fold(0.0, f64::max);
-    let low = all().map(|(_, loss)| *loss).fold(f64::MAX, f64::min);
-    let high = all().map(|(_, loss)| *loss).fold(f64::MIN, f64::max);
-    if rows.is_empty() {
-        return None;
-    }
-    let labels = rows.iter().map(|(row, _)| text_width(&layout.rows[*row])).fold(40.0, f64::max).min(150.0);
-    let (width, height) = (560.0, 300.0);
-    let area = Area { left: 48.0, right: width - labels - 14.0, top: 12.0, bottom: height - 44.0 };
+    let (low, high) = bounds(all().map(|(_, loss)| *loss));
     let is_log = !is_linear && low > 0.0 && high / low > 12.0;
-    let x = Scale::exact(0.0, steps, area.left, area.right);
-    let y = match is_log {
-        true => Scale::log(low, high, area.bottom, area.top),
-        false => Scale::linear(low, high, area.bottom, area.top),
-    };
-    let mut picture = Picture::new(width, height);
-    picture.frame(area, &x, &y, "optimiser step");
-    let placed = |line: &[(f64, f64)]| line.iter().map(|(step, loss)| (x.at(*step), y.at(*loss))).collect::<Points>();
+    let y = if is_log { Axis::log(low, high) } else { Axis::linear(low, high) };
+    let labels = widest(rows.iter().map(|(row, _)| layout.rows[*row].as_str())).clamp(40.0, 150.0);
+    let size = Size { width: 560.0, height: 300.0, left: 42.0, right: labels + 14.0, top: 12.0, bottom: 40.0 };
+    let mut chart = Chart::new(size, Axis::counts(steps), y)?;
+    chart.frame("optimiser step")?;
     let mut ends = Vec::new();
     let mut has_bands = false;
     for (row, lines) in rows {
@@ -224,28 +226,23 @@ fn curves(layout: &Layout<'_>, group: &Group<'_>, seen: &Seen<'_>, points: impl 
                 .collect()
         };
         if lines.len() > 1 {
-            picture.band(&placed(&over(f64::max)), &placed(&over(f64::min)), *row);
+            chart.band(&over(f64::max), &over(f64::min), *row)?;
             has_bands = true;
         }
         let size = lines.len() as f64;
         let mean: Points = over(|a, b| a + b).into_iter().map(|(step, sum)| (step, sum / size)).collect();
-        picture.path(&placed(&mean), *row, "curve");
+        chart.line(&mean, Class::Curve.of(*row))?;
         // Validations are few: each is a point of its own.
         if mean.len() <= 20 {
             for (step, loss) in &mean {
                 let text =
                     format!("{}, step {}: {}", layout.rows[*row], numbers::fixed(*step, 0), numbers::plain(*loss));
-                picture.dot((x.at(*step), y.at(*loss)), 3.5, *row, "dot", &text);
+                chart.dot((*step, *loss), 3.5, *row, &text)?;
             }
         }
-        ends.extend(mean.last().map(|(step, loss)| (*row, x.at(*step), y.at(*loss))));
+        ends.extend(mean.last().map(|end| (*row, *end, layout.rows[*row].as_str())));
     }
-    let mut places: Vec<(usize, f64)> = ends.iter().map(|(row, _, y)| (*row, *y)).collect();
-    spread(&mut places, 16.0, area.bottom);
-    for (row, y) in places {
-        let end = ends.iter().find(|(known, ..)| *known == row).map_or(area.right, |(_, x, _)| *x);
-        picture.label((end.max(area.right - 60.0) + 8.0, y + 4.5), &layout.rows[row], row);
-    }
+    chart.ends(&ends)?;
     let mut note = Vec::new();
     if has_bands {
         note.push("Lines are means; bands reach from the least to the greatest member.".to_owned());
@@ -256,14 +253,14 @@ fn curves(layout: &Layout<'_>, group: &Group<'_>, seen: &Seen<'_>, points: impl 
     if left_out > 0 {
         note.push(format!("The first {LINES} rows; {left_out} more are in the table."));
     }
-    Some(Plot {
+    Ok(Some(Plot {
         title: format!("{title}, {}", group.name),
-        svg: picture.finish(&format!(
+        svg: chart.finish(&format!(
             "{title} of {} over {} optimiser steps",
             rows.iter().map(|(row, _)| layout.rows[*row].as_str()).collect::<Vec<_>>().join(", "),
             numbers::count(steps as u64)
         )),
         note: note.join(" "),
         legend: rows.iter().map(|(row, _)| (*row, layout.rows[*row].clone())).collect(),
-    })
+    }))
 }

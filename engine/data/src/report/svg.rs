@@ -1,92 +1,114 @@
-//! A plot as SVG: a frame with ticks, lines, points and labels. Colours are CSS variables of the page, so that one
-//! picture serves light and dark. Knows no report.
+//! What plotters draws, as SVG. A colour is a class of the page's style sheet, so one picture serves light, dark and paper.
+//! Knows shapes and classes; knows no axis and no report.
 
-use std::fmt::Write;
+use std::{convert::Infallible, fmt::Write};
+
+use plotters::{
+    element::{Drawable, DynElement, PointCollection},
+    style::Color,
+};
+use plotters_backend::{
+    BackendColor, BackendCoord, BackendStyle, BackendTextStyle, DrawingBackend, DrawingErrorKind, text_anchor::HPos,
+    text_anchor::VPos,
+};
 
 use super::{html::escape, numbers};
 
-/// Left, right, top and bottom of the plotted area within the picture.
-#[derive(Debug, Clone, Copy)]
-pub struct Area {
-    /// The least x.
-    pub left: f64,
-    /// The greatest x.
-    pub right: f64,
-    /// The least y, which is up.
-    pub top: f64,
-    /// The greatest y.
-    pub bottom: f64,
+/// Plotters counts places in whole numbers: so many of them are one unit of the picture.
+const FINE: f64 = 10.0;
+
+/// A length of the picture as plotters counts it.
+pub fn fine(length: f64) -> i32 {
+    (length * FINE).round() as i32
 }
 
-/// How values become places.
-#[derive(Debug, Clone, Copy)]
-pub struct Scale {
-    low: f64,
-    high: f64,
-    from: f64,
-    to: f64,
-    is_log: bool,
+/// What is drawn: a class of `plots.css`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Class {
+    Axis,
+    Band,
+    Bar,
+    Cell,
+    Curve,
+    Dot,
+    Grid,
+    Label,
+    Mean,
+    Name,
+    Published,
+    Range,
+    Tick,
+    Value,
 }
 
-impl Scale {
-    /// Equal differences are equally far apart; the ends are widened to round numbers.
-    pub fn linear(low: f64, high: f64, from: f64, to: f64) -> Self {
-        let (low, high) = if high > low { (low, high) } else { (low - 0.5, low + 0.5) };
-        let step = nice_step(high - low);
-        Self { low: (low / step).floor() * step, high: (high / step).ceil() * step, from, to, is_log: false }
+const CLASSES: [(Class, &str); 14] = [
+    (Class::Axis, "axis"),
+    (Class::Band, "band"),
+    (Class::Bar, "bar"),
+    (Class::Cell, "cell"),
+    (Class::Curve, "curve"),
+    (Class::Dot, "dot"),
+    (Class::Grid, "grid"),
+    (Class::Label, "label"),
+    (Class::Mean, "mean"),
+    (Class::Name, "name"),
+    (Class::Published, "published"),
+    (Class::Range, "range"),
+    (Class::Tick, "tick"),
+    (Class::Value, "value"),
+];
+
+impl Class {
+    /// In the colour of a series.
+    pub fn of(self, series: usize) -> Ink {
+        Ink { class: self, series: Some(series % COLOURS) }
     }
 
-    /// Equal differences are equally far apart, between exactly these ends.
-    pub fn exact(low: f64, high: f64, from: f64, to: f64) -> Self {
-        Self { low, high: if high > low { high } else { low + 1.0 }, from, to, is_log: false }
-    }
-
-    /// Equal ratios are equally far apart; for values above zero.
-    pub fn log(low: f64, high: f64, from: f64, to: f64) -> Self {
-        Self { low: low / 1.1, high: high * 1.1, from, to, is_log: true }
-    }
-
-    /// Where a value stands.
-    pub fn at(&self, value: f64) -> f64 {
-        let part = if self.is_log {
-            (value / self.low).ln() / (self.high / self.low).ln()
-        } else {
-            (value - self.low) / (self.high - self.low)
-        };
-        self.from + part.clamp(-0.05, 1.05) * (self.to - self.from)
-    }
-
-    /// Round values to mark, with their texts.
-    pub fn ticks(&self) -> Vec<(f64, String)> {
-        if self.is_log {
-            let decade = self.low.log10().floor() as i32..=self.high.log10().ceil() as i32;
-            let marks = decade.flat_map(|power| [1.0, 2.0, 5.0].map(|digit| digit * 10f64.powi(power)));
-            return marks
-                .filter(|value| (self.low..=self.high).contains(value))
-                .map(|value| (value, tick_text(value, value)))
-                .collect();
-        }
-        let step = nice_step(self.high - self.low);
-        let first = (self.low / step - 1e-9).ceil() as i64;
-        let last = (self.high / step + 1e-9).floor() as i64;
-        (first..=last).map(|index| index as f64 * step).map(|value| (value, tick_text(value, step))).collect()
+    /// In the colour that all of the class have.
+    pub fn plain(self) -> Ink {
+        Ink { class: self, series: None }
     }
 }
 
-/// The step of 1, 2 or 5 times a power of ten that divides a span into about five.
-fn nice_step(span: f64) -> f64 {
-    let raw = span / 5.0;
-    let power = 10f64.powf(raw.log10().floor());
-    let digit = [1.0, 2.0, 5.0, 10.0].into_iter().find(|digit| digit * power >= raw * 0.999).unwrap_or(10.0);
-    digit * power
+/// The colours of series.
+const COLOURS: usize = 8;
+
+/// The class that gives a series its colour.
+pub fn colour(series: usize) -> String {
+    format!("s{}", series % COLOURS)
 }
 
-fn tick_text(value: f64, step: f64) -> String {
-    if step >= 1.0 {
-        let whole = numbers::count(value.abs().round() as u64);
-        return if value <= -0.5 { format!("−{whole}") } else { whole };
+/// A class and a series, in place of a colour: red is the class and green the series, each from 1. What plotters draws by
+/// itself, such as a grid, keeps nothing else of us on its way to the backend.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Ink {
+    class: Class,
+    series: Option<usize>,
+}
+
+impl Ink {
+    /// The size of its texts in the style sheet.
+    pub fn size(self) -> f64 {
+        if self.class == Class::Tick { 12.0 } else { 13.0 }
     }
-    numbers::fixed(value, (-step.log10().floor()).clamp(0.0, 9.0) as usize)
+}
+
+impl Color for Ink {
+    fn to_backend_color(&self) -> BackendColor {
+        let class = CLASSES.iter().position(|(class, _)| *class == self.class).map_or(0, |index| index + 1);
+        let series = self.series.map_or(0, |series| series + 1);
+        BackendColor { alpha: 1.0, rgb: (class as u8, series as u8, 0) }
+    }
+}
+
+/// The classes that a colour stands for.
+fn classes(color: BackendColor) -> String {
+    let (class, series, _) = color.rgb;
+    let class = usize::from(class).checked_sub(1).and_then(|index| CLASSES.get(index)).map_or("", |(_, name)| name);
+    match usize::from(series).checked_sub(1) {
+        Some(series) => format!("{class} {}", colour(series)),
+        None => class.to_owned(),
+    }
 }
 
 /// A picture that grows.
@@ -95,138 +117,150 @@ pub struct Picture {
     width: f64,
     height: f64,
     body: String,
+    /// What the next shape says when pointed at.
+    said: Option<String>,
 }
 
 impl Picture {
     /// An empty picture.
     pub fn new(width: f64, height: f64) -> Self {
-        Self { width, height, body: String::new() }
+        Self { width, height, body: String::new(), said: None }
     }
 
-    /// Horizontal grid lines with their values at the left, and the values of x below.
-    pub fn frame(&mut self, area: Area, x: &Scale, y: &Scale, x_title: &str) {
-        self.rows(area, y);
-        self.x_axis(area, x, x_title);
-    }
-
-    /// Horizontal grid lines with their values at the left.
-    pub fn rows(&mut self, area: Area, y: &Scale) {
-        for (value, text) in y.ticks() {
-            let place = y.at(value);
-            self.line((area.left, place), (area.right, place), "grid");
-            self.text((area.left - 8.0, place + 4.0), &text, "tick", "end");
-        }
-    }
-
-    /// A bar between its upper left and lower right corner, in the colour of a series, which says `title` when pointed at.
-    pub fn bar(&mut self, from: (f64, f64), to: (f64, f64), series: usize, title: &str) {
-        let (x, y, width, height) = (place(from.0), place(from.1), place(to.0 - from.0), place(to.1 - from.1));
-        let _ = writeln!(
-            self.body,
-            r#"<rect class="bar {}" x="{x}" y="{y}" width="{width}" height="{height}"><title>{}</title></rect>"#,
-            colour(series),
-            escape(title)
-        );
-    }
-
-    /// Vertical grid lines with their values below.
-    pub fn columns(&mut self, area: Area, x: &Scale) {
-        for (value, text) in x.ticks() {
-            let place = x.at(value);
-            self.line((place, area.top), (place, area.bottom), "grid");
-            self.text((place, area.bottom + 18.0), &text, "tick", "middle");
-        }
-    }
-
-    fn x_axis(&mut self, area: Area, x: &Scale, title: &str) {
-        self.line((area.left, area.bottom), (area.right, area.bottom), "axis");
-        for (value, text) in x.ticks() {
-            let place = x.at(value);
-            self.line((place, area.bottom), (place, area.bottom + 4.0), "axis");
-            self.text((place, area.bottom + 18.0), &text, "tick", "middle");
-        }
-        self.text(((area.left + area.right) / 2.0, area.bottom + 36.0), title, "tick", "middle");
-    }
-
-    /// A straight line of a class.
-    pub fn line(&mut self, from: (f64, f64), to: (f64, f64), class: &str) {
-        let (x1, y1, x2, y2) = (place(from.0), place(from.1), place(to.0), place(to.1));
-        let _ = writeln!(self.body, r#"<line class="{class}" x1="{x1}" y1="{y1}" x2="{x2}" y2="{y2}"/>"#);
-    }
-
-    /// A line through points, in the colour of a series.
-    pub fn path(&mut self, points: &[(f64, f64)], series: usize, class: &str) {
-        let places: Vec<String> = points.iter().map(|(x, y)| format!("{},{}", place(*x), place(*y))).collect();
-        let _ = writeln!(self.body, r#"<polyline class="{class} {}" points="{}"/>"#, colour(series), places.join(" "));
-    }
-
-    /// The area between two lines, in the colour of a series.
-    pub fn band(&mut self, upper: &[(f64, f64)], lower: &[(f64, f64)], series: usize) {
-        let places: Vec<String> =
-            upper.iter().chain(lower.iter().rev()).map(|(x, y)| format!("{},{}", place(*x), place(*y))).collect();
-        let _ = writeln!(self.body, r#"<polygon class="band {}" points="{}"/>"#, colour(series), places.join(" "));
-    }
-
-    /// A point in the colour of a series, which says `title` when pointed at.
-    pub fn dot(&mut self, at: (f64, f64), radius: f64, series: usize, class: &str, title: &str) {
-        let _ = writeln!(
-            self.body,
-            r#"<circle class="{class} {}" cx="{}" cy="{}" r="{radius}"><title>{}</title></circle>"#,
-            colour(series),
-            place(at.0),
-            place(at.1),
-            escape(title)
-        );
-    }
-
-    /// A square of a heat map, its corner at the upper left: the fuller the nearer `share` is to 1.
-    pub fn cell(&mut self, at: (f64, f64), size: f64, share: f64, title: &str) {
-        let opacity = numbers::fixed(0.04 + 0.96 * share.clamp(0.0, 1.0), 3);
-        let _ = writeln!(
-            self.body,
-            r#"<rect class="cell" x="{}" y="{}" width="{}" height="{}" fill-opacity="{opacity}"><title>{}</title></rect>"#,
-            place(at.0),
-            place(at.1),
-            place(size),
-            place(size),
-            escape(title)
-        );
-    }
-
-    /// A hollow diamond: a figure of others.
-    pub fn diamond(&mut self, at: (f64, f64), title: &str) {
-        let (x, y) = (place(at.0), place(at.1));
-        let _ = writeln!(
-            self.body,
-            r#"<path class="published" d="M{x},{y} m-6,0 l6,-6 l6,6 l-6,6 z"><title>{}</title></path>"#,
-            escape(title)
-        );
-    }
-
-    /// A text; `anchor` is `start`, `middle` or `end`.
-    pub fn text(&mut self, at: (f64, f64), text: &str, class: &str, anchor: &str) {
-        let _ = writeln!(
-            self.body,
-            r#"<text class="{class}" x="{}" y="{}" text-anchor="{anchor}">{}</text>"#,
-            place(at.0),
-            place(at.1),
-            escape(text)
-        );
-    }
-
-    /// A text in the colour of a series.
-    pub fn label(&mut self, at: (f64, f64), text: &str, series: usize) {
-        self.text(at, text, &format!("label {}", colour(series)), "start");
-    }
-
-    /// The finished picture; `title` says in words what is seen.
-    pub fn finish(self, title: &str) -> String {
+    /// The picture so far; `title` says in words what is seen.
+    pub fn page(&self, title: &str) -> String {
         let (width, height) = (self.width, self.height);
-        format!(
-            "<svg viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"{}\">\n{}</svg>\n",
-            escape(title),
-            self.body
-        )
+        let title = escape(title);
+        format!("<svg viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"{title}\">\n{}</svg>\n", self.body)
+    }
+
+    /// A shape of these attributes, where its colour can be seen.
+    fn shape(&mut self, element: &str, color: BackendColor, attributes: &str) {
+        let said = self.said.take();
+        if color.alpha == 0.0 {
+            return;
+        }
+        let opacity = match color.alpha < 1.0 {
+            true => format!(" fill-opacity=\"{}\"", numbers::fixed(color.alpha, 3)),
+            false => String::new(),
+        };
+        let _ = write!(self.body, "<{element} class=\"{}\" {attributes}{opacity}", classes(color));
+        let _ = match said {
+            Some(said) => writeln!(self.body, "><title>{}</title></{element}>", escape(&said)),
+            None => writeln!(self.body, "/>"),
+        };
+    }
+}
+
+/// A place as SVG counts it.
+fn place(value: i32) -> String {
+    numbers::fixed(f64::from(value) / FINE, 1)
+}
+
+fn places(points: impl IntoIterator<Item = BackendCoord>) -> Vec<String> {
+    points.into_iter().map(|(x, y)| format!("{},{}", place(x), place(y))).collect()
+}
+
+type Drawn = Result<(), DrawingErrorKind<Infallible>>;
+
+impl DrawingBackend for Picture {
+    type ErrorType = Infallible;
+
+    fn get_size(&self) -> (u32, u32) {
+        (fine(self.width).unsigned_abs(), fine(self.height).unsigned_abs())
+    }
+
+    fn ensure_prepared(&mut self) -> Drawn {
+        Ok(())
+    }
+
+    fn present(&mut self) -> Drawn {
+        Ok(())
+    }
+
+    fn draw_pixel(&mut self, (x, y): BackendCoord, color: BackendColor) -> Drawn {
+        self.draw_rect((x, y), (x + 1, y + 1), &color, true)
+    }
+
+    fn draw_line<S: BackendStyle>(&mut self, from: BackendCoord, to: BackendCoord, style: &S) -> Drawn {
+        let [x1, y1, x2, y2] = [from.0, from.1, to.0, to.1].map(place);
+        self.shape("line", style.color(), &format!("x1=\"{x1}\" y1=\"{y1}\" x2=\"{x2}\" y2=\"{y2}\""));
+        Ok(())
+    }
+
+    fn draw_rect<S: BackendStyle>(&mut self, from: BackendCoord, to: BackendCoord, style: &S, _: bool) -> Drawn {
+        let [x, y, width, height] = [from.0, from.1, to.0 - from.0, to.1 - from.1].map(place);
+        let attributes = format!("x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"{height}\"");
+        self.shape("rect", style.color(), &attributes);
+        Ok(())
+    }
+
+    fn draw_path<S: BackendStyle, I: IntoIterator<Item = BackendCoord>>(&mut self, path: I, style: &S) -> Drawn {
+        let points: Vec<BackendCoord> = path.into_iter().collect();
+        match points.as_slice() {
+            [from, to] => self.draw_line(*from, *to, style),
+            [first, .., last] if first == last => self.fill_polygon(points.iter().skip(1).copied(), style),
+            _ => {
+                let attributes = format!("points=\"{}\"", places(points).join(" "));
+                self.shape("polyline", style.color(), &attributes);
+                Ok(())
+            }
+        }
+    }
+
+    fn draw_circle<S: BackendStyle>(&mut self, center: BackendCoord, radius: u32, style: &S, _: bool) -> Drawn {
+        let (x, y, radius) = (place(center.0), place(center.1), f64::from(radius) / FINE);
+        self.shape("circle", style.color(), &format!("cx=\"{x}\" cy=\"{y}\" r=\"{radius}\""));
+        Ok(())
+    }
+
+    fn fill_polygon<S: BackendStyle, I: IntoIterator<Item = BackendCoord>>(&mut self, vert: I, style: &S) -> Drawn {
+        self.shape("polygon", style.color(), &format!("points=\"{}\"", places(vert).join(" ")));
+        Ok(())
+    }
+
+    /// Texts lie flat, in the font and the size of their class.
+    fn draw_text<T: BackendTextStyle>(&mut self, text: &str, style: &T, (x, y): BackendCoord) -> Drawn {
+        let anchor = match style.anchor().h_pos {
+            HPos::Left => "start",
+            HPos::Center => "middle",
+            HPos::Right => "end",
+        };
+        // From where the text is held to the line it stands on, in parts of its size.
+        let down = match style.anchor().v_pos {
+            VPos::Top => 0.83,
+            VPos::Center => 0.35,
+            VPos::Bottom => -0.25,
+        };
+        let (x, y) = (place(x), place(y + (down * style.size()).round() as i32));
+        let class = classes(style.color());
+        let text = escape(text);
+        let _ = writeln!(self.body, r#"<text class="{class}" x="{x}" y="{y}" text-anchor="{anchor}">{text}</text>"#);
+        Ok(())
+    }
+}
+
+/// An element of plotters, a single shape, that says something when pointed at.
+pub struct Said<'a, Place: Clone> {
+    /// What is drawn.
+    pub element: DynElement<'a, Picture, Place>,
+    /// What it says.
+    pub text: &'a str,
+}
+
+impl<'a, Place: Clone> PointCollection<'a, Place> for &'a Said<'_, Place> {
+    type Point = &'a Place;
+    type IntoIter = &'a Vec<Place>;
+
+    fn point_iter(self) -> Self::IntoIter {
+        self.element.point_iter()
+    }
+}
+
+impl<Place: Clone> Drawable<Picture> for Said<'_, Place> {
+    fn draw<I: Iterator<Item = BackendCoord>>(&self, pos: I, backend: &mut Picture, parent_dim: (u32, u32)) -> Drawn {
+        backend.said = Some(self.text.to_owned());
+        self.element.draw(pos, backend, parent_dim)
     }
 }
 
@@ -238,50 +272,48 @@ pub fn alone(picture: &str) -> String {
     picture.replacen('>', &format!(">\n<style>\n{style}{font}</style>"), 1)
 }
 
-/// The class that gives a series its colour; there are eight.
-pub fn colour(series: usize) -> String {
-    format!("s{}", series % 8)
-}
-
-fn place(value: f64) -> String {
-    numbers::fixed(value, 1)
-}
-
-/// The width a text takes in the labels' size, roughly.
-pub fn text_width(text: &str) -> f64 {
-    text.chars().map(|c| if c.is_ascii() { 7.0 } else { 9.0 }).sum()
-}
-
-/// Moves places apart until each has `gap` to the next, keeping their order and staying above `lowest`.
-pub fn spread(places: &mut [(usize, f64)], gap: f64, lowest: f64) {
-    places.sort_by(|a, b| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0)));
-    for index in 1..places.len() {
-        places[index].1 = places[index].1.max(places[index - 1].1 + gap);
-    }
-    let mut limit = lowest;
-    for entry in places.iter_mut().rev() {
-        entry.1 = entry.1.min(limit);
-        limit = entry.1 - gap;
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use plotters::{
+        drawing::IntoDrawingArea,
+        element::{Circle, IntoDynElement, PathElement},
+        style::TRANSPARENT,
+    };
+
     use super::*;
 
     #[test]
-    fn ticks_are_round() {
-        let texts = |scale: Scale| scale.ticks().into_iter().map(|(_, text)| text).collect::<Vec<_>>();
-        assert_eq!(texts(Scale::linear(3.0, 97.0, 0.0, 1.0)), ["0", "20", "40", "60", "80", "100"]);
-        assert_eq!(texts(Scale::linear(0.11, 0.38, 0.0, 1.0)), ["0.1", "0.2", "0.3", "0.4"]);
-        assert_eq!(texts(Scale::exact(0.0, 1240.0, 0.0, 1.0)), ["0", "500", "1,000"]);
-        assert_eq!(texts(Scale::log(0.04, 3.0, 0.0, 1.0)), ["0.05", "0.1", "0.2", "0.5", "1", "2"]);
+    fn a_colour_is_a_class_that_the_style_sheet_has() {
+        let style = include_str!("plots.css");
+        for (class, name) in CLASSES {
+            assert_eq!(classes(class.plain().to_backend_color()), name);
+            assert_eq!(classes(class.of(9).to_backend_color()), format!("{name} s1"));
+            assert!(style.contains(&format!(".{name}")), "{name}");
+        }
+        for series in 0..COLOURS {
+            assert!(include_str!("colours.css").contains(&format!("--{}:", colour(series))));
+            assert!(
+                style.contains(&format!(".{} {{", colour(series)))
+                    || include_str!("colours.css").contains(&format!(".{} {{", colour(series)))
+            );
+        }
     }
 
     #[test]
-    fn labels_keep_their_distance() {
-        let mut places = [(0, 50.0), (1, 52.0), (2, 99.0), (3, 98.0)];
-        spread(&mut places, 14.0, 100.0);
-        assert_eq!(places, [(0, 50.0), (1, 64.0), (3, 86.0), (2, 100.0)]);
+    fn a_title_belongs_to_one_shape() {
+        let mut picture = Picture::new(10.0, 10.0);
+        let hidden = PathElement::new(vec![(0, 0), (1, 1)], TRANSPARENT).into_dyn();
+        let seen = Circle::new((15, 20), 25, Class::Dot.of(2)).into_dyn();
+        for said in [Said { element: hidden, text: "unseen" }, Said { element: seen, text: "a < b" }] {
+            said.draw(said.point_iter().iter().copied(), &mut picture, (100, 100)).unwrap();
+        }
+        picture.draw_line((0, 0), (12, 5), &Class::Grid.plain().to_backend_color()).unwrap();
+        assert_eq!(
+            picture.page("\"x\""),
+            "<svg viewBox=\"0 0 10 10\" role=\"img\" aria-label=\"&quot;x&quot;\">\n\
+             <circle class=\"dot s2\" cx=\"1.5\" cy=\"2.0\" r=\"2.5\"><title>a &lt; b</title></circle>\n\
+             <line class=\"grid\" x1=\"0.0\" y1=\"0.0\" x2=\"1.2\" y2=\"0.5\"/>\n</svg>\n"
+        );
+        assert_eq!(picture.into_drawing_area().dim_in_pixel(), (100, 100));
     }
 }

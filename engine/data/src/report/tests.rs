@@ -257,6 +257,16 @@ fn the_page_needs_nothing_else_and_escapes_data() {
     // Four headline figures for each of two evaluations, training and validation loss of two stages.
     assert_eq!(html.matches("<svg ").count(), 8 + 4 + 4);
     assert_eq!(html.matches("<svg ").count(), html.matches("role=\"img\" aria-label=\"").count());
+    let published = "<title>dora, study &lt;2024&gt;, one epoch: 87.10</title></polygon>";
+    assert!(html.lines().any(|line| line.starts_with("<polygon class=\"published\"") && line.ends_with(published)));
+    // The style sheet alone knows colours.
+    let drawn =
+        html.lines().filter(|line| ["<line", "<poly", "<rect", "<circle", "<text"].iter().any(|e| line.starts_with(e)));
+    assert!(
+        drawn.clone().count() > 200
+            && drawn.clone().all(|line| line.contains(" class=\"") && !line.contains(" style="))
+    );
+    assert_eq!(drawn.filter(|line| line.starts_with("<polygon class=\"band s3\"")).count(), 2);
     if let Ok(copy) = std::env::var("REPORT_COPY") {
         fs::write(copy, &html).unwrap();
     }

@@ -4,11 +4,13 @@
 use std::collections::BTreeMap;
 
 use super::{
+    axis::Axis,
+    chart::{Chart, Point, Size, Undrawn},
     layout::{Group, Layout},
     member::Member,
     numbers,
-    plots::Plot,
-    svg::{Area, Picture, Scale, text_width},
+    plots::{LINES, Plot, bounds},
+    svg::Class,
     table,
 };
 use crate::metrics::meaning;
@@ -47,14 +49,17 @@ const COSTS: [Cost; 3] = [
 ];
 
 /// A figure against what it cost to reach it: one plot for each cost in which the rows differ.
-pub fn costs(layout: &Layout<'_>, group: &Group<'_>, figure: &str) -> Vec<Plot> {
+///
+/// # Errors
+/// When it cannot be drawn, as in all that follows.
+pub fn costs(layout: &Layout<'_>, group: &Group<'_>, figure: &str) -> Result<Vec<Plot>, Undrawn> {
     let plot = |cost: &Cost| {
         let point = |(row, members): (usize, &[&Member])| {
             let runs: Vec<f64> = layout.trained_for(members).into_iter().filter_map(cost.of).collect();
             Some((row, numbers::mean_and_deviation(&runs)?.0, table::mean(members, figure)?))
         };
         let points: Vec<(usize, f64, f64)> = group.filled().filter_map(point).collect();
-        scatter(layout, figure, cost, &points)
+        scatter(layout, figure, cost, &points).transpose()
     };
     COSTS.iter().filter_map(plot).collect()
 }
@@ -66,52 +71,49 @@ fn distinct(values: impl Iterator<Item = f64>) -> usize {
     values.len()
 }
 
-/// The ends of values.
-fn ends(values: impl Iterator<Item = f64>) -> (f64, f64) {
-    values.fold((f64::MAX, f64::MIN), |(low, high), value| (low.min(value), high.max(value)))
-}
+/// The size of these plots.
+const SIZE: Size = Size { width: 480.0, height: 280.0, left: 42.0, right: 16.0, top: 14.0, bottom: 40.0 };
 
-fn scale(values: impl Iterator<Item = f64>, from: f64, to: f64) -> Scale {
-    match ends(values) {
-        (low, high) if low > 0.0 && high / low > 8.0 => Scale::log(low, high, from, to),
-        (low, high) => Scale::linear(low, high, from, to),
+/// An axis of ratios where values are far apart.
+fn axis(values: impl Iterator<Item = f64>) -> Axis {
+    match bounds(values) {
+        (low, high) if low > 0.0 && high / low > 8.0 => Axis::log(low, high),
+        (low, high) => Axis::linear(low, high),
     }
 }
 
-fn scatter(layout: &Layout<'_>, figure: &str, cost: &Cost, points: &[(usize, f64, f64)]) -> Option<Plot> {
+fn scatter(
+    layout: &Layout<'_>,
+    figure: &str,
+    cost: &Cost,
+    points: &[(usize, f64, f64)],
+) -> Result<Option<Plot>, Undrawn> {
     if distinct(points.iter().map(|(_, x, _)| *x)) < 2 || points.len() < VALUES {
-        return None;
+        return Ok(None);
     }
     let title = table::titles(&[figure.to_owned()]).concat();
-    let (width, height) = (480.0, 280.0);
-    let area = Area { left: 52.0, right: width - 16.0, top: 14.0, bottom: height - 44.0 };
-    let x = scale(points.iter().map(|(_, x, _)| *x), area.left + 12.0, area.right - 12.0);
-    let (low, high) = ends(points.iter().map(|(_, _, y)| *y));
-    let y = Scale::linear(low, high, area.bottom, area.top);
-    let mut picture = Picture::new(width, height);
-    picture.frame(area, &x, &y, cost.axis);
+    let (low, high) = bounds(points.iter().map(|(_, _, y)| *y));
+    let mut chart = Chart::new(SIZE, axis(points.iter().map(|(_, x, _)| *x)), Axis::linear(low, high))?;
+    chart.frame(cost.axis)?;
     for (row, value, score) in points {
         let name = &layout.rows[*row];
         let said = format!("{name}: {}, {}", numbers::plain(*score), (cost.written)(*value));
-        let (left, top) = (x.at(*value), y.at(*score));
-        picture.dot((left, top), 5.0, *row, "dot", &said);
-        if points.len() <= NAMED {
-            match left + 9.0 + text_width(name) > area.right {
-                true => picture.text((left - 9.0, top + 4.5), name, "name", "end"),
-                false => picture.text((left + 9.0, top + 4.5), name, "name", "start"),
-            }
-        }
+        chart.dot((*value, *score), 5.0, *row, &said)?;
     }
-    Some(Plot {
+    if points.len() <= NAMED {
+        let named: Vec<_> = points.iter().map(|(row, x, y)| (*row, (*x, *y), layout.rows[*row].as_str())).collect();
+        chart.beside(&named)?;
+    }
+    Ok(Some(Plot {
         title: format!("{title} and {}", cost.name),
-        svg: picture.finish(&format!("{title} of {} rows against {}", points.len(), cost.name)),
+        svg: chart.finish(&format!("{title} of {} rows against {}", points.len(), cost.name)),
         note: String::new(),
         legend: Vec::new(),
-    })
+    }))
 }
 
 /// A figure by each axis whose labels are numbers, a line for each combination of the other labels.
-pub fn by_number(group: &Group<'_>, figure: &str, table: &Table) -> Vec<Plot> {
+pub fn by_number(group: &Group<'_>, figure: &str, table: &Table) -> Result<Vec<Plot>, Undrawn> {
     let members = || group.members.iter().flatten();
     let mut axes: Vec<&str> = Vec::new();
     for (axis, _) in members().flat_map(|member| &member.input.coordinates) {
@@ -119,22 +121,22 @@ pub fn by_number(group: &Group<'_>, figure: &str, table: &Table) -> Vec<Plot> {
             axes.push(axis);
         }
     }
-    axes.into_iter().filter_map(|axis| line_plot(group, figure, axis, table)).collect()
+    axes.into_iter().filter_map(|axis| line_plot(group, figure, axis, table).transpose()).collect()
 }
 
 /// Figures of members by the bits of the number that was varied: of numbers of one sign they are in the numbers' order.
 type Points = BTreeMap<u64, (f64, Vec<f64>)>;
 
-fn line_plot(group: &Group<'_>, figure: &str, axis: &str, table: &Table) -> Option<Plot> {
+fn line_plot(group: &Group<'_>, figure: &str, by: &str, table: &Table) -> Result<Option<Plot>, Undrawn> {
     let mut lines: Vec<(String, Points)> = Vec::new();
     for member in group.members.iter().flatten() {
-        let Some(label) = member.label(axis) else { continue };
-        let number: f64 = label.parse().ok()?;
+        let Some(label) = member.label(by) else { continue };
+        let Ok(number) = label.parse::<f64>() else { return Ok(None) };
         let others: Vec<&str> = member
             .input
             .coordinates
             .iter()
-            .filter(|(name, _)| name != axis && name != "model" && !table.mean_over.contains(name))
+            .filter(|(name, _)| name != by && name != "model" && !table.mean_over.contains(name))
             .map(|(_, label)| label.as_str())
             .collect();
         let Some(value) = member.scored.as_ref().and_then(|scored| scored.figures.get(figure).copied()) else {
@@ -150,43 +152,38 @@ fn line_plot(group: &Group<'_>, figure: &str, axis: &str, table: &Table) -> Opti
     lines.retain(|(_, points)| points.len() > 1);
     let all = || lines.iter().flat_map(|(_, points)| points.values());
     if distinct(all().map(|(number, _)| *number)) < VALUES {
-        return None;
+        return Ok(None);
     }
-    let left_out = lines.len().saturating_sub(8);
-    lines.truncate(8);
+    let left_out = lines.len().saturating_sub(LINES);
+    lines.truncate(LINES);
     let title = table::titles(&[figure.to_owned()]).concat();
-    let (width, height) = (480.0, 280.0);
-    let area = Area { left: 52.0, right: width - 16.0, top: 14.0, bottom: height - 44.0 };
     let all = || lines.iter().flat_map(|(_, points)| points.values());
-    let x = scale(all().map(|(number, _)| *number), area.left + 10.0, area.right - 10.0);
-    let means: Vec<(f64, f64)> =
-        all().flat_map(|(_, values)| numbers::mean_and_deviation(values)).map(|(m, _)| (m, m)).collect();
-    let (low, high) = ends(means.iter().map(|(mean, _)| *mean));
-    let y = Scale::linear(low, high, area.bottom, area.top);
-    let mut picture = Picture::new(width, height);
-    picture.frame(area, &x, &y, axis);
-    for (series, (name, points)) in lines.iter().enumerate() {
-        let mut points: Vec<(f64, f64)> = points
+    let means = all().filter_map(|(_, values)| numbers::mean_and_deviation(values)).map(|(mean, _)| mean);
+    let (low, high) = bounds(means);
+    let numbers = || all().map(|(number, _)| *number);
+    let mut chart = Chart::new(SIZE, axis(numbers()).marked_at(numbers()), Axis::linear(low, high))?;
+    chart.frame(by)?;
+    for (series, (name, points)) in (1..).zip(&lines) {
+        let mut points: Vec<Point> = points
             .values()
             .filter_map(|(number, values)| Some((*number, numbers::mean_and_deviation(values)?.0)))
             .collect();
         points.sort_by(|one, other| one.0.total_cmp(&other.0));
-        let placed: Vec<(f64, f64)> = points.iter().map(|(number, mean)| (x.at(*number), y.at(*mean))).collect();
-        picture.path(&placed, series + 1, "curve");
-        for ((number, mean), place) in points.iter().zip(placed) {
-            let said = format!("{name}, {axis} {number}: {}", numbers::plain(*mean));
-            picture.dot(place, 4.0, series + 1, "dot", &said);
+        chart.line(&points, Class::Curve.of(series))?;
+        for (number, mean) in points {
+            let said = format!("{name}, {by} {number}: {}", numbers::plain(mean));
+            chart.dot((number, mean), 4.0, series, &said)?;
         }
     }
     let meaning = meaning(figure).map(|meaning| if meaning.is_percent { " (%)" } else { "" }).unwrap_or_default();
-    Some(Plot {
-        title: format!("{title}{meaning} by {axis}"),
-        svg: picture.finish(&format!("{title} by {axis}, a line each for {} rows", lines.len())),
+    Ok(Some(Plot {
+        title: format!("{title}{meaning} by {by}"),
+        svg: chart.finish(&format!("{title} by {by}, a line each for {} rows", lines.len())),
         note: if left_out > 0 {
-            format!("The first 8 lines; {left_out} more are in the table.")
+            format!("The first {LINES} lines; {left_out} more are in the table.")
         } else {
             String::new()
         },
         legend: lines.iter().enumerate().map(|(series, (name, _))| (series + 1, name.clone())).collect(),
-    })
+    }))
 }
