@@ -116,6 +116,9 @@ fn print_rows(folder: &std::path::Path, split: &str, rows: usize) -> Result<(), 
                 None => outln!(),
             }
         }
+        for (name, text) in &row.beside {
+            outln!("{name}: {text}");
+        }
         if let Some(references) = row.references {
             outln!("references: {references:?}");
         }
@@ -123,35 +126,47 @@ fn print_rows(folder: &std::path::Path, split: &str, rows: usize) -> Result<(), 
     Ok(())
 }
 
-/// Tokens in a row; those that carry loss stand on a ground of their own on a terminal, between ⟦ and ⟧ elsewhere.
+/// Tokens in a row; those that are learned or scored stand on a ground of their own on a terminal, between ⟦ and ⟧ elsewhere.
 fn print_tokens(folder: &std::path::Path, split: &str, rows: usize) -> Result<(), spec::job::Failure> {
     let colors = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     for row in data::preview::tokenized(folder, split, rows)? {
-        let with_loss = row.tokens.iter().filter(|token| token.loss).count();
-        outln!("── {split} · id {} · {} tokens, {with_loss} with loss", row.id, row.tokens.len());
+        let part = row.part.map(|part| format!(", {part}")).unwrap_or_default();
+        let with_loss = row.tokens.iter().chain(&row.answer).filter(|token| token.loss).count();
+        let marked = if with_loss > 0 { format!(", {with_loss} with loss") } else { String::new() };
+        outln!("── {split} · id {}{part} · {} tokens{marked}", row.id, row.tokens.len() + row.answer.len());
         if let Some(reason) = &row.failed {
             outln!("cannot be used: {reason}");
         }
-        let mut line = String::new();
-        let mut loss = false;
-        for token in &row.tokens {
-            if token.loss != loss {
-                line.push_str(match (token.loss, colors) {
-                    (true, true) => "\u{1b}[7m",
-                    (false, true) => "\u{1b}[0m",
-                    (true, false) => "⟦",
-                    (false, false) => "⟧",
-                });
-                loss = token.loss;
-            } else if !line.is_empty() {
-                line.push('·');
-            }
-            line.push_str(&token.text);
+        outln!("{}", marked_line(&row.tokens, colors));
+        if !row.answer.is_empty() {
+            outln!("▸ {}", marked_line(&row.answer, colors));
         }
-        if loss {
-            line.push_str(if colors { "\u{1b}[0m" } else { "⟧" });
+        if let Some(wanted) = &row.wanted {
+            outln!("{wanted}");
         }
-        outln!("{line}");
     }
     Ok(())
+}
+
+fn marked_line(tokens: &[data::preview::Token], colors: bool) -> String {
+    let mut line = String::new();
+    let mut loss = false;
+    for token in tokens {
+        if token.loss != loss {
+            line.push_str(match (token.loss, colors) {
+                (true, true) => "\u{1b}[7m",
+                (false, true) => "\u{1b}[0m",
+                (true, false) => "⟦",
+                (false, false) => "⟧",
+            });
+            loss = token.loss;
+        } else if !line.is_empty() {
+            line.push('·');
+        }
+        line.push_str(&token.text);
+    }
+    if loss {
+        line.push_str(if colors { "\u{1b}[0m" } else { "⟧" });
+    }
+    line
 }

@@ -12,6 +12,7 @@ use super::{
 /// The whole report; the plots stand in files beside it, by their place.
 pub fn page(report: &Report<'_>) -> String {
     let mut text = format!("# {}\n", escape(&report.title));
+    let mut files = super::PlotFiles::default();
     for sentence in &report.summary {
         let _ = write!(text, "\n{}\n", escape(sentence));
     }
@@ -24,7 +25,7 @@ pub fn page(report: &Report<'_>) -> String {
             text.push('\n');
             sheet(&mut text, &part.sheet);
             for plot in &part.plots {
-                let _ = write!(text, "\n![{}]({})\n", escape(&plot.title), super::plot_file(plot));
+                let _ = write!(text, "\n![{}]({})\n", escape(&plot.title), files.next(plot));
             }
         }
     }

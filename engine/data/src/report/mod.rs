@@ -24,7 +24,7 @@ mod table;
 mod terminal;
 mod tradeoffs;
 
-use std::fs;
+use std::{collections::BTreeMap, fs};
 
 pub use member::Member;
 pub use terminal::comparison;
@@ -114,8 +114,9 @@ pub fn run(job: &Job, settings: &stage::Report) -> Result<(), Failure> {
     write(job, "report.md", &markdown::page(&report))?;
     write(job, "report.html", &html::page(&report))?;
     write(job, "metrics.csv", &csv::page(&members))?;
+    let mut files = PlotFiles::default();
     for plot in report.sections.iter().flat_map(|section| &section.parts).flat_map(|part| &part.plots) {
-        write(job, &plot_file(plot), &svg::alone(&plot.svg))?;
+        write(job, &files.next(plot), &svg::alone(&plot.svg))?;
     }
     Ok(())
 }
@@ -130,17 +131,25 @@ fn write(job: &Job, name: &str, text: &str) -> Result<(), Failure> {
     })
 }
 
-/// The file of a plot beside `report.md`, by its title.
-fn plot_file(plot: &Plot) -> String {
-    let mut name = String::new();
-    for c in plot.title.chars() {
-        match c {
-            c if c.is_ascii_alphanumeric() => name.push(c.to_ascii_lowercase()),
-            _ if name.ends_with('-') => {}
-            _ => name.push('-'),
+/// The files of plots beside `report.md`, named by their titles, each another.
+#[derive(Debug, Default)]
+struct PlotFiles(BTreeMap<String, usize>);
+
+impl PlotFiles {
+    /// The file of the plot that follows in the order of the report.
+    fn next(&mut self, plot: &Plot) -> String {
+        let mut name = String::new();
+        for c in plot.title.chars() {
+            match c {
+                c if c.is_ascii_alphanumeric() => name.push(c.to_ascii_lowercase()),
+                _ if name.ends_with('-') => {}
+                _ => name.push('-'),
+            }
         }
+        let name = name.trim_matches('-');
+        let count = self.0.entry(name.to_owned()).and_modify(|count| *count += 1).or_insert(1);
+        if *count == 1 { format!("plots/{name}.svg") } else { format!("plots/{name}-{count}.svg") }
     }
-    format!("plots/{}.svg", name.trim_matches('-'))
 }
 
 /// The members of all inputs, in the order in which the pipeline file names their stages.

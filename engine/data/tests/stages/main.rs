@@ -13,4 +13,5 @@ mod golden_tokenizers;
 mod hostile_tokenizers;
 mod overflow;
 mod preprocess_errors;
+mod previews;
 mod sources;
