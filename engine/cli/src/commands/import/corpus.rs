@@ -1,11 +1,11 @@
 //! Data sets of a configuration as one download and the splits of its rows: several become parts of one download. Knows
 //! stages' settings, no tool's keys.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::PathBuf};
 
-use spec::stage::{Format, HoldOut, Origin, Seeded, Source, Split, SplitNames, Take};
+use spec::stage::{Format, HoldOut, Origin, Source, Split, SplitNames, Take};
 
-use super::left::{LeftOut, shown};
+use super::{left::LeftOut, source};
 
 /// The split that is learned from.
 pub const TRAIN: &str = "train";
@@ -27,8 +27,8 @@ pub struct Part {
     pub format: Option<Format>,
     /// How many rows are kept.
     pub take: Option<u64>,
-    /// How many rows it has, where it is here to be counted.
-    pub rows: Option<usize>,
+    /// The file or folder of this machine, where its rows can be counted.
+    pub here: Option<PathBuf>,
 }
 
 /// The rows that are not learned from.
@@ -82,13 +82,9 @@ pub fn assemble(train: Vec<Part>, held: Held, seed: u64) -> Option<Corpus> {
     };
     let mut keep = |parts: Vec<Part>| {
         let (kept, out): (Vec<Part>, Vec<Part>) = parts.into_iter().partition(|part| fits(part));
-        left.extend(out.into_iter().map(|part| LeftOut {
-            value: Some(shown(&part.key, &part.called.clone().into())),
-            key: part.key,
-            why: "left out: files of this machine and of the Hub, or of two formats, cannot be parts of one download; make \
-                  them one file"
-                .into(),
-        }));
+        const WHY: &str = "left out: files of this machine and of the Hub, or of two formats, cannot be parts of one download; \
+                           make them one file";
+        left.extend(out.into_iter().map(|part| LeftOut::of(part.key, &part.called.into(), WHY)));
         kept
     };
     let train = keep(train);
@@ -126,7 +122,7 @@ pub fn assemble(train: Vec<Part>, held: Held, seed: u64) -> Option<Corpus> {
         Held::Rows(rows) => usize::try_from(*rows).ok().filter(|rows| *rows > 0),
         Held::Fraction { key, part } => {
             let (rows, why) = held_rows(&train, *part);
-            left.extend(why.map(|why| LeftOut { key: key.clone(), value: Some(part.to_string()), why }));
+            left.extend(why.map(|why| LeftOut::of(key.as_str(), &(*part).into(), why)));
             Some(rows)
         }
     };
@@ -150,7 +146,9 @@ pub fn assemble(train: Vec<Part>, held: Held, seed: u64) -> Option<Corpus> {
 fn held_rows(parts: &[Part], part: f64) -> (usize, Option<String>) {
     let rows_of = |part: &Part| {
         let most = part.take.and_then(|take| usize::try_from(take).ok()).unwrap_or(usize::MAX);
-        part.rows.map(|rows| rows.min(most))
+        let here = part.here.as_deref()?;
+        let rows: Option<usize> = part.files.iter().map(|file| source::rows_in(here, file)).sum();
+        rows.map(|rows| rows.min(most))
     };
     let all: Option<usize> = parts.iter().map(rows_of).sum();
     match all.filter(|rows| *rows > 1) {
@@ -173,10 +171,11 @@ fn taken(parts: &[Part]) -> (Take, Vec<LeftOut>) {
         return (take.map_or(Take::All, Take::Rows), Vec::new());
     }
     let bounded = parts.iter().filter_map(|part| Some((part, part.take?)));
-    let left = bounded.map(|(part, take)| LeftOut {
-        key: part.key.clone(),
-        value: Some(shown(&part.key, &part.called.clone().into())),
-        why: format!("its first {take} rows there, all of them here: of several data sets in one split, `take` cannot bound each"),
+    let left = bounded.map(|(part, take)| {
+        let why = format!(
+            "its first {take} rows there, all of them here: of several data sets in one split, `take` cannot bound each"
+        );
+        LeftOut::of(part.key.as_str(), &part.called.as_str().into(), why)
     });
     (Take::All, left.collect())
 }
@@ -191,9 +190,4 @@ fn free_name(called: &str, taken: &[(Source, String)]) -> String {
         true => name,
         false => (2..).map(|number| format!("{name}_{number}")).find(|name| is_free(name)).unwrap_or(name),
     }
-}
-
-/// Rows in a random order by a seed.
-pub fn shuffled(seed: u64) -> Option<Seeded> {
-    Some(Seeded { seed })
 }

@@ -10,18 +10,39 @@ use serde_json::Value;
 pub struct LeftOut {
     /// Its key, such as `datasets.0.shards`.
     pub key: String,
-    /// Its value in short; none where the key is not set.
-    pub value: Option<String>,
+    /// What the configuration says there.
+    pub said: Said,
     /// Why, and what to do.
     pub why: String,
 }
 
+/// What a configuration says under a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Said {
+    /// This, in short.
+    Value(String),
+    /// Nothing: the key is not set.
+    Nothing,
+    /// Whatever it says, it is done otherwise.
+    Whatever,
+}
+
+impl LeftOut {
+    /// A value that is not carried over, or not as it stands.
+    pub fn of(key: impl Into<String>, value: &Value, why: impl Into<String>) -> Self {
+        let key = key.into();
+        Self { said: Said::Value(shown(&key, value)), key, why: why.into() }
+    }
+}
+
 impl fmt::Display for LeftOut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let LeftOut { key, value, why } = self;
-        match value {
-            Some(value) => write!(f, "{}: {value}: {}", printable(key), printable(why)),
-            None => write!(f, "{} (not set): {}", printable(key), printable(why)),
+        let Self { key, said, why } = self;
+        let (key, why) = (printable(key), printable(why));
+        match said {
+            Said::Value(value) => write!(f, "{key}: {value}: {why}"),
+            Said::Nothing => write!(f, "{key} (not set): {why}"),
+            Said::Whatever => write!(f, "{key}: {why}"),
         }
     }
 }

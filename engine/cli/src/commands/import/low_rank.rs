@@ -149,7 +149,8 @@ pub fn bias(settings: &mut Settings, key: &str) -> Bias {
 pub fn targets(settings: &mut Settings, key: &str, default: Targets) -> Targets {
     match settings.take(key) {
         None => {
-            settings.unset(key, "the tool chooses by the model's family, for most decoders queries and values, as here");
+            settings
+                .unset(key, "the tool chooses by the model's family, for most decoders queries and values, as here");
             default
         }
         Some(value) => match super::targets::read(&value) {
@@ -214,7 +215,9 @@ fn pattern<T>(settings: &mut Settings, key: &str, read: impl Fn(&Value) -> Optio
                     Some(number) => {
                         found.insert(name, number);
                     }
-                    None => settings.leave(&format!("{key}.{name}"), &value, "not used: a number above zero was expected"),
+                    None => {
+                        settings.leave(&format!("{key}.{name}"), &value, "not used: a number above zero was expected")
+                    }
                 }
             }
         }

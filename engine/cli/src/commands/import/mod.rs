@@ -97,7 +97,6 @@ fn make(given: &Path, out: Option<&Path>, root: &Path) -> Result<Imported, Vec<D
     let recipe = recipe.map_err(|fault| vec![fault])?;
     let name = match out {
         Some(out) => name_of(&stem(out), "imported"),
-        None if tool == Tool::Peft => name_of(&stem(given.file_name().map_or(&file, |_| given)), "adapter"),
         None => name_of(&stem(&file), "imported"),
     };
     let imported = written(&recipe, &name, given);
@@ -149,7 +148,9 @@ fn write_files(imported: &Imported, out: &Path, root: &Path) -> Result<(), Diagn
     let write = |path: &Path, text: &str| {
         let failed = |error: std::io::Error| match error.kind() {
             std::io::ErrorKind::AlreadyExists if path.is_file() => refuse(path),
-            _ => Diagnostic::new(format!("cannot write {}: {error}", path.display()), "give another place with `--out`"),
+            _ => {
+                Diagnostic::new(format!("cannot write {}: {error}", path.display()), "give another place with `--out`")
+            }
         };
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             std::fs::create_dir_all(folder).map_err(failed)?;

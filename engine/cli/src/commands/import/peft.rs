@@ -12,8 +12,8 @@ use spec::{
     protocol::{self, Protocol},
     schedule::Schedule,
     stage::{
-        Batch, Checkpoint, Empty, Form, LiteralRows, Objective, OverflowPolicy, Seed, SpecialToken, Split, SplitNames, Take,
-        TextForm,
+        Batch, Checkpoint, Empty, Form, LiteralRows, Objective, OverflowPolicy, Seed, SpecialToken, Split, SplitNames,
+        Take, TextForm,
     },
 };
 
@@ -53,12 +53,29 @@ const KNOWN: Known = Known {
     no_counterpart: &[
         ("no module trains whole beside the adapter here, but for heads of classes and answers", &["modules_to_save"]),
         ("layers are numbered here by the family, wherever they stand in the model", &["layers_pattern"]),
-        ("single tokens do not train here; `{prompt: {tokens: …}}` has tokens of its own", &["trainable_token_indices"]),
+        (
+            "single tokens do not train here; `{prompt: {tokens: …}}` has tokens of its own",
+            &["trainable_token_indices"],
+        ),
         ("the adapter has no biases of its own here", &["lora_bias"]),
         ("maps alone are adapted here, no other parameters", &["target_parameters"]),
         ("layers are not repeated here", &["layer_replication"]),
-        ("settings of a way to begin that is not here", &["corda_config", "eva_config", "loftq_config", "lora_ga_config"]),
-        ("a variant of LoRA that is not here", &["alora_invocation_tokens", "arrow_config", "kasa_config", "monteclora_config", "use_bdlora", "use_qalora", "velora_config"]),
+        (
+            "settings of a way to begin that is not here",
+            &["corda_config", "eva_config", "loftq_config", "lora_ga_config"],
+        ),
+        (
+            "a variant of LoRA that is not here",
+            &[
+                "alora_invocation_tokens",
+                "arrow_config",
+                "kasa_config",
+                "monteclora_config",
+                "use_bdlora",
+                "use_qalora",
+                "velora_config",
+            ],
+        ),
         ("tied maps are adapted once here", &["ensure_weight_tying"]),
         ("a model is not divided over machines here", &["megatron_config"]),
         ("other first values than PEFT's own are not here", &["init_weights"]),
@@ -116,7 +133,7 @@ pub fn recipe(mut settings: Settings, places: &Places) -> Result<Recipe, Diagnos
             settings.leave("modules_to_save", &modules, KNOWN.reason("modules_to_save").unwrap_or_default());
         }
     }
-    settings.unset(
+    settings.differs(
         "rows and training",
         "the configuration names no data and no training: put yours into the stages `rows` and `tuned`, whose settings are \
          this engine's own defaults",
@@ -195,7 +212,10 @@ fn ia3(settings: &mut Settings) -> Adapter {
     let of_paper = || Targets::Roles(["attention.k", "attention.v", "mlp.down"].map(str::to_owned).into());
     let targets = match settings.take("target_modules") {
         None => {
-            settings.unset("target_modules", "PEFT chooses by the model's family: keys, values and what leads out of an MLP here");
+            settings.unset(
+                "target_modules",
+                "PEFT chooses by the model's family: keys, values and what leads out of an MLP here",
+            );
             of_paper()
         }
         Some(value) => targets::read(&value).unwrap_or_else(|why| {
@@ -206,7 +226,11 @@ fn ia3(settings: &mut Settings) -> Adapter {
     let feedforward = settings.take("feedforward_modules").and_then(|value| match targets::read(&value) {
         Ok(found) => Some(found),
         Err(why) => {
-            settings.leave("feedforward_modules", &value, format!("not used: {why}; inputs of what leads out of an MLP are scaled"));
+            settings.leave(
+                "feedforward_modules",
+                &value,
+                format!("not used: {why}; inputs of what leads out of an MLP are scaled"),
+            );
             None
         }
     });
@@ -249,7 +273,11 @@ fn prompt(settings: &mut Settings) -> Adapter {
         ("SAMPLE_VOCAB", _) => PromptInit::Vocabulary(Empty {}),
         ("RANDOM", _) => PromptInit::Random(Empty {}),
         _ => {
-            settings.leave("prompt_tuning_init", &word, "not used: RANDOM, SAMPLE_VOCAB or TEXT with its text was expected; random here");
+            settings.leave(
+                "prompt_tuning_init",
+                &word,
+                "not used: RANDOM, SAMPLE_VOCAB or TEXT with its text was expected; random here",
+            );
             PromptInit::Random(Empty {})
         }
     };
@@ -263,7 +291,8 @@ fn prefix(settings: &mut Settings) -> Adapter {
     let projection = projected.then(|| {
         // PEFT takes the width of a token where none is named.
         let width = width.or_else(|| settings.count("token_dim", 1)).unwrap_or_else(|| {
-            settings.unset("encoder_hidden_size", "the width of the model there; 512 here: say it in `projection.width`");
+            settings
+                .unset("encoder_hidden_size", "the width of the model there; 512 here: say it in `projection.width`");
             512
         });
         Projection { width }
@@ -304,8 +333,15 @@ fn task(settings: &mut Settings) -> Task {
             template: blocks(
                 "answer",
                 "A question, and the text that holds its answer. Columns: question, context, answers (a list of {text, start}).",
-                &[("prompt", "{{ question }}"), ("pair", "{{ context }}"), ("answers", "{{ answers|tojson }}"),
-                    ("references", "[{% for answer in answers %}{{ answer.text|tojson }}{% if not loop.last %}, {% endif %}{% endfor %}]")],
+                &[
+                    ("prompt", "{{ question }}"),
+                    ("pair", "{{ context }}"),
+                    ("answers", "{{ answers|tojson }}"),
+                    (
+                        "references",
+                        "[{% for answer in answers %}{{ answer.text|tojson }}{% if not loop.last %}, {% endif %}{% endfor %}]",
+                    ),
+                ],
                 None,
             ),
             rows: [

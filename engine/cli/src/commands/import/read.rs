@@ -96,7 +96,10 @@ pub fn read(given: &Path) -> Result<(PathBuf, Tool, Map<String, Value>), Diagnos
     };
     let length = std::fs::metadata(&file).map_err(unreadable)?.len();
     if length > LARGEST {
-        return Err(Diagnostic::new(format!("{shown} has {length} bytes: that is no configuration"), "name another file"));
+        return Err(Diagnostic::new(
+            format!("{shown} has {length} bytes: that is no configuration"),
+            "name another file",
+        ));
     }
     let bytes = std::fs::read(&file).map_err(unreadable)?;
     let text = project::text_of(&shown, bytes).map_err(|fault| Diagnostic::new(fault.message, fault.hint))?;
@@ -114,7 +117,8 @@ fn tool_of(shown: &str, map: &Map<String, Value>) -> Result<Tool, Diagnostic> {
     let found: Vec<(&Marks, Vec<&str>)> = MARKS
         .iter()
         .filter_map(|marks| {
-            let held = |keys: &[&'static str]| keys.iter().copied().filter(|key| map.contains_key(*key)).collect::<Vec<_>>();
+            let held =
+                |keys: &[&'static str]| keys.iter().copied().filter(|key| map.contains_key(*key)).collect::<Vec<_>>();
             let (sure, likely) = (held(marks.sure), held(marks.likely));
             (!sure.is_empty() || likely.len() >= 2).then(|| (marks, sure.into_iter().chain(likely).collect()))
         })
@@ -143,7 +147,10 @@ fn tool_of(shown: &str, map: &Map<String, Value>) -> Result<Tool, Diagnostic> {
 /// The text as one value: JSON where it is, else YAML with its anchors and merge keys resolved.
 fn parse(shown: &str, text: &str) -> Result<Value, Diagnostic> {
     let syntax = |error: String| {
-        Diagnostic::new(format!("{shown} cannot be read: {error}"), "correct the file, or look whether it is the right one")
+        Diagnostic::new(
+            format!("{shown} cannot be read: {error}"),
+            "correct the file, or look whether it is the right one",
+        )
     };
     if too_deep(text) {
         return Err(syntax(format!("more than {DEEPEST} brackets are open at once")));

@@ -15,9 +15,9 @@ use spec::{
     reference::{OneOrMany, Reference},
     schedule::Schedule,
     stage::{
-        Batch, Chat, Checkpoint, Download, Evaluate, EvaluateBatch, Form, Format, LiteralRows, MaxLength, Objective, Origin,
-        Overflow, OverflowPolicy, Preprocess, Report, RowSource, Seed, Source, SpecialToken, Split, Table, Tokenize,
-        TokenizerSource, Train, Validate,
+        Batch, Chat, Checkpoint, Download, Evaluate, EvaluateBatch, Form, Format, LiteralRows, MaxLength, Objective,
+        Origin, Overflow, OverflowPolicy, Preprocess, Report, RowSource, Seed, Source, SpecialToken, Split, Table,
+        Tokenize, TokenizerSource, Train, Validate,
     },
 };
 
@@ -251,7 +251,9 @@ fn with_kind(kind: &str, settings: Value) -> Value {
     all.insert("kind".to_owned(), Value::from(kind));
     if let Value::Object(map) = settings {
         // A table without settings is what stands where there is none.
-        all.extend(map.into_iter().filter(|(key, value)| !(key == "table" && value.as_object().is_some_and(|t| t.is_empty()))));
+        all.extend(
+            map.into_iter().filter(|(key, value)| !(key == "table" && value.as_object().is_some_and(|t| t.is_empty()))),
+        );
     }
     Value::Object(all)
 }

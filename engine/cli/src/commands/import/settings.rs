@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value};
 
-use super::left::{Known, LeftOut, shown};
+use super::left::{Known, LeftOut, Said};
 
 /// The settings of a configuration, or of a map within one.
 #[derive(Debug)]
@@ -145,14 +145,17 @@ impl Settings {
 
     /// Lists a value that was taken and is not carried over, or not as it stands.
     pub fn leave(&mut self, key: &str, value: &Value, why: impl Into<String>) {
-        let key = format!("{}{key}", self.at);
-        let value = Some(shown(&key, value));
-        self.left.push(LeftOut { key, value, why: why.into() });
+        self.left.push(LeftOut::of(format!("{}{key}", self.at), value, why));
     }
 
     /// Lists what follows from a key that is not set.
     pub fn unset(&mut self, key: &str, why: impl Into<String>) {
-        self.left.push(LeftOut { key: format!("{}{key}", self.at), value: None, why: why.into() });
+        self.left.push(LeftOut { key: format!("{}{key}", self.at), said: Said::Nothing, why: why.into() });
+    }
+
+    /// Lists what is done otherwise here, whatever stands under the key.
+    pub fn differs(&mut self, key: &str, why: impl Into<String>) {
+        self.left.push(LeftOut { key: format!("{}{key}", self.at), said: Said::Whatever, why: why.into() });
     }
 
     /// Lists a key that is there and goes unused; nothing where it is not there or is off.
@@ -177,7 +180,9 @@ impl Settings {
             match known.reason(&key) {
                 Some(_) if is_off(&value) => {}
                 Some(why) => self.leave(&key, &value, why),
-                None => self.leave(&key, &value, "unknown: no setting of this name is known; look whether it is misspelt"),
+                None => {
+                    self.leave(&key, &value, "unknown: no setting of this name is known; look whether it is misspelt")
+                }
             }
         }
         self.left

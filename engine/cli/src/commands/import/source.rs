@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use spec::stage::{Download, HUB_SCHEME, Hub, Origin, Source, Url};
+use spec::stage::{Download, Hub, Origin, Source, Url};
 
 /// The folders in which a configuration's relative paths may lie, and the project that the pipeline belongs to.
 #[derive(Debug)]
@@ -18,11 +18,14 @@ const ENDINGS: &[&str] = &["json", "jsonl", "ndjson", "csv", "tsv", "parquet", "
 const COUNTED: u64 = 256 << 20;
 /// So many folders above a configuration's own are looked into: it often stands some below where the tool is started.
 const ABOVE: usize = 6;
+/// The project, the current folder and the configuration's own are the first.
+const NEAR: usize = 3;
 
 impl Places {
     /// Paths are looked for in the project, in the current folder, and from the configuration's own folder upwards.
     pub fn new(root: &Path, config: &Path) -> Self {
-        let own = std::fs::canonicalize(config.parent().filter(|own| !own.as_os_str().is_empty()).unwrap_or(Path::new(".")));
+        let own =
+            std::fs::canonicalize(config.parent().filter(|own| !own.as_os_str().is_empty()).unwrap_or(Path::new(".")));
         let own = own.unwrap_or_default();
         let mut folders = vec![root.to_path_buf()];
         folders.extend(std::env::current_dir().ok());
@@ -32,10 +35,19 @@ impl Places {
 
     /// The file or folder that a path means.
     pub fn find(&self, path: &str) -> Option<PathBuf> {
+        Self::find_in(&self.folders, path)
+    }
+
+    /// The same, in the project, the current folder and the configuration's own alone.
+    pub fn find_near(&self, path: &str) -> Option<PathBuf> {
+        Self::find_in(self.folders.get(..NEAR).unwrap_or(&self.folders), path)
+    }
+
+    fn find_in(folders: &[PathBuf], path: &str) -> Option<PathBuf> {
         if path.trim().is_empty() || path.contains('\0') {
             return None;
         }
-        let found = self.folders.iter().map(|folder| folder.join(path)).find(|place| place.exists())?;
+        let found = folders.iter().map(|folder| folder.join(path)).find(|place| place.exists())?;
         std::fs::canonicalize(found).ok()
     }
 
@@ -59,7 +71,12 @@ pub struct Found {
 
 /// The source that a tool's name of a model or a data set means.
 pub fn locate(places: &Places, name: &str, is_data: bool, revision: Option<String>) -> Found {
-    if let Some(file) = places.find(name) {
+    let ending = Path::new(name).extension().map(|ending| ending.to_string_lossy().to_lowercase());
+    let is_file = is_data && ending.is_some_and(|ending| ENDINGS.contains(&ending.as_str()));
+    let is_path = name.starts_with(['/', '.', '~']) || name.contains('\\') || name.ends_with('/');
+    // A name that may be the Hub's is looked for near by alone, as the tools do.
+    let here = if is_file || is_path { places.find(name) } else { places.find_near(name) };
+    if let Some(file) = here {
         let why = revision.map(|revision| format!("a path of this machine has no revision `{revision}`"));
         return Found { from: Source::Path(places.written(&file)), file: Some(file), why };
     }
@@ -69,13 +86,12 @@ pub fn locate(places: &Places, name: &str, is_data: bool, revision: Option<Strin
         return Found { from: Source::Url(url), file: None, why: None };
     }
     if name.contains("://") {
-        return absent("downloads are from https and the Hub: bring it to this machine, and say where in the stage's `from`");
+        return absent(
+            "downloads are from https and the Hub: bring it to this machine, and say where in the stage's `from`",
+        );
     }
     const NOT_THERE: &str = "there is no such file or folder here, and `engine check` will ask for it: put it there, or say \
                              where it is in the stage's `from`";
-    let ending = Path::new(name).extension().map(|ending| ending.to_string_lossy().to_lowercase());
-    let is_file = is_data && ending.is_some_and(|ending| ENDINGS.contains(&ending.as_str()));
-    let is_path = name.starts_with(['/', '.', '~']) || name.contains('\\') || name.ends_with('/');
     if is_file || is_path {
         return absent(NOT_THERE);
     }
@@ -98,14 +114,6 @@ pub fn locate(places: &Places, name: &str, is_data: bool, revision: Option<Strin
 pub fn is_refused(source: &Source) -> bool {
     use spec::stage::Kind;
     !Download { from: Origin(source.clone()) }.faults().is_empty()
-}
-
-/// The short address of a model, for comments.
-pub fn address(source: &Source) -> String {
-    match source {
-        Source::Hub(hub) => hub.repository().map_or_else(|| HUB_SCHEME.to_owned(), |found| found.address()),
-        other => other.shown(),
-    }
 }
 
 /// How many rows a file or folder of this machine holds under a name; none where it cannot be told cheaply.

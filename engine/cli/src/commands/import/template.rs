@@ -27,9 +27,12 @@ pub fn quoted(text: &str) -> String {
 
 /// Whether a template can name a column.
 pub fn is_column(name: &str) -> bool {
-    const WORDS: &[&str] = &["true", "false", "none", "not", "and", "or", "in", "is", "if", "else", "loop", "self", "super"];
+    const WORDS: &[&str] =
+        &["true", "false", "none", "not", "and", "or", "in", "is", "if", "else", "loop", "self", "super"];
     let begins = name.chars().next().is_some_and(|first| first.is_ascii_alphabetic() || first == '_');
-    begins && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') && !WORDS.contains(&name.to_lowercase().as_str())
+    begins
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+        && !WORDS.contains(&name.to_lowercase().as_str())
 }
 
 /// How an instruction, its input and its answer become a prompt.
@@ -47,17 +50,29 @@ pub struct Instruct {
     pub with_input: String,
     /// The prompt where it has none.
     pub without_input: String,
-    /// What stands before it: a column, and what is around it as `{system}`.
-    pub system: Option<(String, String)>,
+    /// What stands before it.
+    pub system: Option<System>,
+}
+
+/// What a column says before the prompt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct System {
+    /// The column.
+    pub column: String,
+    /// What is around it, which is `{system}`.
+    pub format: String,
+    /// What stands there where the row has none, written as `format` is.
+    pub otherwise: String,
 }
 
 impl Instruct {
     /// The template.
     pub fn template(&self) -> Template {
         let mut prompt = String::new();
-        if let Some((column, format)) = &self.system {
-            let said = filled(format, &[("system", column)]);
-            prompt.push_str(&format!("{{% if {column} is defined and {column} %}}{said}{{% endif %}}"));
+        if let Some(System { column, format, otherwise }) = &self.system {
+            let (said, otherwise) = (filled(format, &[("system", column)]), filled(otherwise, &[]));
+            let otherwise = if otherwise.is_empty() { otherwise } else { format!("{{% else %}}{otherwise}") };
+            prompt.push_str(&format!("{{% if {column} is defined and {column} %}}{said}{otherwise}{{% endif %}}"));
         }
         let columns = |format: &str| {
             let input = self.input.as_deref().unwrap_or_default();
@@ -115,6 +130,8 @@ pub struct Messages {
     pub system: Vec<String>,
     /// What stands before and behind a question, where no chat template writes it.
     pub question: (String, String),
+    /// What stands before the first one.
+    pub first: String,
 }
 
 impl Messages {
@@ -128,10 +145,14 @@ impl Messages {
             true => format!("message[{content}]"),
             false => format!("{} ~ message[{content}] ~ {}", quoted(before), quoted(behind)),
         };
+        let first = match self.first.is_empty() {
+            true => String::new(),
+            false => format!("{}\n", block("prompt", &literal(&self.first))),
+        };
         let text = format!(
             "{{#- A conversation, one question and answer after another. Column: {column}.
     Messages of other roles, and questions without an answer, are left out. -#}}
-{{%- block pairs -%}}
+{first}{{%- block pairs -%}}
 {{%- set said = namespace(asked=\"\", pairs=[]) -%}}
 {{%- for message in {column} -%}}
 {{%- if message[{role}] in {system} -%}}

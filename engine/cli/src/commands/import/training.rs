@@ -79,13 +79,18 @@ pub fn schedule(settings: &mut Settings, key: &str, default: &str, unset: Option
         "constant_with_warmup" => Schedule::Constant(shape),
         "constant" => {
             if said && shape.warmup.is_some() {
-                let why = "`constant` has no warm-up in transformers, so there is none here; `constant_with_warmup` has one";
+                let why =
+                    "`constant` has no warm-up in transformers, so there is none here; `constant_with_warmup` has one";
                 settings.leave(key, &value, why);
             }
             Schedule::Constant(Warmup { warmup: None })
         }
         "polynomial" => {
-            settings.leave(key, &value, "`linear`: the same with a power of 1, which is the default, and an end of zero");
+            settings.leave(
+                key,
+                &value,
+                "`linear`: the same with a power of 1, which is the default, and an end of zero",
+            );
             Schedule::Linear(shape)
         }
         word => {
@@ -94,7 +99,11 @@ pub fn schedule(settings: &mut Settings, key: &str, default: &str, unset: Option
                 true => ("cosine", Schedule::Cosine(shape)),
                 false => ("linear", Schedule::Linear(shape)),
             };
-            settings.leave(key, &value, format!("not here (`linear`, `cosine`, `constant`): `{near}` stands in its place"));
+            settings.leave(
+                key,
+                &value,
+                format!("not here (`linear`, `cosine`, `constant`): `{near}` stands in its place"),
+            );
             schedule
         }
     }
@@ -120,11 +129,19 @@ pub fn length(settings: &mut Settings, key: &'static str, default: u64) -> (Opti
         (Some(epochs), _) if epochs > 0 => (Some(epochs), None),
         (_, Some(epochs)) if epochs > 0.0 && epochs < 1e6 => {
             let whole = epochs.ceil();
-            settings.leave(key, &value, format!("{whole} epochs: there are whole ones alone; say `steps` for a part of one"));
+            settings.leave(
+                key,
+                &value,
+                format!("{whole} epochs: there are whole ones alone; say `steps` for a part of one"),
+            );
             (count(&Value::from(whole)), None)
         }
         _ => {
-            settings.leave(key, &value, format!("not used: a number above zero was expected; {default} stands in its place"));
+            settings.leave(
+                key,
+                &value,
+                format!("not used: a number above zero was expected; {default} stands in its place"),
+            );
             (Some(default), None)
         }
     }
@@ -142,7 +159,11 @@ pub fn batch(settings: &mut Settings, micro_key: &str, default: u64) -> Batch {
         Some(size) => Batch { size, micro: Some(micro) },
         None => {
             let value = times.unwrap_or_default();
-            settings.leave("gradient_accumulation_steps", &value, "not used: the batch would have more rows than can be counted");
+            settings.leave(
+                "gradient_accumulation_steps",
+                &value,
+                "not used: the batch would have more rows than can be counted",
+            );
             Batch { size: micro, micro: Some(micro) }
         }
     }
@@ -161,7 +182,8 @@ pub fn every(settings: &mut Settings, strategy_key: &str, default_steps: Option<
     let value = settings.take("eval_steps");
     let steps = value.as_ref().and_then(count).filter(|steps| *steps > 0);
     if let (Some(value), None) = (&value, steps) {
-        let why = "a part of all steps, whose number is not known here: validated after each epoch; say `every: {steps: …}`";
+        let why =
+            "a part of all steps, whose number is not known here: validated after each epoch; say `every: {steps: …}`";
         settings.leave("eval_steps", value, why);
     }
     match (strategy.as_deref(), steps) {
@@ -180,7 +202,11 @@ pub fn keep(settings: &mut Settings, patience: Option<u64>) -> Keep {
         && best
         && !matches!(metric.as_str(), Some("loss" | "eval_loss"))
     {
-        settings.leave("metric_for_best_model", &metric, "the loss decides here; name a figure in `validate.keep.best`");
+        settings.leave(
+            "metric_for_best_model",
+            &metric,
+            "the loss decides here; name a figure in `validate.keep.best`",
+        );
     }
     let greater = settings.flag("greater_is_better");
     if best && greater == Some(true) {

@@ -3,6 +3,7 @@
 
 mod data;
 mod keys;
+mod shapes;
 
 use serde_json::Value;
 use spec::{
@@ -99,7 +100,8 @@ pub fn recipe(mut settings: Settings, places: &Places) -> Result<Recipe, Diagnos
 }
 
 fn refuse_other_objectives(settings: &mut Settings) -> Result<(), Diagnostic> {
-    const HINT: &str = "this engine learns texts, classes, numbers and answers in a text: take the key out to import the rest";
+    const HINT: &str =
+        "this engine learns texts, classes, numbers and answers in a text: take the key out to import the rest";
     if let Some(word) = settings.text("rl") {
         let word = super::left::printable(&word);
         return Err(impossible(format!("`rl: {word}` learns from preferences or rewards, which is not here"), HINT));
@@ -203,7 +205,11 @@ fn held(settings: &mut Settings, validation: Vec<corpus::Part>) -> Held {
         Some(rows) if rows >= 1.0 => match settings::count(&Value::from(rows)) {
             Some(rows) => Held::Rows(rows),
             None => {
-                settings.leave(KEY, &Value::from(rows), "not used: a part of 1, or a whole number of rows was expected");
+                settings.leave(
+                    KEY,
+                    &Value::from(rows),
+                    "not used: a part of 1, or a whole number of rows was expected",
+                );
                 Held::Nothing
             }
         },
@@ -213,17 +219,20 @@ fn held(settings: &mut Settings, validation: Vec<corpus::Part>) -> Held {
 
 /// `bf16: auto` stands where nothing is said: what the device can do, which today is bf16.
 fn precision(settings: &mut Settings) -> Precision {
-    let is_on = |settings: &mut Settings, key: &str| settings.take(key).and_then(|value| match &value {
-        Value::Bool(flag) => Some(*flag),
-        Value::String(word) => match word.to_lowercase().as_str() {
-            "auto" | "full" | "true" | "yes" => Some(true),
-            "false" | "no" => Some(false),
+    let is_on = |settings: &mut Settings, key: &str| {
+        settings.take(key).and_then(|value| match &value {
+            Value::Bool(flag) => Some(*flag),
+            Value::String(word) => match word.to_lowercase().as_str() {
+                "auto" | "full" | "true" | "yes" => Some(true),
+                "false" | "no" => Some(false),
+                _ => None,
+            },
             _ => None,
-        },
-        _ => None,
-    });
+        })
+    };
     let bf16 = is_on(settings, "bf16");
-    let [fp16, bfloat16, float16, float32] = ["fp16", "bfloat16", "float16", "float32"].map(|key| is_on(settings, key) == Some(true));
+    let [fp16, bfloat16, float16, float32] =
+        ["fp16", "bfloat16", "float16", "float32"].map(|key| is_on(settings, key) == Some(true));
     let number = match bf16 {
         Some(true) => Number::Bf16,
         _ if bfloat16 => Number::Bf16,
@@ -308,7 +317,10 @@ fn schedule(settings: &mut Settings, steps: Option<u64>) -> spec::schedule::Sche
         Some(steps) => Some((steps.saturating_mul(3) / 100).min(MOST)).filter(|steps| *steps > 0).map(Duration::Steps),
         None => {
             if !settings.has("warmup_steps") && !settings.has("warmup_ratio") {
-                settings.unset("warmup_ratio", "3 % of the steps, as there; the 100 steps that it is at most there are no bound here");
+                settings.unset(
+                    "warmup_ratio",
+                    "3 % of the steps, as there; the 100 steps that it is at most there are no bound here",
+                );
             }
             Some(Duration::Ratio(PART))
         }
