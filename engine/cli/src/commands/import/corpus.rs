@@ -27,6 +27,8 @@ pub struct Part {
     pub format: Option<Format>,
     /// How many rows are kept.
     pub take: Option<u64>,
+    /// The key that bounds them.
+    pub bounded_by: String,
     /// The file or folder of this machine, where its rows can be counted.
     pub here: Option<PathBuf>,
 }
@@ -173,9 +175,10 @@ fn taken(parts: &[Part]) -> (Take, Vec<LeftOut>) {
     let bounded = parts.iter().filter_map(|part| Some((part, part.take?)));
     let left = bounded.map(|(part, take)| {
         let why = format!(
-            "its first {take} rows there, all of them here: of several data sets in one split, `take` cannot bound each"
+            "the first so many rows of `{}` there, all of them here: of several data sets in one split, `take` cannot bound each",
+            part.called
         );
-        LeftOut::of(part.key.as_str(), &part.called.as_str().into(), why)
+        LeftOut::of(part.bounded_by.as_str(), &take.into(), why)
     });
     (Take::All, left.collect())
 }

@@ -211,13 +211,17 @@ fn pattern<T>(settings: &mut Settings, key: &str, read: impl Fn(&Value) -> Optio
         None => {}
         Some(Value::Object(map)) => {
             for (name, value) in map {
-                match read(&value).filter(|_| !name.is_empty()) {
+                // As PEFT reads it: the end of a module's name, or a pattern for it.
+                let is_pattern = !name.is_empty() && Targets::Regex(format!("(.*\\.)?({name})$")).faults().is_empty();
+                match read(&value).filter(|_| is_pattern) {
                     Some(number) => {
                         found.insert(name, number);
                     }
-                    None => {
-                        settings.leave(&format!("{key}.{name}"), &value, "not used: a number above zero was expected")
-                    }
+                    None => settings.leave(
+                        &format!("{key}.{name}"),
+                        &value,
+                        "not used: a module, or a pattern without look-around, and a number above zero were expected",
+                    ),
                 }
             }
         }

@@ -65,7 +65,10 @@ pub fn run(import: &Import) -> Exit {
     };
     let done = make(&import.file, import.out.as_deref(), &root).and_then(|imported| {
         match &import.out {
-            Some(out) => write_files(&imported, out, &root).map_err(|fault| vec![fault])?,
+            Some(out) => {
+                write_files(&imported, out, &root).map_err(|fault| vec![fault])?;
+                outln!("{}: written, with templates/{}", out.display(), imported.template);
+            }
             None => print(&imported),
         }
         Ok(imported)
@@ -171,7 +174,6 @@ fn write_files(imported: &Imported, out: &Path, root: &Path) -> Result<(), Diagn
         }
         return Err(fault);
     }
-    outln!("{}: written, with templates/{}", out.display(), imported.template);
     Ok(())
 }
 

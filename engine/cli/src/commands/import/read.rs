@@ -155,16 +155,39 @@ fn parse(shown: &str, text: &str) -> Result<Value, Diagnostic> {
     if too_deep(text) {
         return Err(syntax(format!("more than {DEEPEST} brackets are open at once")));
     }
-    let json = if text.trim_start().starts_with('{') { serde_json::from_str(text) } else { Ok(Value::Null) };
-    match json {
-        Ok(Value::Null) => {}
-        Ok(value) => return Ok(value),
-        // Python writes `NaN`, and people YAML that begins with a brace.
-        Err(error) => {
-            return yaml(text).map_err(|_| syntax(error.to_string()));
-        }
+    if !text.trim_start().starts_with('{') {
+        return yaml(text).map_err(syntax);
     }
-    yaml(text).map_err(syntax)
+    match serde_json::from_str(&without_nonsense(text)) {
+        Ok(value) => Ok(value),
+        Err(error) if shown.ends_with(".json") => Err(syntax(error.to_string())),
+        Err(_) => yaml(text).map_err(syntax),
+    }
+}
+
+/// JSON without the numbers that Python writes and JSON has not: `NaN` and `Infinity`, as texts.
+fn without_nonsense(text: &str) -> String {
+    let mut clean = String::with_capacity(text.len());
+    let (mut rest, mut is_quoted) = (text, false);
+    while let Some(c) = rest.chars().next() {
+        let word = ["NaN", "-Infinity", "Infinity"].into_iter().find(|word| !is_quoted && rest.starts_with(*word));
+        let length = match (word, c) {
+            (Some(word), _) => {
+                clean.push_str(&format!("\"{word}\""));
+                rest = &rest[word.len()..];
+                continue;
+            }
+            (None, '\\') if is_quoted => 1 + rest[1..].chars().next().map_or(0, char::len_utf8),
+            (None, '"') => {
+                is_quoted = !is_quoted;
+                1
+            }
+            _ => c.len_utf8(),
+        };
+        clean.push_str(&rest[..length]);
+        rest = &rest[length..];
+    }
+    clean
 }
 
 fn yaml(text: &str) -> Result<Value, String> {

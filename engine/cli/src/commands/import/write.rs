@@ -99,24 +99,25 @@ fn short(value: &Value) -> Value {
 
 fn scalar(value: &Value) -> String {
     match value {
-        Value::String(text) => plain(text).map_or_else(|| quoted(text), str::to_owned),
+        // In values `${` begins a variable, in keys it does not.
+        Value::String(text) => plain(text).map_or_else(|| quoted(&text.replace("${", "$${")), str::to_owned),
         other => other.to_string(),
     }
 }
 
 /// A text that means itself without quotes.
 fn plain(text: &str) -> Option<&str> {
-    const WORDS: &[&str] = &["true", "false", "null", "yes", "no", "on", "off", "y", "n", "nan", "inf", "infinity"];
+    const WORDS: &[&str] = &["true", "false", "null", "nan", "inf", "infinity"];
     let begins = text.chars().next().is_some_and(|first| first.is_ascii_alphabetic() || first == '_');
     let goes_on = text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '/'));
     (begins && goes_on && !WORDS.contains(&text.to_lowercase().as_str())).then_some(text)
 }
 
-/// A text in quotes, in which `${` is no variable.
+/// A text in quotes.
 fn quoted(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);
     quoted.push('"');
-    for c in text.replace("${", "$${").chars() {
+    for c in text.chars() {
         match c {
             '"' => quoted.push_str("\\\""),
             '\\' => quoted.push_str("\\\\"),

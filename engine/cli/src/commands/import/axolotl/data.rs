@@ -145,7 +145,16 @@ fn part(set: &mut Settings, places: &Places, at: &str) -> Option<Part> {
             (other, names)
         }
     };
-    let part = Part { key: at.to_owned(), called: path.clone(), from, files: names, format, take, here: found.file };
+    let part = Part {
+        key: at.to_owned(),
+        called: path.clone(),
+        from,
+        files: names,
+        format,
+        take,
+        bounded_by: format!("{at}.split"),
+        here: found.file,
+    };
     match source::is_refused(&part.from) {
         false => Some(part),
         true => {

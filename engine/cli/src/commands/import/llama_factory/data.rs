@@ -53,6 +53,8 @@ pub fn no_rows() -> Diagnostic {
 }
 
 const INFO: &str = "dataset_info.json";
+/// The key that bounds the rows of each data set.
+const BOUND: &str = "max_samples";
 /// No list of data sets is larger.
 const LARGEST: u64 = 16 << 20;
 
@@ -71,7 +73,7 @@ struct Known {
 pub fn read(settings: &mut Settings, places: &Places, is_pretraining: bool) -> Result<Sets, Diagnostic> {
     let style = style(settings, is_pretraining);
     let known = known(settings, places);
-    let most = settings.count("max_samples", 1);
+    let most = settings.count(BOUND, 1);
     let mut shape: Option<Shape> = None;
     let mut parts = [Vec::new(), Vec::new()];
     for (place, key) in ["dataset", "eval_dataset"].into_iter().enumerate() {
@@ -191,6 +193,7 @@ fn part(set: &mut Settings, places: &Places, known: &Known, key: &str, name: &st
             files: vec![split],
             format: None,
             take: None,
+            bounded_by: BOUND.to_owned(),
             here: found.file,
         };
         if source::is_refused(&part.from) {
@@ -217,7 +220,16 @@ fn part(set: &mut Settings, places: &Places, known: &Known, key: &str, name: &st
     let is_folder = place.as_deref().is_some_and(Path::is_dir);
     let last = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let files = vec![if is_folder { "**".to_owned() } else { last }];
-    Some(Part { key: key.to_owned(), called: file, from, files, format: None, take: None, here: place })
+    Some(Part {
+        key: key.to_owned(),
+        called: file,
+        from,
+        files,
+        format: None,
+        take: None,
+        bounded_by: BOUND.to_owned(),
+        here: place,
+    })
 }
 
 /// How a template's name writes questions. Templates of model families are those of their tokenizers.
