@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::left::{is_odd, printable};
 
@@ -25,7 +25,7 @@ pub fn pipeline(heading: &[String], name: &str, stages: &[(String, Vec<String>, 
             comment(&mut text, "  ", line);
         }
         let _ = writeln!(text, "  {stage}:");
-        below(&mut text, settings, 4);
+        below(&mut text, &short(settings.clone()), 4);
     }
     text
 }
@@ -41,27 +41,27 @@ pub fn comment(text: &mut String, indent: &str, line: &str) {
 /// What stands under a key, on lines of its own.
 fn below(text: &mut String, value: &Value, indent: usize) {
     let pad = " ".repeat(indent);
-    match short(value) {
+    match value {
         Value::Object(map) => {
             for (key, value) in map {
-                let key = plain(&key).map_or_else(|| quoted(&key), str::to_owned);
-                entry(text, &format!("{pad}{key}:"), &value, indent);
+                let key = plain(key).map_or_else(|| quoted(key), str::to_owned);
+                entry(text, &format!("{pad}{key}:"), value, indent);
             }
         }
         Value::Array(list) => {
             for item in list {
-                entry(text, &format!("{pad}-"), &item, indent);
+                entry(text, &format!("{pad}-"), item, indent);
             }
         }
         other => {
-            let _ = writeln!(text, "{pad}{}", scalar(&other));
+            let _ = writeln!(text, "{pad}{}", scalar(other));
         }
     }
 }
 
 fn entry(text: &mut String, begin: &str, value: &Value, indent: usize) {
     let line = flow(value);
-    let is_scalar = !matches!(short(value), Value::Object(_) | Value::Array(_));
+    let is_scalar = !value.is_object() && !value.is_array();
     if is_scalar || begin.chars().count() + 1 + line.chars().count() <= WIDTH {
         let _ = writeln!(text, "{begin} {line}");
     } else {
@@ -72,7 +72,7 @@ fn entry(text: &mut String, begin: &str, value: &Value, indent: usize) {
 
 /// A value on one line.
 fn flow(value: &Value) -> String {
-    match short(value) {
+    match value {
         Value::Object(map) => {
             let each = map.iter().map(|(key, value)| {
                 let key = plain(key).map_or_else(|| quoted(key), str::to_owned);
@@ -81,19 +81,28 @@ fn flow(value: &Value) -> String {
             format!("{{{}}}", each.collect::<Vec<_>>().join(", "))
         }
         Value::Array(list) => format!("[{}]", list.iter().map(flow).collect::<Vec<_>>().join(", ")),
-        other => scalar(&other),
+        other => scalar(other),
     }
 }
 
-/// The shortest way to write the same: a choice without settings by its bare name, roles as a list.
-fn short(value: &Value) -> Value {
-    let Value::Object(map) = value else { return value.clone() };
+/// The shortest way to write the same: a choice without settings by its bare name, roles as a list. What is the author's own
+/// stays as it is: rows, and variables of a chat template.
+fn short(value: Value) -> Value {
+    const OWN: &[&str] = &["rows", "variables"];
+    let map = match value {
+        Value::Array(list) => return list.into_iter().map(short).collect(),
+        Value::Object(map) => map,
+        other => return other,
+    };
+    let is_own = |key: &str, value: &Value| OWN.contains(&key) && value.is_object();
+    let each =
+        map.into_iter().map(|(key, value)| if is_own(&key, &value) { (key, value) } else { (key, short(value)) });
+    let map: Map<String, Value> = each.collect();
     let mut entries = map.iter();
-    let (Some((key, only)), None) = (entries.next(), entries.next()) else { return value.clone() };
-    match only {
-        Value::Object(settings) if settings.is_empty() => Value::from(key.as_str()),
-        Value::Array(_) if key == "roles" => only.clone(),
-        _ => value.clone(),
+    match (entries.next(), entries.next()) {
+        (Some((key, Value::Object(settings))), None) if settings.is_empty() => Value::from(key.as_str()),
+        (Some((key, roles @ Value::Array(_))), None) if key == "roles" => roles.clone(),
+        _ => Value::Object(map),
     }
 }
 
