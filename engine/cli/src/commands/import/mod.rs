@@ -59,6 +59,11 @@ struct Imported {
 
 /// Imports a configuration.
 pub fn run(import: &Import) -> Exit {
+    if let Some(out) = import.out.as_ref().filter(|out| project::is_lock(out)) {
+        let what = format!("{} is a lock's name", out.display());
+        render::diagnostics(&[Diagnostic::new(what, "give a pipeline's, such as `pipelines/mine.yaml`")]);
+        return Exit::Mistake;
+    }
     let root = match &import.out {
         Some(out) => root_of(out),
         None => project::root_above(Path::new(".")),
@@ -211,9 +216,4 @@ fn name_of(word: &str, default: &str) -> String {
         name if names::is_name(name) => kept,
         name => format!("{default}_{name}"),
     }
-}
-
-/// A configuration that asks for what this engine does not do.
-fn impossible(what: impl Into<String>, hint: impl Into<String>) -> Diagnostic {
-    Diagnostic::new(what, hint)
 }

@@ -19,7 +19,6 @@ use spec::{
 
 use super::{
     corpus::{TRAIN, VALIDATION},
-    impossible,
     left::Known,
     low_rank::{self, LowRank},
     read::Tool,
@@ -106,7 +105,7 @@ pub fn recipe(mut settings: Settings, places: &Places) -> Result<Recipe, Diagnos
         "PREFIX_TUNING" => prefix(&mut settings),
         _ => {
             let what = format!("`peft_type: {}` is no method of this engine", super::left::printable(&kind));
-            return Err(impossible(what, "LORA, IA3, VERA, PROMPT_TUNING and PREFIX_TUNING are imported"));
+            return Err(Diagnostic::new(what, "LORA, IA3, VERA, PROMPT_TUNING and PREFIX_TUNING are imported"));
         }
     };
     let revision = settings.text("revision");
@@ -125,11 +124,11 @@ pub fn recipe(mut settings: Settings, places: &Places) -> Result<Recipe, Diagnos
     };
     let task = task(&mut settings);
     if let Some(modules) = settings.take("modules_to_save") {
-        let is_head = |name: &Value| matches!(name.as_str(), Some("classifier" | "score" | "qa_outputs"));
-        let trains = !matches!(task.objective, Objective::LanguageModel(_) | Objective::Seq2Seq(_));
-        let heads_alone = modules.as_array().is_some_and(|list| list.iter().all(is_head));
         // A head trains whole beside any method.
-        if !(trains && heads_alone) && !modules.as_array().is_some_and(Vec::is_empty) {
+        let is_head = |name: &Value| matches!(name.as_str(), Some("classifier" | "score" | "qa_outputs"));
+        let has_head = !matches!(task.objective, Objective::LanguageModel(_) | Objective::Seq2Seq(_));
+        let is_done = |list: &Vec<Value>| list.is_empty() || (has_head && list.iter().all(is_head));
+        if !modules.as_array().is_some_and(is_done) {
             settings.leave("modules_to_save", &modules, KNOWN.reason("modules_to_save").unwrap_or_default());
         }
     }

@@ -201,7 +201,7 @@ fn is_off(value: &Value) -> bool {
         Value::Bool(true) => false,
         Value::Number(number) => number.as_f64() == Some(0.0),
         Value::String(text) => matches!(text.trim().to_lowercase().as_str(), "" | "no" | "none" | "off" | "false"),
-        Value::Array(list) => list.iter().all(is_off),
+        Value::Array(list) => list.is_empty(),
         Value::Object(map) => map.is_empty(),
     }
 }

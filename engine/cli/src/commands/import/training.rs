@@ -195,6 +195,13 @@ pub fn every(settings: &mut Settings, strategy_key: &str, default_steps: Option<
     }
 }
 
+/// Lists a patience where nothing is validated.
+pub fn never_stops(settings: &mut Settings, key: &str, every: Option<&Every>, patience: Option<u64>) {
+    if let (None, Some(patience)) = (every, patience) {
+        settings.leave(key, &Value::from(patience), "nothing is validated while it trains, so nothing stops it early");
+    }
+}
+
 /// Which state is kept in the end.
 pub fn keep(settings: &mut Settings, patience: Option<u64>) -> Keep {
     let best = settings.flag("load_best_model_at_end").unwrap_or(false) || patience.is_some();

@@ -9,7 +9,6 @@ use spec::{
 use super::{
     super::{
         corpus::Part,
-        impossible,
         settings::Settings,
         source::{self, Places, locate},
     },
@@ -29,7 +28,7 @@ pub struct Sets {
 
 /// No rows are named.
 pub fn no_rows() -> Diagnostic {
-    impossible("the configuration names no data set", "name one under `datasets`, with `path` and `type`")
+    Diagnostic::new("the configuration names no data set", "name one under `datasets`, with `path` and `type`")
 }
 
 /// Reads the data sets. Those whose rows are written otherwise than those of the first are listed and left out.
@@ -91,11 +90,17 @@ fn as_map(value: &Value) -> Option<Map<String, Value>> {
 }
 
 fn part(set: &mut Settings, places: &Places, at: &str) -> Option<Part> {
-    let Some(path) = set.text("path") else {
+    let Some(mut path) = set.text("path") else {
         set.unset("path", "left out: the data set is not named");
         return None;
     };
-    let files = set.words("data_files");
+    let mut files = set.words("data_files");
+    // `path: json` names a reader, and `data_files` what it reads.
+    let is_reader = matches!(path.as_str(), "json" | "csv" | "parquet" | "text") && places.find_near(&path).is_none();
+    if is_reader && let Some([file]) = files.as_deref() {
+        path = file.clone();
+        files = None;
+    }
     let (config, revision) = (set.text("name"), set.text("revision"));
     let split = set.text("split");
     let (split, take) = match split.as_deref() {

@@ -7,15 +7,14 @@ use super::super::left::Known;
 pub const KNOWN: Known = Known {
     // Names, folders, what is logged and kept, caches and threads; and how a model is loaded, where it is the same model.
     no_difference: &[
-        "accelerator_config",
         "auto_resume_from_checkpoints",
         "axolotl_config_path",
-        "base_model_config",
-        "base_model_ignore_patterns",
         "chat_template",
         "chat_template_jinja",
         "comet_*",
-        "dataloader_*",
+        "dataloader_num_workers",
+        "dataloader_pin_memory",
+        "dataloader_prefetch_factor",
         "dataset_keep_in_memory",
         "dataset_num_proc",
         "dataset_prepared_path",
@@ -34,7 +33,6 @@ pub const KNOWN: Known = Known {
         "generation_*",
         "gradient_checkpointing_kwargs",
         "gradio_*",
-        "group_by_length_batches",
         "hf_mlflow_log_artifacts",
         "hf_use_auth_token",
         "hub_*",
@@ -53,7 +51,6 @@ pub const KNOWN: Known = Known {
         "lora_o_kernel",
         "lora_on_cpu",
         "lora_qkv_kernel",
-        "loraplus_lr_embedding",
         "low_cpu_mem_usage",
         "max_memory",
         "merge_lora",
@@ -67,8 +64,6 @@ pub const KNOWN: Known = Known {
         "output_dir",
         "pad_to_multiple_of",
         "pad_to_sequence_len",
-        "peft_autocast_adapter_dtype",
-        "peft_ensure_weight_tying",
         "preprocess_iterable",
         "profiler_steps*",
         "push_dataset_to_hub",
@@ -84,13 +79,10 @@ pub const KNOWN: Known = Known {
         "save_total_limit",
         "saves_per_epoch",
         "skip_prepare_dataset",
-        "special_tokens_map",
         "strict",
-        "tokenizer_legacy",
         "tokenizer_save_jinja_files",
         "tokenizer_type",
         "tokenizer_use_fast",
-        "tokenizer_use_mistral_common",
         "torch_empty_cache_steps",
         "total_num_tokens",
         "total_supervised_tokens",
@@ -154,6 +146,7 @@ pub const KNOWN: Known = Known {
         (
             "a run uses one device, and `resources` says what it needs: with several there, a step had so many times the rows",
             &[
+                "accelerator_config",
                 "context_parallel_size",
                 "deepcompile",
                 "deepspeed",
@@ -171,6 +164,10 @@ pub const KNOWN: Known = Known {
                 "tensor_parallel_size",
             ],
         ),
+        ("the last batch of an epoch is kept, however small", &["dataloader_drop_last"]),
+        ("the tokenizer is read as its own files have it", &["tokenizer_legacy", "tokenizer_use_mistral_common"]),
+        ("what trains, and the optimiser's memory, are float32 here", &["peft_autocast_adapter_dtype"]),
+        ("tied maps are adapted once here", &["peft_ensure_weight_tying"]),
         ("8-bit floats are not here: `precision` is float32, bf16 or fp16", &["fp8*"]),
         (
             "settings of an adapter, and none is trained there either: `adapter` is not set",
@@ -227,7 +224,7 @@ pub const KNOWN: Known = Known {
         ),
         (
             "groups of parameters with learning rates of their own are not here, but for B of LoRA+",
-            &["embedding_lr*", "lr_groups"],
+            &["embedding_lr*", "loraplus_lr_embedding", "lr_groups"],
         ),
         (
             "this shape of the learning rate is not here",
@@ -253,14 +250,13 @@ pub const KNOWN: Known = Known {
             &["batch_flattening", "max_packed_sequence_len"],
         ),
         (
-            "the vocabulary is the tokenizer's and the model's: neither grows here. A padding token makes no difference",
+            "the vocabulary is the tokenizer's and the model's: neither grows here",
             &[
                 "added_tokens_overrides",
                 "fix_untrained_tokens",
                 "mean_resizing_embeddings",
                 "resize_token_embeddings_to_32x",
                 "shrink_embeddings",
-                "special_tokens",
                 "tokens",
                 "eot_tokens",
             ],
@@ -268,6 +264,7 @@ pub const KNOWN: Known = Known {
         (
             "the model is computed as its `config.json` says",
             &[
+                "base_model_config",
                 "cls_model_config",
                 "llama4_linearized_experts",
                 "overrides_of_model_*",
@@ -332,4 +329,13 @@ pub const OF_DATA: Known = Known {
             &["drop_system_message", "field", "field_*", "message_*", "roles", "roles_to_train", "skip", "text_column"],
         ),
     ],
+};
+
+/// Keys of special tokens that no code carries over.
+pub const OF_TOKENS: Known = Known {
+    no_difference: &["pad_token", "unk_token"],
+    no_counterpart: &[(
+        "the vocabulary is the tokenizer's and the model's: neither grows here",
+        &["additional_special_tokens", "cls_token", "mask_token", "sep_token"],
+    )],
 };

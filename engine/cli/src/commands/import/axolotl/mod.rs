@@ -12,12 +12,14 @@ use spec::{
     metric::{self, Metric},
     precision::{Number, Precision},
     protocol::{self, Protocol},
-    stage::{Checkpoint, Duration, Empty, Form, LanguageModel, LossOn, Normalize, Objective, OverflowPolicy, Validate},
+    stage::{
+        Checkpoint, Duration, Empty, Form, LanguageModel, LossOn, Normalize, Objective, OverflowPolicy, SpecialToken,
+        Validate,
+    },
 };
 
 use super::{
     corpus::{self, Held, VALIDATION},
-    impossible,
     low_rank::{self, LowRank},
     read::Tool,
     recipe::{Recipe, Rows, Tokens, Training},
@@ -40,7 +42,7 @@ pub fn recipe(mut settings: Settings, places: &Places) -> Result<Recipe, Diagnos
     let tokenizer = settings.has("tokenizer_config").then(|| model_of(&mut settings, places, "tokenizer_config", None));
     let tokenizer = tokenizer.filter(|tokenizer| *tokenizer != model);
     let seed = training::seed(&mut settings);
-    let sets = data::read(&mut settings, places)?;
+    let mut sets = data::read(&mut settings, places)?;
     let held = held(&mut settings, sets.validation);
     let corpus = corpus::assemble(sets.train, held, seed.data).ok_or_else(data::no_rows)?;
     settings.absorb(corpus.left);
@@ -56,6 +58,7 @@ pub fn recipe(mut settings: Settings, places: &Places) -> Result<Recipe, Diagnos
     let scored_at_once = settings.count("eval_batch_size", 1);
     settings.unused("batch_size", "the batch is `micro_batch_size` times `gradient_accumulation_steps`");
     packing(&mut settings);
+    special_tokens(&mut settings, &mut sets.shape);
     let validate = corpus.splits.contains_key(VALIDATION).then(|| validate(&mut settings)).flatten();
     let gradient_checkpointing = gradient_checkpointing(&mut settings);
     let training = Training {
@@ -104,11 +107,14 @@ fn refuse_other_objectives(settings: &mut Settings) -> Result<(), Diagnostic> {
         "this engine learns texts, classes, numbers and answers in a text: take the key out to import the rest";
     if let Some(word) = settings.text("rl") {
         let word = super::left::printable(&word);
-        return Err(impossible(format!("`rl: {word}` learns from preferences or rewards, which is not here"), HINT));
+        return Err(Diagnostic::new(
+            format!("`rl: {word}` learns from preferences or rewards, which is not here"),
+            HINT,
+        ));
     }
     for key in ["reward_model", "process_reward_model"] {
         if settings.flag(key) == Some(true) {
-            return Err(impossible(format!("`{key}: true` learns rewards, which is not here"), HINT));
+            return Err(Diagnostic::new(format!("`{key}: true` learns rewards, which is not here"), HINT));
         }
     }
     Ok(())
@@ -125,7 +131,7 @@ fn adapter(settings: &mut Settings) -> Result<Adapter, Diagnostic> {
         None => return Ok(Adapter::Full(Full {})),
         Some(other) => {
             let what = format!("`adapter: {}` is no method that can be imported", super::left::printable(other));
-            return Err(impossible(what, "`lora` and `qlora` are, and no adapter for full fine-tuning"));
+            return Err(Diagnostic::new(what, "`lora` and `qlora` are, and no adapter for full fine-tuning"));
         }
     }
     let targets = targets_of(settings);
@@ -261,6 +267,19 @@ fn too_long(settings: &mut Settings) -> OverflowPolicy {
     }
 }
 
+/// The tokens that begin and end a row. Padding never carries loss, and no text has an unknown token here.
+fn special_tokens(settings: &mut Settings, shape: &mut shapes::Shape) {
+    let Some(mut special) = settings.below("special_tokens") else { return };
+    for (key, token) in [("bos_token", &mut shape.bos), ("eos_token", &mut shape.eos)] {
+        let Some(text) = special.text(key) else { continue };
+        match (&shape.chat, &token) {
+            (None, SpecialToken::Auto) => *token = SpecialToken::Token(text),
+            _ => special.leave(key, &Value::from(text), "the form of the rows says what begins and ends them"),
+        }
+    }
+    settings.absorb(special.finish(&keys::OF_TOKENS));
+}
+
 /// Axolotl packs rows into sequences that do not see each other; a step then has more rows than `micro_batch_size` says.
 fn packing(settings: &mut Settings) {
     if settings.flag("sample_packing") == Some(true) {
@@ -276,6 +295,7 @@ fn validate(settings: &mut Settings) -> Option<Validate> {
     let every = training::every(settings, strategy, None);
     let times = settings.take("evals_per_epoch");
     let keep = training::keep(settings, patience);
+    training::never_stops(settings, "early_stopping_patience", every.as_ref(), patience);
     if let Some(times) = times.filter(|times| settings::count(times) != Some(1)) {
         let why = "after each epoch: how many steps one has is not known here; say `validate.every: {steps: …}`";
         settings.leave("evals_per_epoch", &times, why);

@@ -12,7 +12,7 @@ use spec::{
 use super::{
     super::{
         corpus::Part,
-        impossible, left,
+        left,
         settings::Settings,
         source::{self, Places, locate},
         template::{self, Instruct, Messages, System, Template, is_column},
@@ -49,7 +49,7 @@ enum Style {
 
 /// No rows are named.
 pub fn no_rows() -> Diagnostic {
-    impossible("the configuration names no data set", "name one under `dataset`, as `dataset_info.json` does")
+    Diagnostic::new("the configuration names no data set", "name one under `dataset`, as `dataset_info.json` does")
 }
 
 const INFO: &str = "dataset_info.json";
@@ -73,6 +73,9 @@ struct Known {
 pub fn read(settings: &mut Settings, places: &Places, is_pretraining: bool) -> Result<Sets, Diagnostic> {
     let style = style(settings, is_pretraining);
     let known = known(settings, places);
+    if let Some(mix) = settings.take("mix_strategy").filter(|mix| mix != "concat") {
+        settings.leave("mix_strategy", &mix, "data sets follow one another here, and rows are in a random order");
+    }
     let most = settings.count(BOUND, 1);
     let mut shape: Option<Shape> = None;
     let mut parts = [Vec::new(), Vec::new()];

@@ -19,7 +19,6 @@ use spec::{
 
 use super::{
     corpus::{self, Held, VALIDATION},
-    impossible,
     low_rank::LowRank,
     read::Tool,
     recipe::{Recipe, Rows, Tokens, Training},
@@ -131,7 +130,7 @@ fn stage(settings: &mut Settings) -> Result<bool, Diagnostic> {
                 "`stage: {}` learns from preferences or rewards, which is not here",
                 super::left::printable(other)
             );
-            Err(impossible(what, "`sft` and `pt` are imported: set one of them to import the rest"))
+            Err(Diagnostic::new(what, "`sft` and `pt` are imported: set one of them to import the rest"))
         }
     }
 }
@@ -149,7 +148,7 @@ fn adapter(settings: &mut Settings) -> Result<Adapter, Diagnostic> {
         Some(other) => {
             let what =
                 format!("`finetuning_type: {}` is no method that can be imported", super::left::printable(other));
-            return Err(impossible(what, "`lora`, `freeze` and `full` are"));
+            return Err(Diagnostic::new(what, "`lora`, `freeze` and `full` are"));
         }
     }
     let rank = settings.count("lora_rank", 1).unwrap_or(RANK);
@@ -217,14 +216,15 @@ fn held(settings: &mut Settings, validation: Vec<corpus::Part>) -> Held {
 }
 
 fn validate(settings: &mut Settings) -> Option<Validate> {
-    let patience = settings.count("early_stopping_steps", 1);
     let key = if settings.has("eval_strategy") { "eval_strategy" } else { "evaluation_strategy" };
     if !settings.has(key) {
         return None;
     }
+    let patience = settings.count("early_stopping_steps", 1);
     let steps = settings.take("logging_steps").as_ref().and_then(settings::count).filter(|steps| *steps > 0);
     let every = training::every(settings, key, Some(steps.unwrap_or(STEPS)));
     let keep = training::keep(settings, patience);
+    training::never_stops(settings, "early_stopping_steps", every.as_ref(), patience);
     Some(Validate {
         on: VALIDATION.to_owned(),
         every: every?,

@@ -65,7 +65,6 @@ fn an_example_of_the_tool_is_carried_over() {
         "loss_watchdog_threshold",
         "optimizer",
         "sample_packing",
-        "special_tokens",
         "val_set_size",
     ];
     assert_eq!(left, expected);
@@ -183,7 +182,14 @@ fn chats_are_written_by_the_tokenizers_template() {
     // A quarter of five rows, rounded up.
     assert_eq!(case.rows().splits["validation"].hold_out.as_ref().map(|held| held.rows), Some(2));
     let left = case.left();
-    for key in ["chat_template", "datasets.0.roles_to_train", "datasets.0.roles.system", "datasets.0.train_on_eos"] {
+    for key in [
+        "chat_template",
+        "datasets.0.roles_to_train",
+        "datasets.0.roles.system",
+        "datasets.0.train_on_eos",
+        "special_tokens.eos_token",
+        "special_tokens.additional_special_tokens",
+    ] {
         assert!(left.contains(&key), "{key}: {left:?}");
     }
     assert!(!left.contains(&"val_set_size"), "{left:?}");
@@ -198,6 +204,7 @@ fn a_form_of_ones_own_becomes_a_template() {
     assert_eq!(rendered[1].prompt, Some(format!("{before}Say hello.>")));
     assert_eq!(rendered[1].completion.as_deref(), Some("Hello."));
     assert!(case.why("datasets.0.type.field_output").contains("rename the column"));
+    assert_eq!(case.tokens().eos, SpecialToken::Token("</end>".into()));
     // Rows that are no chats have no chat template.
     assert!(!case.left().contains(&"chat_template"));
 }
@@ -234,6 +241,7 @@ fn anchors_merge_keys_and_words_for_true_are_yaml_as_the_tool_reads_it() {
 fn segments_are_joined_until_they_carry_loss_otherwise() {
     let case = Case::of("axolotl/segments.yml");
     case.check().unwrap();
+    assert_eq!(*case.from("data"), Source::Path("data/segments.jsonl".into()));
     let pair = |prompt: &str, completion: &str| (prompt.to_owned(), completion.to_owned());
     assert_eq!(case.rendered("data/segments.jsonl")[0].pairs, Some(vec![pair("ab", "cd"), pair("e", "f")]));
     assert_eq!((&case.tokens().bos, &case.tokens().eos), (&SpecialToken::None, &SpecialToken::None));

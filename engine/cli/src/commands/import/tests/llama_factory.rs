@@ -122,7 +122,15 @@ fn dora_and_data_sets_that_do_not_go_together() {
     assert_eq!(case.tokens().chat.as_ref().unwrap().variables["enable_thinking"], false);
     assert_eq!(*case.from("data"), Source::Path("data/chats.jsonl".into()));
     let left = case.left();
-    for key in ["pissa_init", "loraplus_lr_ratio", "quantization_bit", "additional_target", "dataset"] {
+    for key in [
+        "pissa_init",
+        "loraplus_lr_ratio",
+        "quantization_bit",
+        "additional_target",
+        "dataset",
+        "early_stopping_steps",
+        "mix_strategy",
+    ] {
         assert!(left.contains(&key), "{key}: {left:?}");
     }
     let said = case.imported.pipeline.lines().take_while(|line| line.starts_with('#')).collect::<Vec<_>>().join("\n");
