@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use spec::stage::{Format, HoldOut, Origin, Source, Split, SplitNames, Take};
 
-use super::{left::LeftOut, source};
+use super::{
+    left::{LeftOut, Said},
+    source,
+};
 
 /// The split that is learned from.
 pub const TRAIN: &str = "train";
@@ -129,7 +132,13 @@ pub fn assemble(train: Vec<Part>, held: Held, seed: u64) -> Option<Corpus> {
         }
     };
     let mut splits = BTreeMap::new();
+    let taken_whole = matches!(learned.take, Take::All);
     if let Some(rows) = rows {
+        left.extend((!taken_whole).then(|| LeftOut {
+            key: first.bounded_by.clone(),
+            said: Said::Whatever,
+            why: "rows are held out of all rows here, before so many are taken; there, of those that were taken".into(),
+        }));
         let held = Split { hold_out: Some(HoldOut { rows, by: None, seed }), ..split(learned.from.clone(), Take::All) };
         splits.insert(VALIDATION.to_owned(), held);
         learned.rest_of = Some(VALIDATION.to_owned());

@@ -81,6 +81,9 @@ const KNOWN: Known = Known {
     ],
 };
 
+/// What an adapter learned, beside its configuration.
+const WEIGHTS: &str = "adapter_model.safetensors";
+
 /// What a `task_type` is learned as: how rows look, and how the result is scored.
 struct Task {
     objective: Objective,
@@ -131,6 +134,11 @@ pub fn recipe(mut settings: Settings, places: &Places) -> Result<Recipe, Diagnos
         if !modules.as_array().is_some_and(is_done) {
             settings.leave("modules_to_save", &modules, KNOWN.reason("modules_to_save").unwrap_or_default());
         }
+    }
+    if places.beside(WEIGHTS) {
+        let why = "the trained weights beside it are not read, a new adapter is trained: to go on from them, `download` the \
+                   folder and write `adapter: {from: STAGE}`";
+        settings.differs(WEIGHTS, why);
     }
     settings.differs(
         "rows and training",

@@ -1,7 +1,10 @@
 //! Reads a configuration of another tool, and tells by its keys whose it is. Knows YAML and JSON as people and Python write
 //! them; carries nothing over.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io::Read,
+    path::{Path, PathBuf},
+};
 
 use serde_json::{Map, Value};
 use spec::diagnostic::Diagnostic;
@@ -94,14 +97,14 @@ pub fn read(given: &Path) -> Result<(PathBuf, Tool, Map<String, Value>), Diagnos
         };
         Diagnostic::new(format!("cannot read {shown}: {error}"), hint)
     };
-    let length = std::fs::metadata(&file).map_err(unreadable)?.len();
-    if length > LARGEST {
-        return Err(Diagnostic::new(
-            format!("{shown} has {length} bytes: that is no configuration"),
-            "name another file",
-        ));
+    let mut bytes = Vec::new();
+    // A device or a pipe may have no end.
+    let opened = std::fs::File::open(&file).map_err(unreadable)?;
+    let length = opened.take(LARGEST + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if length as u64 > LARGEST {
+        let what = format!("{shown} has more than {} MiB: that is no configuration", LARGEST >> 20);
+        return Err(Diagnostic::new(what, "name another file"));
     }
-    let bytes = std::fs::read(&file).map_err(unreadable)?;
     let text = project::text_of(&shown, bytes).map_err(|fault| Diagnostic::new(fault.message, fault.hint))?;
     let Value::Object(map) = parse(&shown, &text)? else {
         return Err(Diagnostic::new(format!("{shown} holds no keys"), FORMS));

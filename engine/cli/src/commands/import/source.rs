@@ -9,6 +9,7 @@ use spec::stage::{Download, Hub, Origin, Source, Url};
 #[derive(Debug)]
 pub struct Places {
     root: PathBuf,
+    own: PathBuf,
     folders: Vec<PathBuf>,
 }
 
@@ -30,7 +31,7 @@ impl Places {
         let mut folders = vec![root.to_path_buf()];
         folders.extend(std::env::current_dir().ok());
         folders.extend(own.ancestors().take(ABOVE).map(Path::to_path_buf));
-        Self { root: root.to_path_buf(), folders }
+        Self { root: root.to_path_buf(), own, folders }
     }
 
     /// The file or folder that a path means.
@@ -49,6 +50,16 @@ impl Places {
         }
         let found = folders.iter().map(|folder| folder.join(path)).find(|place| place.exists())?;
         std::fs::canonicalize(found).ok()
+    }
+
+    /// A file beside the configuration.
+    pub fn beside(&self, name: &str) -> bool {
+        self.own.join(name).is_file()
+    }
+
+    /// Whether a folder holds the project.
+    fn is_above(&self, folder: &Path) -> bool {
+        std::fs::canonicalize(&self.root).is_ok_and(|root| root.starts_with(folder))
     }
 
     /// A path as the pipeline file writes it: relative to the project where it is in it.
@@ -76,6 +87,10 @@ pub fn locate(places: &Places, name: &str, is_data: bool, revision: Option<Strin
     let is_path = name.starts_with(['/', '.', '~']) || name.contains('\\') || name.ends_with('/');
     // A name that may be the Hub's is looked for near by alone, as the tools do.
     let here = if is_file || is_path { places.find(name) } else { places.find_near(name) };
+    if let Some(file) = here.as_ref().filter(|file| places.is_above(file)) {
+        let why = format!("{} holds the whole project, and is no folder of its own", file.display());
+        return Found { from: Source::Path(name.to_owned()), file: None, why: Some(why) };
+    }
     if let Some(file) = here {
         let why = revision.map(|revision| format!("a path of this machine has no revision `{revision}`"));
         return Found { from: Source::Path(places.written(&file)), file: Some(file), why };
@@ -124,7 +139,8 @@ pub fn rows_in(path: &Path, name: &str) -> Option<usize> {
     };
     let mut rows = 0_usize;
     for file in files {
-        if std::fs::metadata(&file).ok()?.len() > COUNTED {
+        let about = std::fs::metadata(&file).ok()?;
+        if !about.is_file() || about.len() > COUNTED {
             return None;
         }
         rows = rows.checked_add(data::rows::read(&file, None, &mut |_| {}).ok()?.len())?;

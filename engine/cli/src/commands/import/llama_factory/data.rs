@@ -112,7 +112,7 @@ fn known(settings: &mut Settings, places: &Places) -> Known {
     }
     let file = Path::new(&folder).join(INFO);
     let found = places.find(&file.display().to_string());
-    let small = found.filter(|file| std::fs::metadata(file).is_ok_and(|file| file.len() <= LARGEST));
+    let small = found.filter(|file| std::fs::metadata(file).is_ok_and(|file| file.is_file() && file.len() <= LARGEST));
     let text = small.and_then(|file| std::fs::read_to_string(file).ok());
     let info = text.and_then(|text| serde_json::from_str::<Value>(&text).ok()).and_then(|value| match value {
         Value::Object(map) => Some(map),

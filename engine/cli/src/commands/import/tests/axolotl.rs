@@ -57,6 +57,7 @@ fn an_example_of_the_tool_is_carried_over() {
     left.sort_unstable();
     let expected = [
         "attn_implementation",
+        "datasets.0.split",
         "deepspeed",
         "evals_per_epoch",
         "load_in_8bit",

@@ -49,7 +49,7 @@ fn an_example_of_the_tool_is_carried_over() {
     let rendered = case.rendered("data/rows.jsonl");
     assert_eq!(rendered[0].prompt.as_deref(), Some("Add.\n1 2"));
     assert_eq!(rendered[1].prompt.as_deref(), Some("Say hello."));
-    assert_eq!(case.left(), ["template", "cutoff_len", "trust_remote_code"]);
+    assert_eq!(case.left(), ["template", "max_samples", "cutoff_len", "trust_remote_code"]);
 }
 
 #[test]

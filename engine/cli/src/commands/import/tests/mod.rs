@@ -167,6 +167,9 @@ fn the_folder_of_an_adapter_is_as_good_as_its_file() {
     let by_file = make(&adapter.join("adapter_config.json"), None, folder.path()).unwrap();
     assert!(by_folder.pipeline.contains("\nname: my_adapter\n"), "{}", by_folder.pipeline);
     assert_eq!(by_folder.left, by_file.left);
+    fs::write(adapter.join("adapter_model.safetensors"), "").unwrap();
+    let trained = make(&adapter, None, folder.path()).unwrap();
+    assert!(trained.left.iter().any(|line| line.key == "adapter_model.safetensors"));
     let empty = make(folder.path(), None, folder.path()).unwrap_err();
     assert!(empty[0].message.contains("adapter_config.json"), "{}", empty[0]);
 }

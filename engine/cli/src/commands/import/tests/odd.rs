@@ -38,6 +38,17 @@ fn what_is_no_configuration_is_refused_with_what_to_do() {
         assert!(shown.contains(words), "{name}: {shown}");
         assert!(faults.iter().all(|fault| !fault.hint.is_empty() && fault.place.is_none()), "{name}: {shown}");
     }
+    // What has no end, and folders that hold everything, are looked at no further.
+    assert!(make("/dev/zero".as_ref(), None, folder.path()).unwrap_err()[0].message.contains("is no configuration"));
+    for path in ["/", "/dev/zero", "..", "."] {
+        let file = folder.path().join("whole.yml");
+        fs::write(
+            &file,
+            format!("base_model: owner/model\nval_set_size: 0.1\ndatasets: [{{path: \"{path}\", type: alpaca}}]\n"),
+        )
+        .unwrap();
+        make(&file, None, folder.path()).unwrap();
+    }
     let large = folder.path().join("large.yml");
     fs::write(&large, format!("base_model: {}", "a".repeat(5 << 20))).unwrap();
     assert!(make(&large, None, folder.path()).unwrap_err()[0].message.contains("is no configuration"));
