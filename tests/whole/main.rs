@@ -24,6 +24,7 @@ mod generating;
 mod history;
 mod hostile;
 mod hub;
+mod importing;
 mod inspecting;
 mod interrupts;
 mod latency;

@@ -9,6 +9,7 @@ pub mod export;
 pub mod gc;
 pub mod graph;
 pub mod history;
+pub mod import;
 pub mod job;
 pub mod plan;
 pub mod preview;

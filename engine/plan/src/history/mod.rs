@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     journal::{Asked, Journal},
+    secrets::shown,
     time::{clock, utc},
 };
 use crate::{
