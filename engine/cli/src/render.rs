@@ -85,9 +85,14 @@ fn handler() -> GraphicalReportHandler {
 
 /// The terminal's width, or 100 columns where there is none.
 pub fn width() -> usize {
-    rustix::termios::tcgetwinsize(std::io::stderr())
-        .ok()
-        .map(|size| usize::from(size.ws_col))
-        .filter(|columns| *columns >= 40)
-        .unwrap_or(100)
+    columns(std::io::stderr()).unwrap_or(100)
+}
+
+/// The width of what is written to: a terminal's, and no end where it is none.
+pub fn width_of(stream: impl std::os::fd::AsFd) -> usize {
+    columns(stream).unwrap_or(usize::MAX)
+}
+
+fn columns(stream: impl std::os::fd::AsFd) -> Option<usize> {
+    rustix::termios::tcgetwinsize(stream).ok().map(|size| usize::from(size.ws_col)).filter(|columns| *columns >= 40)
 }

@@ -286,7 +286,7 @@ fn summary(project: &Project, session: &Session, outcome: &Outcome, begun: Insta
         .collect();
     for report in &reports {
         if let Ok(text) = std::fs::read_to_string(report.join("report.md")) {
-            outln!("{}", data::report::comparison(&text));
+            outln!("{}", data::report::comparison(&text, render::width_of(std::io::stdout())));
         }
     }
     outln!("{}: {} in {}", project.variant, parts.join(", "), duration(begun.elapsed().as_secs_f64()));

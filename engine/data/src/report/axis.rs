@@ -9,7 +9,7 @@ use plotters::coord::{
     types::{RangedCoordf64, RangedCoordu64},
 };
 
-use super::numbers;
+use super::{numbers, widths::fitting};
 
 /// About the most marks of an axis.
 const MARKS: usize = 6;
@@ -112,6 +112,14 @@ impl Axis {
         while self.marks.len() > 2 && text * self.marks.len() as f64 > whole {
             let mut keeps = [true, false].into_iter().cycle();
             self.marks.retain(|_| keeps.next().unwrap_or_default());
+        }
+        self
+    }
+
+    /// Texts no wider than this.
+    pub fn fitting(mut self, width: f64) -> Self {
+        for (_, text) in &mut self.marks {
+            *text = fitting(text, width);
         }
         self
     }

@@ -20,6 +20,7 @@ use spec::job::Failure;
 use super::{
     axis::Axis,
     svg::{Class, Ink, Picture, Said, fine},
+    widths::{fitting, text_width, widest},
 };
 
 /// Plotters could not draw.
@@ -69,8 +70,14 @@ pub struct Chart {
 /// How long a mark at an axis is; its text stands twice as far away.
 const TICK: f64 = 4.0;
 
-/// The most that names at the left take of a picture.
-const WIDEST: f64 = 160.0;
+/// The most that names at one side take of a picture.
+const MOST: f64 = 0.4;
+
+/// A name that would stand so many lines away from its point is left out: the point says it when pointed at.
+const FAR: i32 = 3;
+
+/// How far a point reaches to each side.
+const DOT: f64 = 6.0;
 
 /// How far the line of a label is from the next one's.
 const LINE: f64 = 16.0;
@@ -83,7 +90,8 @@ impl Chart {
     pub fn new(size: Size, x: Axis, y: Axis) -> Result<Self, Undrawn> {
         let picture = Rc::new(RefCell::new(Picture::new(size.width, size.height)));
         let root = DrawingArea::from(&picture);
-        let left = size.left.max(widest(y.texts()).min(WIDEST) + 14.0);
+        let y = y.fitting(size.width * MOST);
+        let left = size.left.max(widest(y.texts()) + 14.0);
         let right = size.right.max(x.texts().last().map_or(0.0, text_width) / 2.0);
         let text = widest(x.texts()) + 10.0;
         let x = x.thinned(text, size.width - left - right);
@@ -167,25 +175,35 @@ impl Chart {
     }
 
     /// The names of points beside them, each in its series' colour and none over another: at the right, or at the left
-    /// where there is no room.
+    /// where there is no room. Where points crowd, some have none.
     pub fn beside(&mut self, names: &[(usize, Point, &str)]) -> Drawn {
         let area = self.context.plotting_area();
-        let end = area.get_pixel_range().0.end;
+        let (end, lowest) = (area.get_pixel_range().0.end, area.get_pixel_range().1.end);
         let mut places: Vec<(BackendCoord, usize)> =
             names.iter().enumerate().map(|(index, (_, at, _))| (area.map_coordinate(at), index)).collect();
         places.sort_by_key(|((x, y), index)| (*y, *x, *index));
-        let mut taken: Vec<(i32, i32, i32)> = Vec::new();
-        for ((x, mut y), index) in places {
+        // Points and names that are there: from where to where, and at what height.
+        let mut taken: Vec<(i32, i32, i32)> =
+            places.iter().map(|((x, y), _)| (x - fine(DOT), x + fine(DOT), *y)).collect();
+        for ((x, point), index) in places {
+            let mut y = point;
             let Some((series, _, name)) = names.get(index) else { continue };
             let width = fine(text_width(name));
             let (side, from) = match x + fine(9.0) + width > end {
                 true => (HPos::Right, x - fine(9.0) - width),
                 false => (HPos::Left, x + fine(9.0)),
             };
-            for (left, right, other) in &taken {
-                if from < *right && *left < from + width {
-                    y = y.max(other + fine(LINE));
-                }
+            let in_the_way = |y: i32| {
+                let beside = |(left, right, other): &&(i32, i32, i32)| {
+                    from < *right && *left < from + width && (y - other).abs() < fine(LINE)
+                };
+                taken.iter().find(beside).map(|(.., other)| *other)
+            };
+            while let Some(other) = in_the_way(y) {
+                y = other + fine(LINE);
+            }
+            if y - point > FAR * fine(LINE) || y > lowest {
+                continue;
             }
             taken.push((from, from + width, y));
             let x = if matches!(side, HPos::Right) { from + width } else { from };
@@ -210,11 +228,18 @@ impl Chart {
         spread(&mut places, fine(LINE), down.end);
         for (index, y) in places {
             let Some((series, at, name)) = ends.get(index) else { continue };
+            let name = &fitting(name, self.room());
             // A line that ends early has its name beside its end, unless the other lines' names would stand in it.
             let x = area.map_coordinate(at).0.max(across.end - fine(60.0)) + fine(8.0);
             self.root.draw_text(name, &held(words(Class::Label.of(*series)), HPos::Left), (x, y))?;
         }
         Ok(())
+    }
+
+    /// What is free at the right of the marks, behind the place where a name begins.
+    fn room(&self) -> f64 {
+        let (end, whole) = (self.context.plotting_area().get_pixel_range().0.end, self.root.dim_in_pixel().0);
+        (f64::from(whole) - f64::from(end)) / f64::from(fine(1.0)) - 8.0
     }
 
     /// The finished picture; `title` says in words what is seen.
@@ -244,16 +269,6 @@ fn words(ink: Ink) -> TextStyle<'static> {
 /// A text that is held at one of its ends, at half its height.
 fn held(style: TextStyle<'static>, side: HPos) -> TextStyle<'static> {
     style.pos(Pos::new(side, VPos::Center))
-}
-
-/// The width a text takes in the labels' size, roughly.
-pub fn text_width(text: &str) -> f64 {
-    text.chars().map(|c| if c.is_ascii() { 7.0 } else { 9.0 }).sum()
-}
-
-/// The width of the widest text.
-pub fn widest<'a>(texts: impl Iterator<Item = &'a str>) -> f64 {
-    texts.map(text_width).fold(0.0, f64::max)
 }
 
 /// Moves places apart until each has `gap` to the next, keeping their order and staying above `lowest`.
@@ -327,15 +342,16 @@ mod tests {
                 (1, (2.0, 0.5), "below"),
                 (2, (2.0, 0.5), "lowest"),
                 (3, (2.0, 0.51), "top"),
-                (4, (9.0, 0.5), "left"),
+                (4, (9.0, 1.0), "left"),
             ])
             .unwrap();
         let svg = chart.finish("names");
         let line = |name: &str| svg.lines().find(|line| line.contains(&format!(">{name}<"))).unwrap();
         assert!(line("left").contains("label s4") && line("left").contains("\"end\""), "{svg}");
         assert!(line("top").contains("label s3") && line("top").contains("\"start\""), "{svg}");
-        let [top, below, lowest, left] = ["top", "below", "lowest", "left"].map(|name| y(line(name)));
-        assert!(top < left && below == top + LINE && lowest == below + LINE, "{svg}");
+        let [top, below, left] = ["top", "below", "left"].map(|name| y(line(name)));
+        assert!(left < top && below == top + LINE, "{svg}");
+        assert!(!svg.contains(">lowest<"), "there is no room above the axis: {svg}");
     }
 
     #[test]

@@ -7,11 +7,12 @@ use spec::inspection::{Inspection, Similarity};
 
 use super::{
     axis::Axis,
-    chart::{Chart, Point, Size, Undrawn, widest},
+    chart::{Chart, Point, Size, Undrawn},
     inspection::{Names, mean, pairs, roles},
     numbers,
     plots::{Plot, bounds},
     svg::Class,
+    widths::widest,
 };
 
 /// The most plots of one sort; the tables of the stage hold all.

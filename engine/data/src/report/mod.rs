@@ -23,6 +23,7 @@ mod svg;
 mod table;
 mod terminal;
 mod tradeoffs;
+mod widths;
 
 use std::{collections::BTreeMap, fs};
 
@@ -284,6 +285,9 @@ fn chosen(member: &Member) -> Option<String> {
     Some(format!("{} chose {} by {figure} ({value}).", member.input.name(), won.join(", ")))
 }
 
+/// The most rows that a sentence names.
+const NAMED: usize = 6;
+
 /// The rows by a figure, in a sentence.
 fn ranking(layout: &Layout<'_>, group: &Group<'_>, figure: &str) -> Option<String> {
     let unit = if meaning(figure)?.is_percent { " %" } else { "" };
@@ -293,9 +297,14 @@ fn ranking(layout: &Layout<'_>, group: &Group<'_>, figure: &str) -> Option<Strin
         let deviation = cell.deviation.map(|deviation| format!(" ± {deviation}")).unwrap_or_default();
         format!("{} {}{deviation}{unit}", layout.rows[row], cell.text)
     };
-    let said: Vec<String> = table::ranked(group, figure).into_iter().map(said).collect();
+    let ranked = table::ranked(group, figure);
+    let first: Vec<String> = ranked.iter().take(NAMED).copied().map(said).collect();
+    let more = match ranked.len() - first.len() {
+        0 => String::new(),
+        more => format!(", and {more} more rows"),
+    };
     let title = table::titles(&[figure.to_owned()]).concat();
-    Some(format!("{title} on {}, best first: {}.", group.name, said.join(", ")))
+    Some(format!("{title} on {}, best first: {}{more}.", group.name, first.join(", ")))
 }
 
 /// Every member with how much it scored or learned from.

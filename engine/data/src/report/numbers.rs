@@ -35,10 +35,11 @@ pub fn decimals(value: f64) -> usize {
 
 /// A figure without a unit.
 pub fn plain(value: f64) -> String {
-    if value.abs() >= 1e6 || (value != 0.0 && value.abs() < 1e-3) {
-        return format!("{value:.2e}");
-    }
-    fixed(value, decimals(value))
+    let text = match value.abs() >= 1e6 || (value != 0.0 && value.abs() < 1e-3) {
+        true => format!("{value:.2e}"),
+        false => fixed(value, decimals(value)),
+    };
+    text.strip_prefix('-').map(|digits| format!("−{digits}")).unwrap_or(text)
 }
 
 /// A value at an axis, with the decimals of the step to the next one: `1,000`, `−0.5`.
@@ -116,6 +117,7 @@ mod tests {
         assert_eq!([mark(-2500.0, 500.0), mark(-0.5, 0.1), mark(-1e-12, 0.1)], ["−2,500", "−0.5", "0.0"]);
         assert_eq!([mark(1e-5, 1e-5), mark(0.02, 0.02), mark(0.3, 0.1)], ["0.00001", "0.02", "0.3"]);
         assert_eq!([plain(1.5), plain(123.45), plain(0.0), plain(2.5e7)], ["1.500", "123.5", "0.000", "2.50e7"]);
+        assert_eq!([plain(-0.0204), plain(-2e-4)], ["−0.020", "−2.00e-4"]);
         assert_eq!([duration(0.84), duration(59.6), duration(185.0)], ["0.8 s", "1 min 00 s", "3 min 05 s"]);
         assert_eq!(duration(7620.0), "2 h 07 min");
         assert_eq!([bytes(999), bytes(850 << 20), bytes(3 << 29)], ["999 B", "850 MiB", "1.5 GiB"]);

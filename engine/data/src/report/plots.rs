@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 
 use super::{
     axis::Axis,
-    chart::{Chart, Size, Undrawn, widest},
+    chart::{Chart, Size, Undrawn},
     layout::{Group, Layout},
     member::{Member, Trained},
     numbers,
     svg::Class,
     table,
+    widths::widest,
 };
 use crate::metrics::meaning;
 use spec::stage::Published;
@@ -212,7 +213,7 @@ fn curves(
     let (low, high) = bounds(all().map(|(_, loss)| *loss));
     let is_log = !is_linear && low > 0.0 && high / low > 12.0;
     let y = if is_log { Axis::log(low, high) } else { Axis::linear(low, high) };
-    let labels = widest(rows.iter().map(|(row, _)| layout.rows[*row].as_str())).clamp(40.0, 150.0);
+    let labels = widest(rows.iter().map(|(row, _)| layout.rows[*row].as_str())).clamp(40.0, 190.0);
     let size = Size { width: 560.0, height: 300.0, left: 42.0, right: labels + 14.0, top: 12.0, bottom: 40.0 };
     let mut chart = Chart::new(size, Axis::counts(steps), y)?;
     chart.frame("optimiser step")?;

@@ -1,8 +1,8 @@
 //! The scores of a finished report for a terminal: the tables of `report.md` with aligned columns. Knows the page, no
 //! figure.
 
-/// The title and score tables of a page, columns aligned.
-pub fn comparison(page: &str) -> String {
+/// The title and score tables of a page, columns aligned, as many as fit into lines of this width.
+pub fn comparison(page: &str, width: usize) -> String {
     let mut text = String::new();
     let mut table: Vec<Vec<String>> = Vec::new();
     let until_second_section = page.lines().scan(0, |sections, line| {
@@ -25,7 +25,7 @@ pub fn comparison(page: &str) -> String {
             continue;
         }
         if !table.is_empty() {
-            align(&mut text, &std::mem::take(&mut table));
+            align(&mut text, &std::mem::take(&mut table), width);
         }
         let plain = line.trim_start_matches('#').trim();
         if !plain.is_empty() && plain != "Scores" && !plain.starts_with("![") {
@@ -67,15 +67,24 @@ fn unescaped(text: &str) -> String {
             escaped = false;
         }
     }
-    plain
+    plain.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
 }
 
-fn align(text: &mut String, table: &[Vec<String>]) {
+/// How far columns stand apart.
+const GAP: usize = 2;
+
+fn align(text: &mut String, table: &[Vec<String>], most: usize) {
     let columns = table.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
         table.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
     };
     let widths: Vec<usize> = (0..columns).map(width).collect();
+    let mut end = 0;
+    let fits = |width: &&usize| {
+        end += GAP + **width;
+        end <= most
+    };
+    let widths: Vec<usize> = widths.iter().take_while(fits).copied().collect();
     for row in table {
         let line: Vec<String> = row
             .iter()
@@ -89,6 +98,10 @@ fn align(text: &mut String, table: &[Vec<String>]) {
             .collect();
         text.push_str(&format!("  {}\n", line.join("  ").trim_end()));
     }
+    let left_out = table.first().into_iter().flatten().skip(widths.len()).cloned().collect::<Vec<String>>();
+    if !left_out.is_empty() {
+        text.push_str(&format!("  in the report: {}\n", left_out.join(", ")));
+    }
 }
 
 #[cfg(test)]
@@ -96,10 +109,19 @@ mod tests {
     use super::comparison;
 
     #[test]
+    fn what_does_not_fit_is_named_and_signs_are_themselves() {
+        let page = "# A &lt; B &amp; C\n\n## Scores\n\n| | exact | time of all | f1 |\n|---|---:|---:|---:|\n| lora | 81.0 | 3 | 9 |\n";
+        let full = "A < B & C\n        exact  time of all  f1\n  lora   81.0            3   9\n";
+        assert_eq!(comparison(page, 30), full);
+        let cut = "A < B & C\n        exact\n  lora   81.0\n  in the report: time of all, f1\n";
+        assert_eq!(comparison(page, 29 - 4), cut);
+    }
+
+    #[test]
     fn tables_are_aligned_and_the_rest_is_left_out() {
         let page = "# A report\n\n## Scores\n\n### exact\n\n| | exact | f1 |\n|---|---:|---:|\n| lora\\_a | **81.0** ± 0.5 | 9 |\n| x | 7.25 | 10 |\n\n## Training\n\n| no | more |\n";
         assert_eq!(
-            comparison(page),
+            comparison(page, 80),
             "A report\nexact\n             exact  f1\n  lora_a  81.0 ± 0.5   9\n  x             7.25  10\n"
                 .replace("             exact", "               exact")
         );
