@@ -34,7 +34,7 @@ fn sources() -> Vec<(String, String)> {
 /// Which crates of this project a crate depends on; with `to_test`, for its tests too.
 fn dependencies(name: &str, to_test: bool) -> BTreeSet<String> {
     let text = std::fs::read_to_string(root().join("engine").join(name).join("Cargo.toml")).unwrap();
-    let own = ["build-id", "tensor-files", "spec", "plan", "data", "learn", "cli"];
+    let own = ["build-id", "tensor-files", "spec", "plan", "data", "learn", "track", "cli"];
     let mut table = "";
     let mut found = BTreeSet::new();
     for line in text.lines() {
@@ -59,7 +59,8 @@ fn imports_point_one_way() {
         ("plan", vec!["spec"]),
         ("data", vec!["spec"]),
         ("learn", vec!["build-id", "data", "spec", "tensor-files"]),
-        ("cli", vec!["build-id", "data", "plan", "spec"]),
+        ("track", vec!["spec"]),
+        ("cli", vec!["build-id", "data", "plan", "spec", "track"]),
     ] {
         for to_test in [false, true] {
             let allowed: BTreeSet<String> = allowed.iter().map(|name| (*name).to_owned()).collect();
@@ -72,7 +73,7 @@ fn imports_point_one_way() {
 
 #[test]
 fn tensors_are_known_to_learn_alone() {
-    for name in ["tensor-files", "spec", "plan", "data", "cli"] {
+    for name in ["tensor-files", "spec", "plan", "data", "track", "cli"] {
         let text = std::fs::read_to_string(root().join("engine").join(name).join("Cargo.toml")).unwrap();
         assert!(!text.lines().any(|line| line.starts_with("tch") || line.starts_with("torch")), "{name}");
     }

@@ -136,6 +136,7 @@ const BEYOND_A_SCHEMA: &[(&str, &[&str])] = &[
             "choices_with_a_boundary",
             "choices_with_eos",
             "choices_with_two_lengths",
+            "evaluate_of_dropped_rows",
             "form_label_twice",
             "form_two_texts_one_length",
             "form_with_eos",

@@ -59,8 +59,11 @@ fn with_training_rows(rows: &str) -> Project {
 fn invalid_json_on_line_300() {
     let mut lines: Vec<String> = tiny::rows(0..310).lines().map(str::to_owned).collect();
     lines[299] = r#"{"id": "row-299", "thing": "broken"#.to_owned();
-    let ran = with_training_rows(&lines.join("\n")).run(&[]);
-    ran.did(&["raw"]).failed(&["rows"]).fails_with(&["train.jsonl", "300"]);
+    let project = with_training_rows(&lines.join("\n"));
+    // The place is the project's own file, not the store's copy of it.
+    project.run(&[]).did(&["raw"]).failed(&["rows"]).fails_with(&["data/train.jsonl:300", "not closed"]);
+    let said = project.engine(&["run", FILE]);
+    assert!(!said.exit(1).err.contains(".store"), "{}", said.err);
 }
 
 #[test]

@@ -120,9 +120,10 @@ fn is_unexplained(session: &Session, name: &str, before: &LockedResult, now: &Lo
     if before.headline == now.headline && (before.key != now.key || before.result == now.result) {
         return false;
     }
-    let own = |part: Part| matches!(part, Part::Code | Part::Setting | Part::File);
+    // Of inputs that came out otherwise, their own members tell.
+    let known = |part: Part| matches!(part, Part::Code | Part::Setting | Part::File | Part::Input);
     match (session.key_of(&record.key), session.last_key(name)) {
-        (Some(key), Some(last)) => !key.differences(&last).iter().any(|difference| own(difference.part)),
+        (Some(key), Some(last)) => !key.differences(&last).iter().any(|difference| known(difference.part)),
         _ => true,
     }
 }

@@ -21,14 +21,27 @@ pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<Vec<Row>, Error> {
             .at(format!("{}:{number}", path.display()))
             .hint("is this one JSON document? then say `format: json`"));
     }
+    let last = lines.last().map_or(0, |(number, _)| *number);
     let read = |(number, line): &(usize, &[u8])| match serde_json::from_slice(line) {
         Ok(Value::Object(row)) => Ok(row),
         Ok(other) => Err(Error::new(format!("this line is {}, and a row is an object", described(&other)))
             .at(format!("{}:{number}:1", path.display()))
             .hint("write one `{\"column\": value, …}` a line")),
+        // Only the last line may have been cut.
+        Err(error) if error.is_eof() && *number < last => {
+            let message = format!("this line is no whole JSON object: {}", unclosed(&error));
+            let hint = "is a quotation mark or a bracket not closed, or a line break within a text?";
+            Err(Error::new(message).at(format!("{}:{number}:{}", path.display(), error.column())).hint(hint))
+        }
         Err(error) => Err(json_error(path, line, *number, &error)),
     };
     // The first mistake of the file, not the first that some thread meets.
     let rows: Vec<Result<Row, Error>> = lines.par_iter().map(read).collect();
     rows.into_iter().collect()
+}
+
+/// What ends too early, without where: a line's place is told beside it.
+fn unclosed(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    text.split(" at line ").next().unwrap_or(&text).replace("EOF while parsing", "it ends within")
 }

@@ -138,6 +138,7 @@ impl Template {
         let sources = files::sources(folder, name)?;
         let mut environment = Environment::new();
         strict(&mut environment);
+        environment.set_formatter(no_null);
         environment.set_fuel(Some(FUEL));
         let syntax = SyntaxConfig::builder().keep_trailing_newline(true).build();
         environment.set_syntax(syntax.map_err(|error| place::error(&error, None))?);
@@ -229,6 +230,20 @@ fn strict(environment: &mut Environment<'_>) {
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
     environment.set_debug(true);
+}
+
+/// A null would become the word `None`, in a prompt or as a class.
+fn no_null(
+    out: &mut minijinja::Output<'_>,
+    state: &mut minijinja::State<'_, '_>,
+    value: &Value,
+) -> Result<(), minijinja::Error> {
+    if value.is_none() {
+        let message =
+            "this is null, which is no text; write `{{ column or \"\" }}`, or leave such rows out with `where`";
+        return Err(minijinja::Error::new(minijinja::ErrorKind::InvalidOperation, message));
+    }
+    minijinja::escape_formatter(out, state, value)
 }
 
 /// How many characters are no white space.

@@ -51,3 +51,34 @@ fn a_list_of_sources_is_read_one_after_the_other() {
         [("row 1", "3"), ("row 2", "1")]
     );
 }
+
+#[test]
+fn a_null_is_no_text_but_may_be_asked_for() {
+    let project = Project::new();
+    project.write("templates/t.jinja", "{% block prompt %}x{% endblock %}\n{% block label %}{{ topic }}{% endblock %}");
+    project.write("rows/train.json", r#"[{"topic": "a"}, {"topic": null}]"#);
+    let failure = project.preprocess("a", json!({"all": {"from": "train"}}), 1).err().unwrap();
+    assert_eq!(failure.place.as_deref(), Some("templates/t.jinja:2, split `all`, row 2"));
+    assert!(failure.message.contains("null, which is no text"), "{failure:?}");
+    let written =
+        "{% block prompt %}{{ topic or \"none\" }}{% if topic is none %}!{% endif %}{{ topic|tojson }}{% endblock %}";
+    project.write("templates/t.jinja", written);
+    let done = project.preprocess("b", json!({"all": {"from": "train"}}), 1).unwrap();
+    let rows = data::preview::rendered(&done.result, "all", 2).unwrap();
+    assert_eq!([&rows[0].turns[0].0, &rows[1].turns[0].0], ["a\"a\"", "none!null"]);
+}
+
+#[test]
+fn a_line_that_is_not_whole_is_told_from_a_file_that_was_cut() {
+    let project = Project::new();
+    project.write("templates/t.jinja", "{% block prompt %}{{ x }}{% endblock %}");
+    for (text, line, hint) in [
+        ("{\"x\": 1}\n{\"x\": \"a\n{\"x\": 3}\n", 2, "not closed"),
+        ("{\"x\": 1}\n{\"x\": 2}\n{\"x\": \"a", 3, "was it cut"),
+    ] {
+        project.write("rows/train.jsonl", text);
+        let failure = project.preprocess("a", json!({"all": {"from": "train"}}), 1).err().unwrap();
+        assert!(failure.place.as_deref().unwrap().contains(&format!("train.jsonl:{line}:")), "{failure:?}");
+        assert!(failure.hint.as_deref().unwrap().contains(hint), "{failure:?}");
+    }
+}

@@ -54,9 +54,9 @@ fn rows_may_stand_in_the_pipeline_file() {
     let project = Project::new();
     project.write("templates/t.jinja", "{% block prompt %}{{ text }} {{ n }}{% endblock %}");
     let rows =
-        json!({"rows": {"some": [{"text": "a", "n": 1}, {"text": "b", "n": 0.5}], "more": [{"text": "c", "n": null}]}});
+        json!({"rows": {"some": [{"text": "a", "n": 1}, {"text": "b", "n": 0.5}], "more": [{"text": "c", "n": ""}]}});
     let done = preprocess(&project, "a", json!({"input": rows}), json!({"from": ["more", "some"]})).unwrap();
-    assert_eq!(prompts(&done), ["c None", "a 1", "b 0.5"]);
+    assert_eq!(prompts(&done), ["c ", "a 1", "b 0.5"]);
 }
 
 #[test]

@@ -352,6 +352,10 @@ impl<'p> Growing<'p> {
 
     fn selected(&self, reference: &Reference) -> Result<Vec<NodeId>, Diagnostic> {
         let members = self.members.get(reference.stage.as_str()).map(Vec::as_slice).unwrap_or_default();
+        // Without members because of a mistake, which is told.
+        if members.is_empty() && !self.faults.is_empty() {
+            return Ok(Vec::new());
+        }
         select(&self.nodes, members, reference).map_err(|fault| match fault {
             SelectFault::NoAxis(axis, known) => {
                 let message = format!("`{}` has no axis `{axis}`", reference.stage);
@@ -409,7 +413,7 @@ impl<'p> Growing<'p> {
         }
         for id in selected {
             let Some(known) = self.splits(*id) else { continue };
-            if let Some(WantedSplit { name, path, side }) =
+            if let Some(WantedSplit { name, path, side, .. }) =
                 input.splits.iter().find(|split| !known.contains(&split.name.as_str()))
             {
                 return Err(Diagnostic::new(
@@ -419,6 +423,15 @@ impl<'p> Growing<'p> {
                         if kind == "command" { "output" } else { "split" }
                     ),
                     suggest::did_you_mean(name, known.iter().copied()),
+                )
+                .at(self.pipeline.place(&stage.name, Some(variant), path, *side)));
+            }
+            let drops = |split: &&WantedSplit| split.is_whole && self.nodes[id.0].settings.drops(&split.name);
+            if let Some(WantedSplit { name, path, side, .. }) = input.splits.iter().find(drops) {
+                let from = &reference.stage;
+                return Err(Diagnostic::new(
+                    format!("`{from}` drops rows of `{name}` that are too long, and a row that is scored is never dropped"),
+                    format!("write `overflow: {{{name}: {{truncate: FIELD}}}}` in `{from}`; a row that cannot fit is scored as failed"),
                 )
                 .at(self.pipeline.place(&stage.name, Some(variant), path, *side)));
             }

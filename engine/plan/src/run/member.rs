@@ -13,7 +13,7 @@ use std::{
 use spec::{
     execution::TimeSpan,
     job::{Device, Event, Failure, Job},
-    stage::{Command, Program as Does, Stage},
+    stage::{Command, Program as Does, Source, Stage},
 };
 
 use super::{Failed, Happened, Running, Shared, slots::Share};
@@ -182,7 +182,7 @@ fn attempt_once(
         return Err(match ended.verdict {
             _ if shared.stop.asked() > 0 => stopped(),
             _ if is_overdue => overdue(timeout.unwrap_or_default()),
-            Some(Event::Failed(failure)) => failure,
+            Some(Event::Failed(failure)) => within_stages(shared, failure, &job),
             _ => Failure {
                 message: format!("the program ended early: {}", ended.describe()),
                 place: None,
@@ -214,6 +214,27 @@ fn attempt_once(
             "cuda_devices": share.gpus,
         }),
     })
+}
+
+/// A failure whose places are those that a person knows: files in the store by the stage that left them, or, where they
+/// were brought from a local path, by that path.
+fn within_stages(shared: &Shared<'_>, failure: Failure, job: &Job) -> Failure {
+    let read = job.inputs.values().flatten().flat_map(|input| [Some(input), input.carried.as_deref()]).flatten();
+    let mut names: Vec<(String, String)> = Vec::new();
+    for input in read {
+        let members = shared.state.graph.members(&input.stage).unwrap_or_default().iter();
+        let node = members.map(|id| shared.state.graph.node(*id)).find(|node| node.labels() == input.coordinates);
+        let local = node.and_then(|node| match node.settings.as_ref() {
+            Stage::Download(download) => match &download.from.0 {
+                Source::Path(path) if shared.state.root.join(path).is_dir() => Some(path.to_string()),
+                _ => None,
+            },
+            _ => None,
+        });
+        names.push((input.result.display().to_string(), local.unwrap_or_else(|| input.name())));
+    }
+    let shown = |text: String| names.iter().fold(text, |text, (path, name)| text.replace(path.as_str(), name));
+    Failure { message: shown(failure.message), place: failure.place.map(shown), hint: failure.hint.map(shown) }
 }
 
 /// The keys of all that a member reads, each once.

@@ -59,6 +59,15 @@ impl<'de> Deserialize<'de> for Origin {
                 if text.starts_with(HUB_SCHEME) {
                     return Hub::parse(text).map(Source::Hub).map_err(E::custom);
                 }
+                // Two words and a slash: a folder here, or how the Hub names its models.
+                let is_plain =
+                    |word: &str| !word.is_empty() && word.chars().all(|c| c.is_alphanumeric() || "-_.".contains(c));
+                if text.split_once('/').is_some_and(|(owner, name)| is_plain(owner) && is_plain(name)) {
+                    return Err(E::custom(format!(
+                        "`{text}` alone does not say what it is; write `{{path: {text}}}` for a folder of the project, or \
+                         `hf://{text}` for a model of the Hub"
+                    )));
+                }
                 Source::deserialize(de::value::StrDeserializer::new(text))
             }
 

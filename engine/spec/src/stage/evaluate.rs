@@ -100,7 +100,7 @@ impl Kind for Evaluate {
             Input::follow("data", &self.data)
                 .of_kind(&["tokenize"])
                 .only(read)
-                .with_splits(self.data.part.iter().map(|split| WantedSplit::by_value("data", split))),
+                .with_splits(self.data.part.iter().map(|split| WantedSplit::by_value("data", split).whole())),
         ];
         inputs.extend(Metric::inputs("metrics", &self.metrics));
         inputs

@@ -81,17 +81,24 @@ pub struct WantedSplit {
     pub path: String,
     /// Whether that setting's key or its value is the name.
     pub side: Side,
+    /// Whether it must hold every row: what is scored is never dropped.
+    pub is_whole: bool,
 }
 
 impl WantedSplit {
     /// A split that is named by the value of a setting.
     pub fn by_value(path: impl Into<String>, name: impl Into<String>) -> Self {
-        Self { name: name.into(), path: path.into(), side: Side::Value }
+        Self { name: name.into(), path: path.into(), side: Side::Value, is_whole: false }
     }
 
     /// A split that is named by the key of a setting.
     pub fn by_key(path: impl Into<String>, name: impl Into<String>) -> Self {
         Self { side: Side::Key, ..Self::by_value(path, name) }
+    }
+
+    /// The same split, of which no row may be missing.
+    pub fn whole(self) -> Self {
+        Self { is_whole: true, ..self }
     }
 }
 
@@ -240,6 +247,11 @@ pub trait Kind: serde::Serialize + serde::de::DeserializeOwned + schemars::JsonS
         Beside::Nothing
     }
 
+    /// Whether rows of a split may be left out.
+    fn drops(&self, _split: &str) -> bool {
+        false
+    }
+
     /// The file or folder of a part, relative to what the stage leaves.
     fn part_path(&self, part: &str) -> String {
         part.to_owned()
@@ -347,6 +359,11 @@ macro_rules! stages {
             /// See [`Kind::beside`].
             pub fn beside(&self) -> Beside<'_> {
                 match self { $(Self::$variant(stage) => stage.beside()),+ }
+            }
+
+            /// See [`Kind::drops`].
+            pub fn drops(&self, split: &str) -> bool {
+                match self { $(Self::$variant(stage) => stage.drops(split)),+ }
             }
 
             /// See [`Kind::part_path`].

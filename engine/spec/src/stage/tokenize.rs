@@ -448,6 +448,10 @@ impl Kind for Tokenize {
         inputs
     }
 
+    fn drops(&self, split: &str) -> bool {
+        matches!(self.overflow.of(split), OverflowPolicy::Drop(_))
+    }
+
     fn splits(&self) -> Splits<'_> {
         Splits::Of("input")
     }

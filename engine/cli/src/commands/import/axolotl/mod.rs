@@ -81,6 +81,10 @@ pub fn recipe(mut settings: Settings, places: &Places) -> Result<Recipe, Diagnos
         )),
         scored_at_once: scored_at_once.or(batch.micro),
     };
+    let too_long_scored = match &sets.shape.template.field {
+        Some(field) => OverflowPolicy::Truncate(field.clone()),
+        None => OverflowPolicy::Fail(Empty {}),
+    };
     Ok(Recipe {
         tool: Tool::Axolotl.name(),
         model,
@@ -94,8 +98,8 @@ pub fn recipe(mut settings: Settings, places: &Places) -> Result<Recipe, Diagnos
             eos: sets.shape.eos,
             max_length,
             form: Form::default(),
-            too_long: too_long.clone(),
-            too_long_scored: too_long,
+            too_long,
+            too_long_scored,
         },
         training,
         left: settings.finish(&keys::KNOWN),

@@ -97,7 +97,7 @@ pub fn recipe(mut settings: Settings, places: &Places) -> Result<Recipe, Diagnos
     };
     let too_long_scored = match &sets.shape.template.field {
         Some(field) => OverflowPolicy::Truncate(field.clone()),
-        None => OverflowPolicy::Drop(Empty {}),
+        None => OverflowPolicy::Fail(Empty {}),
     };
     Ok(Recipe {
         tool: Tool::LlamaFactory.name(),
