@@ -7,6 +7,7 @@ back, were never there, or refuse.
 needs what tests/peft/trackers.txt lists, and the built programs. Exits with 1 and says what is wrong.
 """
 
+import atexit
 import json
 import os
 import shutil
@@ -132,6 +133,7 @@ class Mlflow:
         command = [Path(sys.executable).parent / "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port), "--workers", "1",
                    "--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", f"{folder}/artifacts"]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        atexit.register(self.stop)
         deadline = time.monotonic() + 180
         while time.monotonic() < deadline:
             try:
@@ -149,8 +151,9 @@ class Mlflow:
             (len(client.search_runs([experiment.experiment_id], max_results=1000)) if experiment else 0)
 
     def stop(self):
-        os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
 
 
 def free_port():

@@ -15,6 +15,7 @@ mod layout;
 mod lengths;
 mod markdown;
 mod member;
+mod named;
 mod numbers;
 mod plots;
 mod recount;
@@ -93,24 +94,7 @@ pub fn run(job: &Job, settings: &stage::Report) -> Result<(), Failure> {
             hint: Some("name `train`, `evaluate` or `inspect` stages in `inputs`".to_owned()),
         });
     }
-    if let Some(figure) = &settings.table.rank_by
-        && layout.groups.iter().all(|group| table::ranked(group, figure).is_empty())
-    {
-        let mut known: Vec<String> = layout.groups.iter().flat_map(table::headline).collect();
-        known.dedup();
-        return Err(Failure {
-            message: format!("no row can be ranked by `{figure}`"),
-            place: Some(format!("{}: table.rank_by", job.name)),
-            hint: Some(format!("name one of the figures: {}", known.join(", "))),
-        });
-    }
-    if let Some(against) = settings.table.against.as_ref().filter(|row| !layout.rows.contains(row)) {
-        return Err(Failure {
-            message: format!("no row is named `{against}`"),
-            place: Some(format!("{}: table.against", job.name)),
-            hint: Some(spec::suggest::did_you_mean(against, &layout.rows)),
-        });
-    }
+    named::check(job, settings, &members, &layout)?;
     let report = assemble(job, settings, &members, &layout, inspections)?;
     write(job, "report.md", &markdown::page(&report))?;
     write(job, "report.html", &html::page(&report))?;

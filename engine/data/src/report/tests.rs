@@ -202,6 +202,22 @@ fn rows_are_ranked_by_the_figure_that_is_asked_for() {
 }
 
 #[test]
+fn a_published_figure_is_one_that_some_metric_counts() {
+    let folder = tempfile::tempdir().unwrap();
+    let job = study(folder.path());
+    let mut settings = settings();
+    let mut publish = |figure: &str| {
+        settings.published[0].rows = BTreeMap::from([("dora".to_owned(), BTreeMap::from([(figure.to_owned(), 80.0)]))]);
+        run(&job, &settings)
+    };
+    assert!(publish("matthews.matthews").is_ok(), "not counted here, but by a metric");
+    let failure = publish("squad_v2").unwrap_err();
+    assert_eq!(failure.message, "no metric counts a figure `squad_v2`");
+    assert!(failure.place.unwrap().ends_with("published.0.rows.dora"));
+    assert!(failure.hint.as_deref().unwrap().contains("`squad_v2."), "{failure:?}");
+}
+
+#[test]
 fn the_time_of_trainings_is_told_by_part() {
     let folder = tempfile::tempdir().unwrap();
     let [markdown, _, csv] = written(folder.path());

@@ -86,7 +86,8 @@ impl Golden {
         let what = format!("{}, {method}", self.folder.display());
         let seen = self.tensors["labels"].ge(0).unsqueeze(-1);
         let key = if method == "full" { "scores".to_owned() } else { format!("{method}.scores") };
-        assert_close(&(self.scores(model) * &seen), &(&self.tensors[&key] * &seen), TOLERANCE, &what);
+        // T5 divides no attention scores by √d, so that rounding, which differs between processors, shows more: up to 1.4e-5.
+        assert_close(&(self.scores(model) * &seen), &(&self.tensors[&key] * &seen), 2.0 * TOLERANCE, &what);
         let examples = self.examples();
         let expected = self.values["loss"][method].as_f64().unwrap();
         let rows = [0, 1, 2];
@@ -103,7 +104,7 @@ impl Golden {
                 let golden = &self.tensors[&format!("{method}.gradient.{name}")];
                 let off = largest(&(tensor.grad() - golden)) / largest(golden).max(0.1 * scale);
                 // Scores that are not divided by √width lose some bits.
-                assert!(off <= 2.0 * TOLERANCE, "{what}, gradient of {name}: off by {off:.1e}");
+                assert!(off <= 4.0 * TOLERANCE, "{what}, gradient of {name}: off by {off:.1e}");
                 let _ = tensor.grad().zero_();
             }
         }
