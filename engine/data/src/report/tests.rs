@@ -213,7 +213,7 @@ fn a_published_figure_is_one_that_some_metric_counts() {
     assert!(publish("matthews.matthews").is_ok(), "not counted here, but by a metric");
     let failure = publish("squad_v2").unwrap_err();
     assert_eq!(failure.message, "no metric counts a figure `squad_v2`");
-    assert!(failure.place.unwrap().ends_with("published.0.rows.dora"));
+    assert!(failure.place.as_deref().unwrap().ends_with("published.0.rows.dora"));
     assert!(failure.hint.as_deref().unwrap().contains("`squad_v2."), "{failure:?}");
 }
 
