@@ -64,15 +64,16 @@ impl Tracker for TensorBoard {
         self.pipeline.clone()
     }
 
-    fn begin(&mut self, run: &Run, _known: Option<&str>, at: f64) -> Result<String, Trouble> {
+    fn begin(&mut self, run: &Run, known: Option<&str>, at: f64) -> Result<String, Trouble> {
         let folder = self.folder.join(&run.folder);
         fs::create_dir_all(&folder)?;
         let path = folder.join(FILE);
         let mut file = OpenOptions::new().create(true).read(true).write(true).truncate(false).open(path)?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;
-        // A killed run may have left a torn record, at which readers would stop.
-        let whole = records::whole(&bytes);
+        // A killed run may have left a torn record, at which readers would stop. What a run with other settings left in the
+        // folder of the same member is no part of this one.
+        let whole = known.map_or(0, |_| records::whole(&bytes));
         file.set_len(whole as u64)?;
         file.seek(SeekFrom::Start(whole as u64))?;
         if whole == 0 {
@@ -144,4 +145,36 @@ fn settings(run: &Run) -> HashMap<String, Setting> {
     };
     let all = run.parameters.iter().chain(&run.coordinates);
     all.map(|(name, text)| (name.clone(), Setting { kind: Some(kind(text)) })).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::run::Kind;
+
+    #[test]
+    fn a_run_goes_on_as_itself_and_another_begins_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut board = TensorBoard::new(folder.path(), "shown", "p");
+        let run = Run {
+            key: "a".into(),
+            name: "tuned".into(),
+            folder: PathBuf::from("tuned"),
+            kind: Kind::Training,
+            pipeline: "p".into(),
+            coordinates: Vec::new(),
+            parameters: Vec::new(),
+        };
+        let length = || fs::metadata(folder.path().join("p/tuned").join(FILE)).unwrap().len();
+        let id = board.begin(&run, None, 1.0).unwrap();
+        let begun = length();
+        board.add(&id, &[Point { name: "loss".into(), step: 1, value: 0.5, at: 2.0 }]).unwrap();
+        let grown = length();
+        board.begin(&run, Some(&id), 3.0).unwrap();
+        assert!(grown > begun && length() == grown, "the same run keeps its figures");
+        board.begin(&run, None, 1.0).unwrap();
+        assert_eq!(length(), begun, "another run has none of them");
+    }
 }
