@@ -33,6 +33,7 @@ mod mistakes;
 mod pins;
 mod project;
 mod prompts;
+mod published;
 mod selection;
 mod sizes;
 mod slices;

@@ -1,11 +1,14 @@
-//! The studies in `pipelines/`, each whole and small: its tiny profile, on the sets and models of `datasets/`. Knows no
-//! study's subject.
+//! The studies in `pipelines/`, each whole and small: its tiny profile, with the sets and models of `datasets/` downloaded
+//! from the tests' hub under the names of the real ones. Knows no study's subject.
 
 use std::{fs, path::Path};
 
 use serde_json::Value;
 
-use crate::project::{Project, Ran};
+use crate::{
+    project::{Project, Ran},
+    published,
+};
 
 /// The project's own files, copied into a folder of their own.
 fn project() -> Project {
@@ -31,20 +34,33 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// A study's tiny profile runs to its end, leaves these reports, and the second run does nothing.
+/// A study's tiny profile, with the file's own downloads, runs to its end, leaves these reports, and the second run does
+/// nothing.
 #[track_caller]
 fn runs(name: &str, reports: &[&str]) {
     let project = project();
     let file = format!("pipelines/{name}.yaml");
-    let run = || Ran::from(project.command(&["run", &file, "--profile", "tiny", "--json"]).output().unwrap());
+    let (hub, llm_adapters) = published::hub();
+    let mut settings = published::downloads(&project, &file);
+    if project.text(&file).contains("${vars.files}") {
+        settings.push(format!("vars.files={llm_adapters}"));
+    }
+    let mut words = vec!["run", &file, "--profile", "tiny", "--variant", "hub", "--json"];
+    settings.iter().for_each(|setting| words.extend(["--set", setting]));
+    let run = || {
+        let mut command = project.command(&words);
+        Ran::from(hub.seen_by(&mut command).output().unwrap())
+    };
     let first = run();
     first.exit(0);
     assert!(!first.members("finished").is_empty());
+    assert!(!hub.asked().is_empty());
     for report in reports {
-        let text = project.text(&format!("outputs/{name}.tiny/{report}/report.md"));
+        let text = project.text(&format!("outputs/{name}.hub/{report}/report.md"));
         assert!(text.contains("## Scores"), "{report}: {text}");
     }
     run().exit(0).did(&[]);
+    assert_eq!(hub.asked(), [""; 0]);
 }
 
 #[test]

@@ -5,7 +5,7 @@ mod datasets;
 mod models;
 mod pinned;
 mod refused;
-mod server;
+pub mod server;
 
 use std::fs;
 
