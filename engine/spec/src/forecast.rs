@@ -18,6 +18,9 @@ pub struct Questions {
     pub questions: Vec<Question>,
     /// The device that would compute.
     pub device: Device,
+    /// Multiplications and additions a second that are taken for granted, in place of a measurement; the device need
+    /// not be here then.
+    pub products_per_second: Option<f64>,
 }
 
 /// A member of a `train` stage.
@@ -72,6 +75,8 @@ pub struct Assumed {
     pub labels: u64,
     /// Token ids.
     pub vocabulary: u64,
+    /// Rows to train on, where that was told.
+    pub rows: Option<u64>,
 }
 
 /// What is forecast of a member.
@@ -116,8 +121,10 @@ pub struct Figures {
     pub step_seconds: f64,
     /// Multiplications and additions of a step.
     pub step_products: f64,
-    /// Multiplications and additions a second that this device was measured to do with such matrices.
+    /// Multiplications and additions a second of the device.
     pub products_per_second: f64,
+    /// Whether that was measured with such matrices, or told.
+    pub speed_measured: bool,
     /// The device.
     pub device: String,
 }

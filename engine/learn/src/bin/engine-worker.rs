@@ -1,6 +1,6 @@
 //! `engine-worker JOB.json` does one stage that needs tensors; `engine-worker --build-id` says from which sources it was
-//! built, `--describe` what it computes with; `--estimate` answers what `engine estimate` asks on standard input, `--try`
-//! what `engine try` does. Events go to standard output, one JSON object a line; everything else to standard error.
+//! built, `--describe` what it computes with; `--estimate` answers what `engine estimate` asks on standard input (and asks
+//! `--estimate-memory` itself), `--try` what `engine try` does. Events go to standard output, one JSON object a line; everything else to standard error.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -25,6 +25,10 @@ fn main() -> ExitCode {
                 false => ExitCode::FAILURE,
             }
         }
+        [option] if option == "--estimate-memory" => match learn::worker::estimate_memory() {
+            true => ExitCode::SUCCESS,
+            false => ExitCode::FAILURE,
+        },
         [option] if option == "--try" => {
             learn::worker::open_cuda();
             match learn::worker::trial() {

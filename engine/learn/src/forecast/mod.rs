@@ -12,13 +12,14 @@ pub use outline::Outline;
 pub use speed::Speed;
 pub use tape::Work;
 
+use serde::{Deserialize, Serialize};
 use tch::Device;
 
 use crate::error::Result;
 use tape::{EXACT, Tape};
 
 /// Rows that are computed at once, padded to one length.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Micro {
     /// Rows.
     pub rows: u64,
@@ -31,14 +32,14 @@ pub struct Micro {
 }
 
 /// What training keeps beside its activations.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Keeping {
     /// Whether the best weights are kept beside the newest.
     pub best: bool,
 }
 
 /// Memory of a training, in bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Memory {
     /// The model's tensors.
     pub weights: u64,
@@ -74,17 +75,28 @@ const RUNTIME_HALF_WEIGHTS: u64 = 10 << 20;
 /// Steps after which what a process holds no longer grows much.
 const STEPS: usize = 3;
 
-/// The memory of a training whose micro-batches are these.
+/// The memory of a training whose micro-batches are these. On the CPU it is right once in a process: what is left of a
+/// first heap is used again.
 pub fn memory(outline: &Outline, micros: &[Micro], keeping: Keeping) -> Result<Memory> {
     let train = outline.trainable * EXACT;
     let optimizer = train * (2 + u64::from(keeping.best));
     let on_cpu = outline.device == Device::Cpu;
-    let mut peak = 0;
+    let peak_of = |micro: &Micro, tape: Tape, count: usize| {
+        steps(outline, &tape, *micro, keeping, count)?;
+        Ok::<_, crate::error::Error>(tape.peak())
+    };
+    let mut largest = None;
     for micro in micros {
-        let tape = if on_cpu { Tape::with_heap() } else { Tape::default() };
-        steps(outline, &tape, *micro, keeping, if on_cpu { STEPS } else { 2 })?;
-        peak = peak.max(tape.peak());
+        let peak = peak_of(micro, Tape::default(), 2)?;
+        if largest.is_none_or(|(most, _)| peak > most) {
+            largest = Some((peak, micro));
+        }
     }
+    let peak = match largest {
+        Some((_, micro)) if on_cpu => peak_of(micro, Tape::with_heap(), STEPS)?,
+        Some((peak, _)) => peak,
+        None => 0,
+    };
     Ok(Memory {
         weights: outline.weight_bytes,
         gradients: train,

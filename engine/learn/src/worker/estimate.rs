@@ -2,8 +2,10 @@
 //! the answers. Knows the words of pipeline files; not how a training is forecast.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{Read, Write};
+use std::io::{Read as _, Write};
+use std::process::{Command, Stdio};
 
+use serde::{Deserialize, Serialize};
 use spec::adapter::{AdapterSource, ChosenSize};
 use spec::files;
 use spec::forecast::{Answer, Assumed, Figures, Question, Questions, Shape, Trained};
@@ -37,11 +39,13 @@ pub fn estimate() -> bool {
         Err(error) => return refuse(&error.to_string()),
     };
     tch::set_num_interop_threads(1);
-    let device = match device::choose(questions.device) {
-        Ok(device) => device,
-        Err(error) => return refuse(&error.to_string()),
+    let (device, mut speeds) = match (questions.products_per_second, questions.device) {
+        (Some(told), spec::job::Device::Cuda(number)) => (Device::Cuda(number), Speeds::Told(Speed::told(told))),
+        (told, wanted) => match device::choose(wanted) {
+            Ok(device) => (device, told.map_or_else(Speeds::default, |told| Speeds::Told(Speed::told(told)))),
+            Err(error) => return refuse(&error.to_string()),
+        },
     };
-    let mut speeds = BTreeMap::new();
     for question in &questions.questions {
         let outcome = answer(question, device, &mut speeds).map_err(|error| super::failure(&error));
         say(&Answer { name: question.name.clone(), outcome });
@@ -66,14 +70,74 @@ fn say(answer: &Answer) {
     }
 }
 
-/// What was measured of this machine, by threads, kind of numbers and sizes.
-type Speeds = BTreeMap<(usize, u64, [i64; 3]), Speed>;
+/// How fast the device is.
+enum Speeds {
+    /// As the user says.
+    Told(Speed),
+    /// What was measured of this machine so far, by threads, kind of numbers and sizes.
+    Measured(BTreeMap<(usize, u64, [i64; 3]), Speed>),
+}
 
-fn answer(question: &Question, device: Device, speeds: &mut Speeds) -> Result<Figures> {
+impl Default for Speeds {
+    fn default() -> Self {
+        Self::Measured(BTreeMap::new())
+    }
+}
+
+/// What `--estimate` asks of a process of its own: the memory of a training on the CPU.
+#[derive(Serialize, Deserialize)]
+struct MemoryQuestion {
+    question: Question,
+    micros: Vec<Micro>,
+    keeping: Keeping,
+}
+
+/// The memory of a training on the CPU, from a process that has not used its heap for another forecast yet.
+fn in_own_process(question: &Question, micros: Vec<Micro>, keeping: Keeping) -> Result<forecast::Memory> {
+    let failed = |problem: String| {
+        Error::setting("memory", format!("cannot be forecast: {problem}"), "`engine doctor` looks what is wrong here")
+    };
+    let program = std::env::current_exe().map_err(|error| failed(error.to_string()))?;
+    let asked = MemoryQuestion { question: question.clone(), micros, keeping };
+    let text = serde_json::to_vec(&asked).map_err(|error| failed(error.to_string()))?;
+    let mut child = Command::new(program)
+        .arg("--estimate-memory")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(|error| failed(error.to_string()))?;
+    if let Some(mut stdin) = child.stdin.take() {
+        stdin.write_all(&text).map_err(|error| failed(error.to_string()))?;
+    }
+    let said = child.wait_with_output().map_err(|error| failed(error.to_string()))?;
+    serde_json::from_slice(&said.stdout).map_err(|_| failed(format!("its process ended with {}", said.status)))
+}
+
+/// Answers [`in_own_process`] on standard output. Returns whether it could.
+pub fn estimate_memory() -> bool {
+    let Ok(asked) = serde_json::from_reader::<_, MemoryQuestion>(std::io::stdin().lock()) else { return false };
+    let memory = || {
+        let read = read(&asked.question, Device::Cpu)?;
+        forecast::memory(&read.outline, &asked.micros, asked.keeping)
+    };
+    let Ok(memory) = memory() else { return false };
+    serde_json::to_writer(std::io::stdout().lock(), &memory).is_ok()
+}
+
+/// A question in this crate's own values.
+struct Read {
+    stage: Train,
+    labels: Vec<String>,
+    ids: SpecialIds,
+    outline: Outline,
+    chosen: Option<ChosenSize>,
+}
+
+fn read(question: &Question, device: Device) -> Result<Read> {
     let stage: Train = serde_json::from_value(question.settings.clone()).map_err(|error| {
         Error::setting("settings", error.to_string(), "engine and worker must be of the same build")
     })?;
-    let names = match (&question.data, &stage.objective) {
+    let labels = match (&question.data, &stage.objective) {
         (Some(data), Objective::Classify(_)) => labels::of_data(data)?,
         _ => (0..question.assumed.labels).map(|label| label.to_string()).collect(),
     };
@@ -81,16 +145,24 @@ fn answer(question: &Question, device: Device, speeds: &mut Speeds) -> Result<Fi
         Some(data) => SpecialIds::read(data)?,
         None => SpecialIds { bos: None, eos: Vec::new(), pad: 0, vocabulary: question.assumed.vocabulary as i64 },
     };
-    let (outline, chosen) = outline(question, &stage, &names, &ids, device)?;
+    let (outline, chosen) = outline(question, &stage, &labels, &ids, device)?;
+    Ok(Read { stage, labels, ids, outline, chosen })
+}
+
+fn answer(question: &Question, device: Device, speeds: &mut Speeds) -> Result<Figures> {
+    let Read { stage, labels, ids, outline, chosen } = read(question, device)?;
     let rows = match &question.data {
         Some(data) => {
-            let rows = Rows { data, objective: &stage.objective, ids: &ids, labels: &names };
+            let rows = Rows { data, objective: &stage.objective, ids: &ids, labels: &labels };
             Seen::in_rows(rows.read(stage.train_split(), &mut Unobserved)?.as_ref(), &stage)
         }
         None => Seen::assumed(&question.assumed, &stage),
     };
     let keeping = Keeping { best: train::settings(&stage).validate.keep_best && stage.validate.is_some() };
-    let memory = forecast::memory(&outline, &rows.largest(), keeping)?;
+    let memory = match device {
+        Device::Cpu => in_own_process(question, rows.largest(), keeping)?,
+        _ => forecast::memory(&outline, &rows.largest(), keeping)?,
+    };
     let micros = rows.some();
     let mut work = Work::default();
     for micro in &micros {
@@ -117,6 +189,7 @@ fn answer(question: &Question, device: Device, speeds: &mut Speeds) -> Result<Fi
         step_seconds: speed.seconds(work),
         step_products: work.products,
         products_per_second: speed.products,
+        speed_measured: matches!(speeds, Speeds::Measured(_)),
         device: device::name(device),
     })
 }
@@ -167,17 +240,21 @@ fn outline(
 }
 
 fn speed(threads: usize, positions: i64, outline: &Outline, device: Device, speeds: &mut Speeds) -> Result<Speed> {
+    let measured = match speeds {
+        Speeds::Told(speed) => return Ok(*speed),
+        Speeds::Measured(measured) => measured,
+    };
     let [outputs, inputs] = outline.typical();
     // Alike is as fast.
     let positions = positions.max(1).unsigned_abs().next_power_of_two().min(2048) as i64;
     let key = (threads, outline.compute(), [positions, outputs, inputs]);
-    if let Some(known) = speeds.get(&key) {
+    if let Some(known) = measured.get(&key) {
         return Ok(*known);
     }
     tch::set_num_threads(i32::try_from(threads.max(1)).unwrap_or(i32::MAX));
-    let measured = Speed::measure(positions, [outputs, inputs], outline.numerics.compute, device)?;
-    speeds.insert(key, measured);
-    Ok(measured)
+    let speed = Speed::measure(positions, [outputs, inputs], outline.numerics.compute, device)?;
+    measured.insert(key, speed);
+    Ok(speed)
 }
 
 /// The micro-batches of an epoch.
@@ -225,7 +302,9 @@ impl Seen {
         };
         let rows: Vec<usize> = (0..settings.batch).collect();
         let micros = rows.chunks(settings.micro.max(1)).map(|part| micro(part.len() as u64)).collect();
-        Self { micros, batches: 1, steps: stage.steps }
+        let epoch = |rows| batches::per_epoch(usize::try_from(rows).unwrap_or(usize::MAX), settings.batch).max(1);
+        let steps = stage.steps.or_else(|| assumed.rows.map(|rows| settings.steps(epoch(rows))));
+        Self { micros, batches: 1, steps }
     }
 
     /// The micro-batches that may need the most memory.

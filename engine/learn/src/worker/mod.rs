@@ -32,7 +32,7 @@ use tokenizers::Tokenizer;
 use events::Events;
 
 pub use device::{describe, open_cuda};
-pub use estimate::estimate;
+pub use estimate::{estimate, estimate_memory};
 pub use failure::failure;
 pub use trial::trial;
 
