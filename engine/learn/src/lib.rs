@@ -21,6 +21,7 @@ pub mod observer;
 pub mod optim;
 pub mod parameters;
 pub mod peft;
+pub mod prefix_tree;
 pub mod rows;
 pub mod schedule;
 pub mod sublayers;

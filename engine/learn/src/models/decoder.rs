@@ -14,10 +14,10 @@ use self::config::Shape;
 use self::mlp::GatedMlp;
 use super::{Builder, CausalLm};
 use crate::adapters::{Attentions, Reading};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::layers::{
-    Activation, Activations, Angles, AttentionMask, Cache, Join, KeysBefore, LinearMap, Lookup, Mode, Norm, Prefix,
-    RmsNorm, Rope, Sum, VirtualTokens, of_layer,
+    Activation, Activations, Angles, AttentionMask, Cache, Join, KeysBefore, LinearMap, Lookup, Mode, Norm, Packed,
+    Prefix, RmsNorm, Rope, Sum, VirtualTokens, of_layer,
 };
 use crate::sublayers::{Role as SublayerRole, Sublayer};
 use crate::targets::Role;
@@ -178,25 +178,17 @@ impl Decoder {
             None => Ok((0, Vec::new())),
         }
     }
-}
 
-impl CausalLm for Decoder {
-    fn hidden(&self, tokens: &Tensor, mode: Mode) -> Result<Tensor> {
-        let mut x = self.embedding.forward(tokens, mode)?;
-        if let Some(prompt) = &self.prompt {
-            x = prompt.insert(&x)?;
-        }
-        let (_, length, _) = x.size3()?;
-        let (front, before) = self.before(x.f_kind()?)?;
-        let positions =
-            Tensor::f_arange_start(front, front + length, (Kind::Int64, tokens.device()))?.f_unsqueeze(0)?;
-        let mut passes = Vec::new();
-        for span in &self.spans {
-            let mask = AttentionMask::behind(front, length, span.window, tokens.device())?;
-            passes.push(Rc::new(Pass { angles: span.rope.angles(&positions)?, mask }));
-        }
+    /// Each span, for tokens at `positions`, with what they see of a window.
+    fn passes(&self, positions: &Tensor, mask: impl Fn(Option<i64>) -> Result<AttentionMask>) -> Result<Vec<Rc<Pass>>> {
+        let pass = |span: &Span| Ok(Rc::new(Pass { angles: span.rope.angles(positions)?, mask: mask(span.window)? }));
+        self.spans.iter().map(pass).collect()
+    }
+
+    /// Embedded tokens through all layers.
+    fn through(&self, mut x: Tensor, passes: &[Rc<Pass>], before: &[KeysBefore], mode: Mode) -> Result<Tensor> {
         for (index, layer) in self.layers.iter().enumerate() {
-            let (pass, before) = (at(&passes, layer.span)?, of_layer(&before, index)?);
+            let (pass, before) = (at(passes, layer.span)?, of_layer(before, index)?);
             x = match (mode, before) {
                 (Mode::Eval, before) => layer.forward_whole(&x, before, pass, mode)?,
                 (Mode::Train, None) => {
@@ -211,9 +203,35 @@ impl CausalLm for Decoder {
                 }
             };
         }
+        Ok(x)
+    }
+}
+
+impl CausalLm for Decoder {
+    fn hidden(&self, tokens: &Tensor, mode: Mode) -> Result<Tensor> {
+        let mut x = self.embedding.forward(tokens, mode)?;
+        if let Some(prompt) = &self.prompt {
+            x = prompt.insert(&x)?;
+        }
+        let (_, length, _) = x.size3()?;
+        let (front, before) = self.before(x.f_kind()?)?;
+        let positions =
+            Tensor::f_arange_start(front, front + length, (Kind::Int64, tokens.device()))?.f_unsqueeze(0)?;
+        let passes = self.passes(&positions, |window| AttentionMask::behind(front, length, window, tokens.device()))?;
+        x = self.through(x, &passes, &before, mode)?;
         if let Some(prompt) = &self.prompt {
             x = prompt.remove(&x)?;
         }
+        self.norm.forward(&x)
+    }
+
+    fn hidden_packed(&self, texts: &Packed, mode: Mode) -> Result<Tensor> {
+        if self.prompt.is_some() || self.prefix.is_some() {
+            let problem = "does not go with an adapter that puts virtual tokens or keys before every row";
+            return Err(Error::setting("batch.share_prefix", problem, "leave `share_prefix` out"));
+        }
+        let passes = self.passes(&texts.places, |window| texts.mask(window))?;
+        let x = self.through(self.embedding.forward(&texts.ids, mode)?, &passes, &[], mode)?;
         self.norm.forward(&x)
     }
 
@@ -265,7 +283,7 @@ impl CausalLm for Decoder {
 fn at<T>(of_spans: &[T], span: usize) -> Result<&T> {
     of_spans.get(span).ok_or_else(|| {
         let problem = format!("a layer names span {span}, there are {}", of_spans.len());
-        crate::error::Error::setting("model", problem, "give the decoder a span for each index its layers use")
+        Error::setting("model", problem, "give the decoder a span for each index its layers use")
     })
 }
 

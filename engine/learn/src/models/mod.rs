@@ -24,7 +24,7 @@ use tch::{Device, Tensor};
 
 use crate::adapters::{Frozen, Method};
 use crate::error::{Error, Result, nearest};
-use crate::layers::{Activations, Cache, LinearMap, Lookup, Mode, Prefix};
+use crate::layers::{Activations, Cache, LinearMap, Lookup, Mode, Packed, Prefix};
 use crate::numerics::Numerics;
 use crate::parameters::{Named, Parameters};
 use crate::targets::Place;
@@ -38,6 +38,9 @@ pub trait CausalLm: Debug {
     /// The hidden states `[rows, length, width]` that the head reads, for token ids `[rows, length]`. Rows may be padded
     /// on the right with any token id: no token sees what stands after it.
     fn hidden(&self, tokens: &Tensor, mode: Mode) -> Result<Tensor>;
+
+    /// The same for texts one behind the other: `[1, length, width]`.
+    fn hidden_packed(&self, texts: &Packed, mode: Mode) -> Result<Tensor>;
 
     /// The same in evaluation for new columns of texts whose earlier tokens are in `cache`: the padded prompts first, in
     /// one pass or in several, then one column at a time.

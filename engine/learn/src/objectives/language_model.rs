@@ -26,15 +26,6 @@ impl LanguageModel {
         let chosen = rows.iter().filter_map(|weighed| self.rows.get(weighed.row));
         Placed::new(&MicroBatch::new(chosen, self.padding), model.device)
     }
-
-    /// The weight of each target of `rows`.
-    fn weights(&self, rows: &[Weighed]) -> Vec<f64> {
-        let of_row = |weighed: &Weighed| {
-            let targets = self.rows.get(weighed.row).map_or(0, LossRow::losses);
-            std::iter::repeat_n(weighed.weight, targets)
-        };
-        rows.iter().flat_map(of_row).collect()
-    }
 }
 
 impl Examples for LanguageModel {
@@ -49,13 +40,22 @@ impl Examples for LanguageModel {
     fn backward(&self, model: &Model, rows: &[Weighed]) -> Result<Tensor> {
         let placed = self.placed(model, rows)?;
         clock::enter(Part::Forward);
-        placed.backward(model.network.causal_lm()?, &self.weights(rows))
+        placed.backward(model.network.causal_lm()?, &weights(&self.rows, rows))
     }
 
     fn loss(&self, model: &Model, rows: &[Weighed]) -> Result<Tensor> {
         let losses = self.placed(model, rows)?.losses(model.network.causal_lm()?)?;
-        weighed_sum(&losses, &self.weights(rows))
+        weighed_sum(&losses, &weights(&self.rows, rows))
     }
+}
+
+/// The weight of each target of those of `all` that are weighed.
+pub(super) fn weights(all: &[LossRow], rows: &[Weighed]) -> Vec<f64> {
+    let of_row = |weighed: &Weighed| {
+        let targets = all.get(weighed.row).map_or(0, LossRow::losses);
+        std::iter::repeat_n(weighed.weight, targets)
+    };
+    rows.iter().flat_map(of_row).collect()
 }
 
 /// The sum of losses, each times its weight, in double precision; equal weights are multiplied in at the end.

@@ -6,6 +6,7 @@ mod language_model;
 mod normalize;
 mod regress;
 mod seq2seq;
+mod shared_prefix;
 mod span;
 mod texts;
 
@@ -13,7 +14,7 @@ use std::fmt::Debug;
 
 use tch::Tensor;
 
-use crate::batches::Row;
+use crate::batches::{self, Row};
 use crate::error::Result;
 use crate::models::Model;
 
@@ -23,6 +24,7 @@ pub use normalize::{Normalize, Weighed};
 pub use regress::Regress;
 pub(crate) use seq2seq::scored as scored_answers;
 pub use seq2seq::{AnsweredRow, Seq2Seq};
+pub use shared_prefix::SharedPrefix;
 pub use span::{Span, span_scores};
 pub use texts::{Labelled, TextExamples, TextObjective, TextRow, together};
 
@@ -38,6 +40,12 @@ pub trait Examples: Debug {
 
     /// A row, as far as batches depend on it.
     fn row(&self, index: usize) -> Option<&dyn Row>;
+
+    /// The batches of an epoch, as indices of rows.
+    fn epoch(&self, seed: u64, epoch: u64, size: usize) -> Vec<Vec<usize>> {
+        let rows: Vec<_> = (0..self.len()).filter_map(|row| self.row(row)).collect();
+        batches::epoch(&rows, seed, epoch, size)
+    }
 
     /// Adds the gradients of the weighed sum of the rows' losses to the trainable tensors. Returns that sum, one number
     /// on the device.

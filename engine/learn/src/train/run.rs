@@ -211,8 +211,7 @@ impl<'a> Run<'a> {
         let started = Instant::now();
         let Training { examples, settings, model, .. } = *self.training;
         if self.batches.is_empty() {
-            let rows: Vec<_> = (0..examples.len()).filter_map(|row| examples.row(row)).collect();
-            self.batches = batches::epoch(&rows, settings.data_seed, self.position.epoch, settings.batch);
+            self.batches = examples.epoch(settings.data_seed, self.position.epoch, settings.batch);
         }
         let batch = self.batches.get(self.position.batch as usize).cloned().unwrap_or_default();
         let learning_rate = settings.learning_rate * self.schedule.factor(self.position.step);

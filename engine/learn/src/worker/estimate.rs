@@ -153,7 +153,13 @@ fn answer(question: &Question, device: Device, speeds: &mut Speeds) -> Result<Fi
     let Read { stage, labels, ids, outline, chosen } = read(question, device)?;
     let rows = match &question.data {
         Some(data) => {
-            let rows = Rows { data, objective: &stage.objective, ids: &ids, labels: &labels };
+            let rows = Rows {
+                data,
+                objective: &stage.objective,
+                ids: &ids,
+                labels: &labels,
+                share_prefix: stage.batch.share_prefix,
+            };
             Seen::in_rows(rows.read(stage.train_split(), &mut Unobserved)?.as_ref(), &stage)
         }
         None => Seen::assumed(&question.assumed, &stage),
@@ -267,8 +273,7 @@ struct Seen {
 impl Seen {
     fn in_rows(examples: &dyn Examples, stage: &Train) -> Self {
         let settings = train::settings(stage);
-        let rows: Vec<_> = (0..examples.len()).filter_map(|row| examples.row(row)).collect();
-        let batches = batches::epoch(&rows, settings.data_seed, 0, settings.batch);
+        let batches = examples.epoch(settings.data_seed, 0, settings.batch);
         let answers = matches!(stage.objective, Objective::Seq2Seq(_));
         let micro = |part: &[usize]| {
             let part = || part.iter().filter_map(|&row| examples.row(row));

@@ -12,7 +12,8 @@ use crate::batches::LossRow;
 use crate::error::{Error, Result};
 use crate::models::Task;
 use crate::objectives::{
-    Classify, Examples, Labelled, LanguageModel, Normalize, Regress, Seq2Seq, Span, TextExamples, TextObjective,
+    Classify, Examples, Labelled, LanguageModel, Normalize, Regress, Seq2Seq, SharedPrefix, Span, TextExamples,
+    TextObjective,
 };
 use crate::observer::Observer;
 use crate::rows::{TokenRow, read_tokens};
@@ -28,6 +29,8 @@ pub struct Rows<'a> {
     pub ids: &'a SpecialIds,
     /// The classes, where classes are learned.
     pub labels: &'a [String],
+    /// Whether what rows of a language model have in common at their front is computed once.
+    pub share_prefix: bool,
 }
 
 /// What a network is made for that learns this.
@@ -65,7 +68,10 @@ impl Rows<'_> {
                 left_out.rows = rows.len();
                 let rows = left_out.without_failed(rows, |row| row.failed.is_some());
                 let rows = rows.into_iter().filter_map(|row| with_loss(row, settings.loss_on)).collect();
-                Box::new(LanguageModel::new(rows, self.ids.pad))
+                match self.share_prefix {
+                    true => Box::new(SharedPrefix::new(rows)),
+                    false => Box::new(LanguageModel::new(rows, self.ids.pad)),
+                }
             }
             Objective::Seq2Seq(_) => {
                 let rows = read_answered(&path)?;

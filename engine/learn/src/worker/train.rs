@@ -41,7 +41,8 @@ pub fn run(job: &Job, stage: &Train, device: Device, observer: &mut dyn Observer
         Objective::Classify(_) => labels::of_data(data)?,
         _ => Vec::new(),
     };
-    let rows = Rows { data, objective: &stage.objective, ids: &ids, labels: &labels };
+    let rows =
+        Rows { data, objective: &stage.objective, ids: &ids, labels: &labels, share_prefix: stage.batch.share_prefix };
     let examples = rows.read(stage.train_split(), observer)?;
     let validation = match &stage.validate {
         Some(validate) => Some(rows.read(&validate.on, observer)?),

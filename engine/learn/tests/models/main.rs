@@ -27,6 +27,7 @@ mod properties;
 mod reading;
 mod sampling;
 mod seq2seq;
+mod shared_prefix;
 mod slices;
 mod torch_files;
 mod vectors;

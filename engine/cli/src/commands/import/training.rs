@@ -156,7 +156,7 @@ pub fn batch(settings: &mut Settings, micro_key: &str, default: u64) -> Batch {
         settings.leave("gradient_accumulation_steps", value, "not used: a whole number from 1 on was expected; 1 here");
     }
     match micro.checked_mul(parts.unwrap_or(1)) {
-        Some(size) => Batch { size, micro: Some(micro) },
+        Some(size) => Batch { size, micro: Some(micro), ..Batch::default() },
         None => {
             let value = times.unwrap_or_default();
             settings.leave(
@@ -164,7 +164,7 @@ pub fn batch(settings: &mut Settings, micro_key: &str, default: u64) -> Batch {
                 &value,
                 "not used: the batch would have more rows than can be counted",
             );
-            Batch { size: micro, micro: Some(micro) }
+            Batch { size: micro, micro: Some(micro), ..Batch::default() }
         }
     }
 }

@@ -38,7 +38,7 @@ fn an_example_of_the_tool_is_carried_over() {
     assert_eq!((&lora.targets, lora.scale, lora.init), (&Targets::AllLinear, Scale::Standard, Init::Kaiming));
     let train = case.train();
     assert_eq!((train.epochs, train.steps, train.clip), (Some(4), None, Some(1.0)));
-    assert_eq!(train.batch, Batch { size: 8, micro: Some(2) });
+    assert_eq!(train.batch, Batch { size: 8, micro: Some(2), ..Batch::default() });
     let adamw = AdamW { learning_rate: 2e-4, weight_decay: 0.01, beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
     assert_eq!(train.optimizer, Optimizer::AdamW(adamw));
     assert_eq!(train.schedule, Schedule::Cosine(Warmup { warmup: Some(Duration::Steps(10)) }));
@@ -96,7 +96,7 @@ fn what_is_not_set_means_what_it_means_there() {
     let roles = ["attention.q", "attention.v", "mlp.down"].map(str::to_owned).to_vec();
     assert_eq!(lora.targets, Targets::Roles(roles));
     let train = case.train();
-    assert_eq!(train.batch, Batch { size: 1, micro: Some(1) });
+    assert_eq!(train.batch, Batch { size: 1, micro: Some(1), ..Batch::default() });
     assert_eq!((train.epochs, train.clip, train.gradient_checkpointing), (Some(1), Some(1.0), false));
     assert_eq!(train.schedule, Schedule::Cosine(Warmup { warmup: Some(Duration::Ratio(0.03)) }));
     assert_eq!(train.precision, Precision::all(Number::Bf16));

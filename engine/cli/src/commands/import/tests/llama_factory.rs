@@ -30,7 +30,7 @@ fn an_example_of_the_tool_is_carried_over() {
     // Alpha is twice the rank where it is not set.
     assert_eq!((&lora.rank, lora.alpha, &lora.targets), (&8.into(), 16.0, &Targets::AllLinear));
     let train = case.train();
-    assert_eq!(train.batch, Batch { size: 8, micro: Some(1) });
+    assert_eq!(train.batch, Batch { size: 8, micro: Some(1), ..Batch::default() });
     assert_eq!((train.epochs, train.clip, train.gradient_checkpointing), (Some(3), Some(1.0), true));
     assert_eq!(train.schedule, Schedule::Cosine(Warmup { warmup: Some(Duration::Ratio(0.1)) }));
     assert_eq!(train.checkpoint.steps, 250);
@@ -63,7 +63,7 @@ fn what_is_not_set_means_what_it_means_there() {
     assert_eq!(train.optimizer, Optimizer::AdamW(adamw));
     assert_eq!(train.schedule, Schedule::Linear(Warmup { warmup: None }));
     assert_eq!((train.epochs, train.clip, train.checkpoint.steps), (Some(3), Some(1.0), 500));
-    assert_eq!(train.batch, Batch { size: 8, micro: Some(8) });
+    assert_eq!(train.batch, Batch { size: 8, micro: Some(8), ..Batch::default() });
     assert_eq!(train.seed, Seed { init: 42, data: 42, dropout: 42 });
     assert_eq!((train.precision, train.gradient_checkpointing), (Precision::default(), true));
     assert_eq!(case.tokens().max_length, MaxLength::Row(2048));
