@@ -12,6 +12,8 @@ use plan::{
 };
 use spec::{diagnostic::Diagnostic, include::Unreadable, pipeline::Pipeline, text::Source, track::Tracker};
 
+use crate::blocks;
+
 /// The pipeline file and what is changed in it for this run.
 #[derive(Debug, Clone, Args)]
 pub struct PipelineArgs {
@@ -126,7 +128,8 @@ impl Project {
             None => with_lock(path),
         };
         let graph = Graph::expand(&pipeline)?;
-        let faults = plan::sources::absent_paths(&pipeline, &graph, &root);
+        let mut faults = plan::sources::absent_paths(&pipeline, &graph, &root);
+        faults.extend(blocks::missing_blocks(&pipeline, &graph, &root));
         if !faults.is_empty() {
             return Err(faults);
         }

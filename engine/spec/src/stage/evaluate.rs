@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Fault, Input, Kind, Program, WantedSplit};
 use crate::{
+    block::{self, WantedBlock},
     files,
     measure::Measure,
     metric::{self, Metric},
@@ -104,6 +105,10 @@ impl Kind for Evaluate {
         ];
         inputs.extend(Metric::inputs("metrics", &self.metrics));
         inputs
+    }
+
+    fn wanted_blocks(&self) -> Vec<WantedBlock> {
+        block::of_protocol("", &self.protocol, &self.metrics)
     }
 
     fn measures(&self) -> bool {

@@ -40,7 +40,7 @@ pub use tokenize::{
 pub use train::{Batch, Checkpoint, Duration, LanguageModel, LossOn, Normalize, Objective, Seed, Seq2Seq, Train};
 pub use validate::{Every, Keep, KeepBest, Validate};
 
-use crate::{reference::Reference, text::Side};
+use crate::{block::WantedBlock, reference::Reference, text::Side};
 
 /// The program that does a stage's work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -252,6 +252,11 @@ pub trait Kind: serde::Serialize + serde::de::DeserializeOwned + schemars::JsonS
         false
     }
 
+    /// The blocks of templates without which it is sure to fail.
+    fn wanted_blocks(&self) -> Vec<WantedBlock> {
+        Vec::new()
+    }
+
     /// The file or folder of a part, relative to what the stage leaves.
     fn part_path(&self, part: &str) -> String {
         part.to_owned()
@@ -364,6 +369,11 @@ macro_rules! stages {
             /// See [`Kind::drops`].
             pub fn drops(&self, split: &str) -> bool {
                 match self { $(Self::$variant(stage) => stage.drops(split)),+ }
+            }
+
+            /// See [`Kind::wanted_blocks`].
+            pub fn wanted_blocks(&self) -> Vec<WantedBlock> {
+                match self { $(Self::$variant(stage) => stage.wanted_blocks()),+ }
             }
 
             /// See [`Kind::part_path`].

@@ -6,7 +6,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::{Chat, Fault, Input, Kind, Program, Splits, WantedSplit};
-use crate::{reference::Reference, stage_or::WithFirst};
+use crate::{
+    block::{Block, WantedBlock},
+    reference::Reference,
+    stage_or::WithFirst,
+};
 
 /// Turns rendered rows into token ids.
 ///
@@ -412,6 +416,17 @@ crate::one_of! {
     }
 }
 
+impl OverflowPolicy {
+    /// Whether a text is cut or parted that only rows with a pair have.
+    fn is_of_pair(&self) -> bool {
+        match self {
+            Self::Windows(_) => true,
+            Self::Truncate(field) => field == Block::Pair.name(),
+            Self::Fail(_) | Self::Drop(_) => false,
+        }
+    }
+}
+
 /// The field that is cut, by its column's name.
 pub type Truncate = String;
 
@@ -454,6 +469,27 @@ impl Kind for Tokenize {
 
     fn splits(&self) -> Splits<'_> {
         Splits::Of("input")
+    }
+
+    fn wanted_blocks(&self) -> Vec<WantedBlock> {
+        match &self.form {
+            Form::Completion(_) | Form::Seq2Seq(_) => Vec::new(),
+            Form::Choices(_) => vec![WantedBlock::new("input", &[Block::Choices], "form", "`form: choices`")],
+            Form::Text(_) => {
+                let policies: Vec<(String, &OverflowPolicy)> = match &self.overflow {
+                    Overflow::Every(policy) => vec![("overflow".to_owned(), policy)],
+                    Overflow::BySplit(policies) => {
+                        policies.iter().map(|(split, policy)| (format!("overflow.{split}"), policy)).collect()
+                    }
+                };
+                let of_pair = policies.into_iter().filter(|(_, policy)| policy.is_of_pair());
+                let wanted = |(path, policy): (String, &OverflowPolicy)| {
+                    let by = format!("the overflow `{}`", policy.name());
+                    WantedBlock::new("input", &[Block::Pair], path, by).or_else("use `truncate: prompt`")
+                };
+                of_pair.map(wanted).collect()
+            }
+        }
     }
 
     fn part_path(&self, part: &str) -> String {
