@@ -73,7 +73,7 @@ fn mixed(protocol: &str, metric: &str) -> serde_json::Value {
 
 /// Rows computed at once.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a map such as `{size: …}`")]
 pub struct EvaluateBatch {
     /// Rows computed at once.
     #[schemars(range(min = 1))]

@@ -421,18 +421,68 @@ impl OverflowPolicy {
     fn is_of_pair(&self) -> bool {
         match self {
             Self::Windows(_) => true,
-            Self::Truncate(field) => field == Block::Pair.name(),
+            Self::Truncate(field) => **field == *Block::Pair.name(),
             Self::Fail(_) | Self::Drop(_) => false,
         }
     }
 }
 
 /// The field that is cut, by its column's name.
-pub type Truncate = String;
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Truncate(pub String);
+
+impl std::ops::Deref for Truncate {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Truncate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Truncate {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl de::Visitor<'_> for Visitor {
+            type Value = Truncate;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(
+                    "`{truncate: COLUMN}`, a column that stands in the prompt, or, with a `form` that is not `completion`, \
+                     `{truncate: prompt}`",
+                )
+            }
+
+            fn visit_str<E: de::Error>(self, field: &str) -> Result<Truncate, E> {
+                Ok(Truncate(field.to_owned()))
+            }
+        }
+        deserializer.deserialize_str(Visitor)
+    }
+}
+
+impl JsonSchema for Truncate {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        String::schema_name()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        String::json_schema(generator)
+    }
+}
 
 /// Parts of a long pair.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a map such as `{stride: …}`")]
 pub struct Windows {
     /// How many tokens two parts that follow one another share.
     pub stride: usize,

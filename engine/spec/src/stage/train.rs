@@ -267,7 +267,7 @@ impl JsonSchema for Seed {
 
 /// Rows for each optimiser step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a map such as `{size: …}`")]
 pub struct Batch {
     /// Rows whose gradients make one step.
     #[serde(default = "default_batch")]
@@ -291,7 +291,7 @@ impl Default for Batch {
 
 /// How often the state is saved, to go on from after a crash.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a map such as `{steps: …}`")]
 pub struct Checkpoint {
     /// Optimiser steps from one saved state to the next.
     #[schemars(range(min = 1))]
