@@ -74,7 +74,7 @@ pub fn run(job: &Job, events: Events<'_>) -> Result<(), Error> {
         for alike in labels.alike() {
             let message = format!(
                 "the labels {} differ only in case or in spaces, and are {} classes; if they are one, let the template's \
-                 block `label` write them alike, for example by `{{{{ label|trim|lower }}}}`",
+                 block `label` write them alike, for example by `{{{{ COLUMN|lower }}}}`",
                 spec::one_of::listed(&alike),
                 alike.len()
             );
