@@ -1,6 +1,10 @@
 //! What a template may define, and which of it a stage's settings need. Knows names; reads no template and no row.
 
-use crate::{metric::Metric, protocol::Protocol, stage::LossOn};
+use crate::{
+    metric::Metric,
+    protocol::Protocol,
+    stage::{LanguageModel, LossOn, Objective},
+};
 
 /// What a template may define, one block each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -93,6 +97,20 @@ impl WantedBlock {
     pub fn or_else(self, instead: &'static str) -> Self {
         Self { instead: Some(instead), ..self }
     }
+}
+
+/// What an objective needs of the rows of `data`: what is learned of each.
+pub(crate) fn of_objective(objective: &Objective) -> Vec<WantedBlock> {
+    let wanted =
+        |blocks| WantedBlock::new("data", blocks, "objective", format!("the objective `{}`", objective.name()));
+    vec![match objective {
+        Objective::LanguageModel(LanguageModel { loss_on: LossOn::All, .. }) => return Vec::new(),
+        Objective::LanguageModel(_) => wanted(&[Block::Completion, Block::Pairs])
+            .or_else("learn every token: `objective: {language_model: {loss_on: all}}`"),
+        Objective::Seq2Seq(_) => wanted(&[Block::Completion]),
+        Objective::Classify(_) | Objective::Regress(_) => wanted(&[Block::Label]),
+        Objective::Span(_) => wanted(&[Block::Answers]),
+    }]
 }
 
 /// What a question to a model needs of the rows of `data`; `below` is where `protocol` and `metrics` stand.

@@ -9,6 +9,7 @@ mod format;
 mod inspect;
 mod join;
 mod merge;
+mod overflow;
 mod preprocess;
 mod report;
 mod select;
@@ -26,6 +27,7 @@ pub use format::{Delimited, Format, LongRows, Quoting, ShortRows, Squad, SquadRo
 pub use inspect::{Amplification, Analysis, Inspect, Subspaces, SubspacesOf};
 pub use join::{Join, Missing, Relation};
 pub use merge::Merge;
+pub use overflow::{Overflow, OverflowPolicy, Truncate, Windows};
 pub use preprocess::{
     Empty, HoldOut, LiteralRow, LiteralRows, Permute, Preprocess, RowSource, Seeded, Split, SplitNames, Written,
 };
@@ -34,8 +36,7 @@ pub use select::{Best, Mode, Select};
 pub use snapshots::Snapshots;
 pub use take::{Take, WholeGroups};
 pub use tokenize::{
-    Boundary, BpeTraining, ChoicesForm, Form, MaxLength, Overflow, OverflowPolicy, SpecialToken, TextForm, Tokenize,
-    TokenizerSource, Trained, Truncate, Windows,
+    Boundary, BpeTraining, ChoicesForm, Form, MaxLength, SpecialToken, TextForm, Tokenize, TokenizerSource, Trained,
 };
 pub use train::{Batch, Checkpoint, Duration, LanguageModel, LossOn, Normalize, Objective, Seed, Seq2Seq, Train};
 pub use validate::{Every, Keep, KeepBest, Validate};

@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use super::{Beside, Fault, Input, Kind, Program, Snapshots, Validate, WantedSplit};
 use crate::{
     adapter::AdapterSource,
-    block::{self, Block, WantedBlock},
+    block::{self, WantedBlock},
     files,
     metric::Metric,
     model::ModelSource,
@@ -113,26 +113,6 @@ crate::one_of! {
 impl Default for Objective {
     fn default() -> Self {
         Self::LanguageModel(LanguageModel::default())
-    }
-}
-
-impl Objective {
-    /// The blocks that say what is learned of a row.
-    fn wanted_blocks(&self) -> Vec<WantedBlock> {
-        let blocks: &[Block] = match self {
-            Self::LanguageModel(LanguageModel { loss_on: LossOn::All, .. }) => return Vec::new(),
-            Self::LanguageModel(_) => &[Block::Completion, Block::Pairs],
-            Self::Seq2Seq(_) => &[Block::Completion],
-            Self::Classify(_) | Self::Regress(_) => &[Block::Label],
-            Self::Span(_) => &[Block::Answers],
-        };
-        let wanted = WantedBlock::new("data", blocks, "objective", format!("the objective `{}`", self.name()));
-        vec![match self {
-            Self::LanguageModel(_) => {
-                wanted.or_else("learn every token: `objective: {language_model: {loss_on: all}}`")
-            }
-            _ => wanted,
-        }]
     }
 }
 
@@ -350,7 +330,7 @@ impl Kind for Train {
     }
 
     fn wanted_blocks(&self) -> Vec<WantedBlock> {
-        let mut wanted: Vec<WantedBlock> = self.objective.wanted_blocks();
+        let mut wanted: Vec<WantedBlock> = block::of_objective(&self.objective);
         let asked = self.validate.iter().filter_map(|validate| Some((validate.protocol.as_ref()?, &validate.metrics)));
         wanted.extend(asked.flat_map(|(protocol, metrics)| block::of_protocol("validate.", protocol, metrics)));
         wanted
