@@ -17,6 +17,13 @@ const BEYOND_A_SCHEMA: &[(&str, &[&str])] = &[
     (
         "other files",
         &[
+            "block_absent_for_choices",
+            "block_absent_for_default_objective",
+            "block_absent_for_metric",
+            "block_absent_for_objective",
+            "block_absent_for_validation",
+            "block_absent_for_windows",
+            "block_absent_in_one_of_two",
             "file_absent",
             "include_absent",
             "include_absent_folder",

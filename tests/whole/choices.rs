@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::{
     encoders::lines_of,
-    project::worker,
+    project::{FILE, worker},
     tiny::{self, DATA, TRAINING},
 };
 
@@ -78,7 +78,7 @@ fn the_likeliest_choice_is_chosen() {
 fn rows_without_choices_and_wrong_labels_are_named() {
     let project = tiny::with_rows(&format!("{DATA}{TRAINING}{MORE}"));
     project.file("templates/choose.jinja", "{% block prompt %}{{ thing }}{% endblock %}");
-    project.run(&["--until", "options"]).fails_with(&["the rows have no choices", "{% block choices %}"]);
+    project.engine(&["check", FILE, "--json"]).exit(2).says(&["has no block `choices`", "{% block choices %}"]);
     project.file("templates/choose.jinja", &CHOOSE.replace("{{ loop.index0 }}", "{{ colour }}"));
     project.run(&["--until", "options"]).fails_with(&["is no number of one of the 5 choices", "row-40"]);
 }

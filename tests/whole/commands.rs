@@ -159,6 +159,12 @@ fn previews() {
         .says(&["── train · row 1 (id row-0)", "thing 0 is▸ red"]);
     let tokens = project.engine(&["preview", FILE, "tokens", "--split", "test"]);
     tokens.exit(0).says(&["── test · id row-40", "with loss", "⟦", "⟧"]);
+    // The tiny pipeline has the split `train` before the split `test`.
+    for stage in ["rows", "tokens"] {
+        let shown = project.engine(&["preview", FILE, stage]);
+        let place = |split: &str| shown.out.find(&format!("── {split} ·")).unwrap();
+        assert!(place("train") < place("test"), "{}", shown.out);
+    }
     project.engine(&["preview", FILE, "raw"]).exit(1).warns(&["it leaves no rows"]);
     project.engine(&["preview", FILE, "rows", "--split", "tset"]).exit(1).warns(&["no split `tset`", "test"]);
 }

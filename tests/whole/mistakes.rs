@@ -48,6 +48,7 @@ stages:
     ran.exit(1).did(&["first", "second"]).failed(&["bad"]);
     assert_eq!(ran.members("skipped"), ["after"]);
     project.engine(&["run", FILE, "--keep-going"]).exit(1).says(&["0 done, 2 up to date, 1 failed, 1 not tried"]);
+    project.engine(&["history", FILE]).exit(0).says(&["2 up to date, 1 failed, 1 not tried"]);
 }
 
 #[test]

@@ -5,6 +5,7 @@
 #[macro_use]
 mod out;
 
+mod blocks;
 mod commands;
 mod following;
 mod left;

@@ -10,7 +10,15 @@ use plan::{
     graph::Graph,
     lockfile::{LockError, LockFile},
 };
-use spec::{diagnostic::Diagnostic, include::Unreadable, pipeline::Pipeline, text::Source, track::Tracker};
+use spec::{
+    diagnostic::Diagnostic,
+    include::Unreadable,
+    pipeline::Pipeline,
+    text::{Document, Source},
+    track::Tracker,
+};
+
+use crate::blocks;
 
 /// The pipeline file and what is changed in it for this run.
 #[derive(Debug, Clone, Args)]
@@ -35,6 +43,8 @@ pub struct Project {
     pub root: PathBuf,
     /// The names of the file's profiles.
     pub profiles: Vec<String>,
+    /// The file as it was written, with what it includes and what was changed for this run.
+    pub document: Document,
     /// Where its runs are shown.
     pub track: Vec<Tracker>,
     /// Its members and edges.
@@ -126,13 +136,17 @@ impl Project {
             None => with_lock(path),
         };
         let graph = Graph::expand(&pipeline)?;
-        let faults = plan::sources::absent_paths(&pipeline, &graph, &root);
+        let mut faults = plan::sources::absent_paths(&pipeline, &graph, &root);
+        faults.extend(blocks::missing_blocks(&pipeline, &graph, &root));
         if !faults.is_empty() {
             return Err(faults);
         }
         let profiles = pipeline.profiles().map(str::to_owned).collect();
         let variant = variant_of(&pipeline.name);
-        Ok((Self { root, profiles, track: pipeline.track, graph, variant, folder, lock }, done))
+        Ok((
+            Self { root, profiles, document: pipeline.document, track: pipeline.track, graph, variant, folder, lock },
+            done,
+        ))
     }
 }
 

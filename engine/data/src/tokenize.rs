@@ -71,6 +71,15 @@ pub fn run(job: &Job, events: Events<'_>) -> Result<(), Error> {
     if let Form::Text(form) = &tokenization.settings.form
         && let Some(labels) = Labels::of(form, &splits)?
     {
+        for alike in labels.alike() {
+            let message = format!(
+                "the labels {} differ only in case or in spaces, and are {} classes; if they are one, let the template's \
+                 block `label` write them alike, for example by `{{{{ COLUMN|lower }}}}`",
+                spec::one_of::listed(&alike),
+                alike.len()
+            );
+            events(Event::Warning { message });
+        }
         write_json(&job.result.join(files::LABELS), &labels)?;
     }
     let mut summary = Summary { vocabulary: tokenization.special.vocabulary, ..Summary::default() };

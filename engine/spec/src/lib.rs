@@ -2,6 +2,7 @@
 //! is read, substituted and checked; and the job that a stage becomes. Knows no graph, no store, no tensor.
 
 pub mod adapter;
+pub mod block;
 pub mod diagnostic;
 pub mod docs;
 pub mod execution;

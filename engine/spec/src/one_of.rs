@@ -68,7 +68,16 @@ macro_rules! one_of {
                         };
                         let choice = match first.as_str() {
                             $(stringify!($key) => map.next_value::<$ty>().map($name::$variant)?,)+
-                            _ => return Err(A::Error::unknown_variant(&first, $name::NAMES)),
+                            _ => {
+                                let unset = || serde::de::value::MapDeserializer::<_, serde::de::value::Error>::new(
+                                    std::iter::once((first.as_str(), ())),
+                                );
+                                let has = [$((
+                                    stringify!($key),
+                                    $crate::one_of::is_setting(<$ty as serde::Deserialize>::deserialize(unset()).err()),
+                                )),+];
+                                return Err($crate::one_of::unknown_key(&first, $name::NAMES, &has));
+                            }
                         };
                         if let Some(second) = map.next_key::<String>()? {
                             return Err(A::Error::custom(format!("`{first}` and `{second}` in one place; keep one of them")));
@@ -121,11 +130,35 @@ pub fn listed(names: &[&str]) -> String {
     names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
-/// Why a choice cannot stand as its bare name, from what its settings lack.
+/// Why a choice cannot stand as its bare name, from what its settings lack. What a type expects may say what to write, as
+/// "`{truncate: COLUMN}`, …".
 pub fn bare(name: &str, lack: &str) -> String {
-    match lack.strip_prefix("missing field `").and_then(|rest| rest.split('`').next()) {
-        Some(key) => format!("`{name}` alone says too little: `{key}` is missing; write `{{{name}: {{{key}: …}}}}`"),
-        None => format!("`{name}` alone says too little; write `{{{name}: …}}`"),
+    let key = lack.strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
+    let written = lack.split_once(", expected ").map(|(_, expected)| expected).filter(|text| text.starts_with('`'));
+    match (key, written) {
+        (Some(key), _) => {
+            format!("`{name}` alone says too little: `{key}` is missing; write `{{{name}: {{{key}: …}}}}`")
+        }
+        (None, Some(written)) => format!("`{name}` alone says too little; write {written}"),
+        (None, None) => format!("`{name}` alone says too little; write `{{{name}: …}}`"),
+    }
+}
+
+/// Whether a key is a setting of a choice, by why the choice cannot be read of this key with nothing behind it.
+pub fn is_setting(error: Option<serde::de::value::Error>) -> bool {
+    let other = ["unknown field", "unknown variant", "invalid type: map"];
+    error.is_none_or(|error| other.iter().all(|begin| !error.to_string().starts_with(begin)))
+}
+
+/// Why a key names no choice: it is a setting of some, as `has` says of each, or unknown.
+pub fn unknown_key<E: serde::de::Error>(key: &str, names: &'static [&'static str], has: &[(&str, bool)]) -> E {
+    let owners: Vec<&str> = has.iter().filter(|(_, has)| *has).map(|(name, _)| *name).collect();
+    match owners.first() {
+        Some(first) => {
+            let owners = listed(&owners);
+            E::custom(format!("`{key}` is a setting of {owners}; write `{{{first}: {{{key}: …}}}}`"))
+        }
+        None => E::unknown_variant(key, names),
     }
 }
 

@@ -97,12 +97,12 @@ fn outcome(run: &Run) -> &'static str {
 fn line(run: &Run) -> String {
     let mut parts = vec![format!("{:<11}", outcome(run))];
     let counts = [
-        (MemberState::Done, "done"),
-        (MemberState::Cached, "up to date"),
-        (MemberState::Failed, "failed"),
-        (MemberState::Skipped, "skipped"),
+        (run.count(MemberState::Done), "done"),
+        (run.count(MemberState::Cached), "up to date"),
+        (run.count(MemberState::Failed), "failed"),
+        (run.not_tried(), "not tried"),
     ];
-    let counts = counts.iter().map(|(state, word)| (run.count(*state), word)).filter(|(count, _)| *count > 0);
+    let counts = counts.into_iter().filter(|(count, _)| *count > 0);
     let counts: Vec<String> = counts.map(|(count, word)| format!("{count} {word}")).collect();
     parts.push(counts.join(", "));
     parts.extend(run.seconds.map(duration));

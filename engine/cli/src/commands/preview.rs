@@ -4,7 +4,10 @@ use std::io::IsTerminal;
 
 use clap::Args;
 use plan::state::Freshness;
-use spec::stage::{Splits, Stage};
+use spec::{
+    stage::{Splits, Stage},
+    text::YamlPath,
+};
 
 use crate::{
     Exit,
@@ -87,6 +90,8 @@ fn show(preview: &Preview, project: &Project, meant: &[plan::graph::NodeId]) -> 
     if let Splits::Named(names) = node.settings.splits() {
         splits.retain(|split| names.contains(&split.as_str()));
     }
+    let order = written_order(project, id);
+    splits.sort_by_key(|split| order.iter().position(|name| *name == split).unwrap_or(order.len()));
     if let Some(wanted) = &preview.split {
         if !splits.contains(wanted) {
             return Err(failure(
@@ -104,6 +109,19 @@ fn show(preview: &Preview, project: &Project, meant: &[plan::graph::NodeId]) -> 
         }
     }
     Ok(())
+}
+
+/// The splits in the order in which the pipeline file has them; empty where it does not write them out.
+fn written_order(project: &Project, id: plan::graph::NodeId) -> Vec<&str> {
+    let node = project.graph.node(id);
+    let input = node.inputs.iter().find(|input| input.role == "input").and_then(|input| input.members.first());
+    let stage = match (&*node.settings, input) {
+        (Stage::Tokenize(_), Some(rows)) => &project.graph.node(*rows).stage,
+        _ => &node.stage,
+    };
+    let splits = project.document.get(&YamlPath::keys(["stages", stage, "splits"]));
+    let splits = splits.and_then(serde_yaml::Value::as_mapping);
+    splits.into_iter().flat_map(serde_yaml::Mapping::keys).filter_map(serde_yaml::Value::as_str).collect()
 }
 
 fn print_rows(folder: &std::path::Path, split: &str, rows: usize) -> Result<(), spec::job::Failure> {

@@ -4,6 +4,7 @@
 mod axis;
 mod cautions;
 mod chart;
+mod constant;
 mod csv;
 mod differences;
 mod facts;
@@ -33,18 +34,18 @@ pub use terminal::comparison;
 
 use spec::{
     job::{Failure, Job, JobInput},
-    stage::{self, Baseline},
+    stage,
 };
 
 use self::{
+    constant::Constant,
     facts::Facts,
     layout::{Group, Layout},
     plots::Plot,
-    recount::Recount,
     samples::Sample,
     table::{Cell, Line, Sheet},
 };
-use crate::metrics::{Figures, meaning};
+use crate::metrics::meaning;
 
 /// What a report holds, whatever it is printed as.
 struct Report<'a> {
@@ -173,12 +174,14 @@ fn assemble<'a>(
         members: what_this_was(members),
         facts: facts::settings(layout),
     };
+    let constants = layout.groups.iter().map(|group| Constant::of(group, &settings.baselines));
+    let constants = constants.collect::<Result<Vec<_>, _>>()?;
+    constant::check(job, &settings.baselines, &constants)?;
     let mut scores = Vec::new();
-    for (index, group) in layout.groups.iter().enumerate() {
+    for (index, (group, constant)) in layout.groups.iter().zip(&constants).enumerate() {
         // Others published their figures of one evaluation, not of its controls.
         let published = if index == 0 { settings.published.as_slice() } else { &[] };
-        let always = always(group, &settings.baselines)?;
-        let mut sheet = table::scores(layout, group, published, &always, &settings.table);
+        let mut sheet = table::scores(layout, group, published, &constant.answers, &settings.table);
         let marks = cautions::chosen_on(layout, group, members);
         table::mark(&mut sheet, &marks);
         let names = table::headline(group);
@@ -189,6 +192,7 @@ fn assemble<'a>(
             plots.extend(tradeoffs::by_number(group, first, &settings.table)?);
             plots.extend(tradeoffs::costs(layout, group, first)?);
             report.summary.extend(ranking(layout, group, first).filter(|_| index == 0));
+            report.summary.extend(constant::sentence(layout, group, first, constant));
         }
         let mut parts = vec![Part { sheet, plots: Vec::new() }];
         let against = settings.table.against.as_ref().and_then(|name| layout.rows.iter().position(|row| row == name));
@@ -239,25 +243,6 @@ fn assemble<'a>(
     report.sections.extend(inspections);
     report.facts.push(facts::again(job, members));
     Ok(report)
-}
-
-/// What the same answer to every row of a group scores, by that answer.
-fn always(group: &Group<'_>, baselines: &[Baseline]) -> Result<Vec<(String, Figures)>, Failure> {
-    if baselines.is_empty() {
-        return Ok(Vec::new());
-    }
-    // All members of a group scored the same rows; one that answered none of them may not tell what these want.
-    let mut members = group.members.iter().flatten();
-    let Some(recount) = members.find_map(|member| Recount::read(member).transpose()).transpose()? else {
-        return Ok(Vec::new());
-    };
-    let mut always: Vec<(String, Figures)> = Vec::new();
-    for (said, figures) in baselines.iter().filter_map(|baseline| recount.always(baseline)) {
-        if always.iter().all(|(known, _)| *known != said) {
-            always.push((said, figures));
-        }
-    }
-    Ok(always)
 }
 
 /// What a `select` stage chose, in a sentence.

@@ -171,6 +171,11 @@ impl Recount {
         Some((said, self.figures(&rows)))
     }
 
+    /// The classes or choices that an answer must be one of; nothing where any text is an answer, or none is.
+    pub fn classes(&self) -> Option<&[String]> {
+        matches!(self.rows, Rows::Classes(_) | Rows::Choices(_)).then_some(&self.labels)
+    }
+
     /// The number of the class, or the choice, that a baseline answers.
     fn class(&self, baseline: &Baseline, right: impl Iterator<Item = usize>) -> Option<usize> {
         match baseline {

@@ -38,6 +38,22 @@ fn json_lines_skip_blank_lines_and_may_be_named_json() {
 }
 
 #[test]
+fn a_table_under_the_name_of_json_lines_is_guessed() {
+    let error = read_text("t.jsonl", "\"text\",label\nShares fell, again,business\n").unwrap_err();
+    assert_eq!(error.place.as_deref(), Some("t.jsonl:1:1"));
+    assert_eq!(error.message, "this line is no JSON; the file looks like CSV");
+    let hint = error.hint.unwrap();
+    assert!(hint.contains("`format: csv`") && hint.contains("columns: `text`, `label`"), "{hint}");
+    let error = read_text("t.jsonl", "text\tlabel\nShares, prices fell\tbusiness\n").unwrap_err();
+    assert!(error.message.ends_with("looks like TSV"), "{error}");
+    // A broken line is a broken line, however many commas it has.
+    for text in ["{\"a\": 1, \"b\": 2\nx,y\n", "a, b\n{\"a\": 1, \"b\": 2}\n", "a b\nc, d\n"] {
+        let error = read_text("t.jsonl", text).unwrap_err();
+        assert!(!error.message.contains("looks like"), "{text}: {error}");
+    }
+}
+
+#[test]
 fn a_mistake_has_its_line_and_column() {
     let mut lines: Vec<String> = (1..=400).map(|row| json!({"row": row}).to_string()).collect();
     lines[299] = "{\"row\": 300,, \"a\": 1}".into();

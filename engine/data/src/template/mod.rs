@@ -16,60 +16,7 @@ use minijinja::{Environment, OutputSpanKind, UndefinedBehavior, Value, syntax::S
 
 use crate::{Error, rows::Row};
 pub use files::{folder_of, template_files};
-
-/// What a template may define, one block each.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Block {
-    /// What a model reads.
-    Prompt,
-    /// What it reads beside the prompt, such as the second of two sentences, or the text that a question is about.
-    Pair,
-    /// What it is to write.
-    Completion,
-    /// The answers that count as right: a JSON list of texts.
-    References,
-    /// The answers to choose from: a JSON list of texts.
-    Choices,
-    /// What stands between the prompt and each choice, where that differs: a JSON list of as many texts.
-    Contexts,
-    /// The right class; or the number of the right choice, from 0.
-    Label,
-    /// Several prompts and completions that follow one another in one row: a JSON list of `[prompt, completion]`.
-    Pairs,
-    /// Where the answer stands in the pair: a JSON list of `{text, start}`, `start` in characters; empty where there is
-    /// none.
-    Answers,
-}
-
-impl Block {
-    /// The blocks, in the order of a result's columns.
-    pub const ALL: [Self; 9] = [
-        Self::Prompt,
-        Self::Pair,
-        Self::Completion,
-        Self::References,
-        Self::Choices,
-        Self::Contexts,
-        Self::Label,
-        Self::Pairs,
-        Self::Answers,
-    ];
-
-    /// The block's name, which is its column's name too.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Prompt => "prompt",
-            Self::Pair => "pair",
-            Self::Completion => "completion",
-            Self::References => "references",
-            Self::Choices => "choices",
-            Self::Contexts => "contexts",
-            Self::Label => "label",
-            Self::Pairs => "pairs",
-            Self::Answers => "answers",
-        }
-    }
-}
+pub use spec::block::Block;
 
 /// Where a column stands in the prompt, verbatim.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -286,6 +233,14 @@ fn columns_of(
     }
     found.retain(|span| !repeated.contains(&span.field));
     found
+}
+
+/// The blocks that a template of a templates folder defines, with those of the files that it reads.
+///
+/// # Errors
+/// When a file is missing, and for blocks that are not known or do not go together.
+pub fn blocks(folder: &Path, name: &str) -> Result<BTreeSet<Block>, Error> {
+    known_blocks(name, &files::sources(folder, name)?)
 }
 
 fn known_blocks(name: &str, sources: &[files::Source]) -> Result<BTreeSet<Block>, Error> {

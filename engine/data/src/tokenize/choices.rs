@@ -40,7 +40,7 @@ pub(super) fn split(
     }
     let policy = settings.overflow.of(name);
     if let OverflowPolicy::Truncate(field) = &policy
-        && field != "prompt"
+        && **field != *"prompt"
     {
         return Err(Error::new(format!("`{field}` is no text that can be cut"))
             .at(format!("split `{name}`, setting `overflow`"))

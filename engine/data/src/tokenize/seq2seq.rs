@@ -92,7 +92,7 @@ impl<'a> Reading<'a> {
             MaxLength::Parts { prompt, completion } => (prompt, completion),
         };
         let cutting = match policy {
-            OverflowPolicy::Truncate(field) if field == "prompt" => {
+            OverflowPolicy::Truncate(field) if **field == *"prompt" => {
                 let strategy = TruncationStrategy::OnlyFirst;
                 let truncation = TruncationParams { max_length: prompt, strategy, ..TruncationParams::default() };
                 Some(encoder.vocabulary.templated(Some(truncation))?)

@@ -122,7 +122,7 @@ impl<'a> Reading<'a> {
         };
         let cutting = match policy {
             OverflowPolicy::Fail(_) | OverflowPolicy::Drop(_) => None,
-            OverflowPolicy::Truncate(field) => match field.as_str() {
+            OverflowPolicy::Truncate(field) => match &**field {
                 "prompt" => cut(TruncationStrategy::OnlyFirst, 0)?,
                 "pair" if columns.pair => cut(TruncationStrategy::OnlySecond, 0)?,
                 "pair" => return without_pair("the pair is to be cut"),

@@ -54,6 +54,18 @@ impl Labels {
     }
 }
 
+impl Labels {
+    /// Classes whose names differ only in case or in spaces, which are most often one class: those that are alike, together.
+    pub fn alike(&self) -> Vec<Vec<&str>> {
+        let mut by_look: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+        for label in &self.labels {
+            let look = label.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase();
+            by_look.entry(look).or_default().push(label);
+        }
+        by_look.into_values().filter(|labels| labels.len() > 1).collect()
+    }
+}
+
 /// By value where all are numbers, else by their letters.
 fn sorted(labels: BTreeSet<String>) -> Vec<String> {
     let mut labels: Vec<String> = labels.into_iter().collect();
@@ -68,6 +80,12 @@ fn sorted(labels: BTreeSet<String>) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn classes_that_look_alike_are_found() {
+        let labels = ["Sport", "World news", " sport", "business", "world  news", "sports"].map(str::to_owned).to_vec();
+        assert_eq!(Labels { labels }.alike(), [vec!["Sport", " sport"], vec!["World news", "world  news"]]);
+    }
 
     #[test]
     fn numbers_are_sorted_by_value_and_words_by_letters() {

@@ -5,6 +5,7 @@
 mod beside;
 mod chats;
 mod choices;
+mod classes;
 mod common;
 mod converted;
 mod download;

@@ -122,6 +122,7 @@ impl<'a> Journal<'a> {
             machine: Machine::default(),
             git: None,
             members: Vec::new(),
+            untried: None,
         };
         let members = graph.nodes.iter().map(|_| None).collect();
         let notes = Notes { members, ask_git: Some(Box::new(git)), git: None, written: false };
@@ -184,6 +185,7 @@ impl<'a> Journal<'a> {
         let git = notes.git.take().map(|git| git.join());
         let mut run = self.run.lock().unwrap_or_else(PoisonError::into_inner).clone();
         run.seconds = Some(self.begun.elapsed().as_secs_f64());
+        run.untried = Some(outcome.untried);
         run.outcome = match outcome {
             run::Outcome { interrupted: true, .. } => Outcome::Interrupted,
             run::Outcome { failed, .. } if failed.is_empty() => Outcome::Done,

@@ -71,6 +71,9 @@ pub struct Run {
     pub git: Option<Revision>,
     /// Its members, in the order of the graph; those that it did not reach are left out.
     pub members: Vec<Member>,
+    /// How many members were needed and never begun; not known of a run that goes on or was killed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub untried: Option<usize>,
 }
 
 /// How a run ended.
@@ -157,6 +160,11 @@ impl Run {
     /// Whether it goes on; a run that was killed does not.
     pub fn goes_on(&self) -> bool {
         self.outcome == Outcome::Open && !self.process.is_dead()
+    }
+
+    /// How many members were not tried, as far as is known.
+    pub fn not_tried(&self) -> usize {
+        self.untried.unwrap_or_else(|| self.count(MemberState::Skipped))
     }
 
     /// How many members are in a state.
@@ -292,6 +300,22 @@ fn latest(files: impl Iterator<Item = (PathBuf, u64)>, most: usize, most_bytes: 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_not_tried_is_what_the_run_itself_counted() {
+        let member = |name: &str, state: &str| serde_json::json!({"name": name, "state": state, "why": []});
+        let mut run = serde_json::json!({
+            "format": FORMAT, "id": "a", "variant": "p", "asked": {"file": "p.yaml"}, "begun": 0, "outcome": "failed",
+            "process": Owner::me("p"), "engine": "0", "build": "0",
+            "machine": {"processor": "", "cores": 1, "memory": 0, "system": ""},
+            "members": [member("first", "failed"), member("second", "skipped")],
+        });
+        let read = |run: &serde_json::Value| serde_json::from_value::<Run>(run.clone()).unwrap().not_tried();
+        assert_eq!(read(&run), 1, "a run that was killed counted nothing: what was skipped by then");
+        // Two more were never looked at, since the run ended at the first failure.
+        run["untried"] = 3.into();
+        assert_eq!(read(&run), 3);
+    }
 
     #[test]
     fn the_latest_runs_are_kept_within_number_and_size() {

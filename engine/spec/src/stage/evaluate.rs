@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Fault, Input, Kind, Program, WantedSplit};
 use crate::{
+    block::{self, WantedBlock},
     files,
     measure::Measure,
     metric::{self, Metric},
@@ -72,7 +73,7 @@ fn mixed(protocol: &str, metric: &str) -> serde_json::Value {
 
 /// Rows computed at once.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a map such as `{size: …}`")]
 pub struct EvaluateBatch {
     /// Rows computed at once.
     #[schemars(range(min = 1))]
@@ -104,6 +105,10 @@ impl Kind for Evaluate {
         ];
         inputs.extend(Metric::inputs("metrics", &self.metrics));
         inputs
+    }
+
+    fn wanted_blocks(&self) -> Vec<WantedBlock> {
+        block::of_protocol("", &self.protocol, &self.metrics)
     }
 
     fn measures(&self) -> bool {

@@ -9,6 +9,7 @@ mod format;
 mod inspect;
 mod join;
 mod merge;
+mod overflow;
 mod preprocess;
 mod report;
 mod select;
@@ -26,6 +27,7 @@ pub use format::{Delimited, Format, LongRows, Quoting, ShortRows, Squad, SquadRo
 pub use inspect::{Amplification, Analysis, Inspect, Subspaces, SubspacesOf};
 pub use join::{Join, Missing, Relation};
 pub use merge::Merge;
+pub use overflow::{Overflow, OverflowPolicy, Truncate, Windows};
 pub use preprocess::{
     Empty, HoldOut, LiteralRow, LiteralRows, Permute, Preprocess, RowSource, Seeded, Split, SplitNames, Written,
 };
@@ -34,13 +36,12 @@ pub use select::{Best, Mode, Select};
 pub use snapshots::Snapshots;
 pub use take::{Take, WholeGroups};
 pub use tokenize::{
-    Boundary, BpeTraining, ChoicesForm, Form, MaxLength, Overflow, OverflowPolicy, SpecialToken, TextForm, Tokenize,
-    TokenizerSource, Trained, Truncate, Windows,
+    Boundary, BpeTraining, ChoicesForm, Form, MaxLength, SpecialToken, TextForm, Tokenize, TokenizerSource, Trained,
 };
 pub use train::{Batch, Checkpoint, Duration, LanguageModel, LossOn, Normalize, Objective, Seed, Seq2Seq, Train};
 pub use validate::{Every, Keep, KeepBest, Validate};
 
-use crate::{reference::Reference, text::Side};
+use crate::{block::WantedBlock, reference::Reference, text::Side};
 
 /// The program that does a stage's work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -252,6 +253,11 @@ pub trait Kind: serde::Serialize + serde::de::DeserializeOwned + schemars::JsonS
         false
     }
 
+    /// The blocks of templates without which it is sure to fail.
+    fn wanted_blocks(&self) -> Vec<WantedBlock> {
+        Vec::new()
+    }
+
     /// The file or folder of a part, relative to what the stage leaves.
     fn part_path(&self, part: &str) -> String {
         part.to_owned()
@@ -364,6 +370,11 @@ macro_rules! stages {
             /// See [`Kind::drops`].
             pub fn drops(&self, split: &str) -> bool {
                 match self { $(Self::$variant(stage) => stage.drops(split)),+ }
+            }
+
+            /// See [`Kind::wanted_blocks`].
+            pub fn wanted_blocks(&self) -> Vec<WantedBlock> {
+                match self { $(Self::$variant(stage) => stage.wanted_blocks()),+ }
             }
 
             /// See [`Kind::part_path`].

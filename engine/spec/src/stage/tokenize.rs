@@ -1,12 +1,15 @@
 //! What a `tokenize` stage may say.
 
-use std::{collections::BTreeMap, fmt};
+use std::fmt;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::{Chat, Fault, Input, Kind, Program, Splits, WantedSplit};
-use crate::{reference::Reference, stage_or::WithFirst};
+use super::{Chat, Fault, Input, Kind, Overflow, OverflowPolicy, Program, Splits, WantedSplit};
+use crate::{
+    block::{Block, WantedBlock},
+    reference::Reference,
+};
 
 /// Turns rendered rows into token ids.
 ///
@@ -314,115 +317,6 @@ impl JsonSchema for MaxLength {
     }
 }
 
-/// What becomes of rows that are too long: one policy, or one a split.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Overflow {
-    /// For every split.
-    Every(OverflowPolicy),
-    /// By split; a split that is not named has the default.
-    BySplit(BTreeMap<String, OverflowPolicy>),
-}
-
-impl Default for Overflow {
-    fn default() -> Self {
-        Self::Every(OverflowPolicy::Fail(super::preprocess::Empty {}))
-    }
-}
-
-impl Overflow {
-    /// The policy of a split.
-    pub fn of(&self, split: &str) -> OverflowPolicy {
-        match self {
-            Self::Every(policy) => policy.clone(),
-            Self::BySplit(policies) => {
-                policies.get(split).cloned().unwrap_or(OverflowPolicy::Fail(super::preprocess::Empty {}))
-            }
-        }
-    }
-}
-
-impl Serialize for Overflow {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::Every(policy) => policy.serialize(serializer),
-            Self::BySplit(policies) => policies.serialize(serializer),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Overflow {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl<'de> de::Visitor<'de> for Visitor {
-            type Value = Overflow;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("`drop`, `fail` or `{truncate: field}`, or one of these for each split")
-            }
-
-            fn visit_str<E: de::Error>(self, name: &str) -> Result<Overflow, E> {
-                OverflowPolicy::deserialize(de::value::StrDeserializer::new(name)).map(Overflow::Every)
-            }
-
-            fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Overflow, A::Error> {
-                let mut policies = BTreeMap::new();
-                let mut next = map.next_key::<String>()?;
-                if next.as_ref().is_some_and(|name| OverflowPolicy::NAMES.contains(&name.as_str())) {
-                    let whole = de::value::MapAccessDeserializer::new(WithFirst { first: next, map });
-                    return OverflowPolicy::deserialize(whole).map(Overflow::Every);
-                }
-                while let Some(split) = next {
-                    policies.insert(split, map.next_value::<OverflowPolicy>()?);
-                    next = map.next_key()?;
-                }
-                Ok(Overflow::BySplit(policies))
-            }
-        }
-        deserializer.deserialize_any(Visitor)
-    }
-}
-
-impl JsonSchema for Overflow {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Overflow".into()
-    }
-
-    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        let policy = generator.subschema_for::<OverflowPolicy>();
-        schemars::json_schema!({
-            "description": "`fail` (the default), `drop` or `{truncate: field}`: for every split, or a map from split to one of these.",
-            "anyOf": [policy, { "type": "object", "additionalProperties": policy }],
-        })
-    }
-}
-
-crate::one_of! {
-    /// What becomes of a row that is too long.
-    pub enum OverflowPolicy {
-        /// The stage fails and names the row.
-        fail => Fail(super::preprocess::Empty),
-        /// The row is left out and counted: for training splits alone, a scored row is never dropped.
-        drop => Drop(super::preprocess::Empty),
-        /// The named field of the template is cut at its end until the row fits; a row that cannot fit is scored as failed.
-        /// With `form: text` a block may be named: `prompt` or `pair`.
-        truncate => Truncate(Truncate),
-        /// The pair is read in parts that overlap by so many tokens, each behind the whole prompt; `span` takes the best
-        /// answer of all parts. For `form: text` alone.
-        windows => Windows(Windows),
-    }
-}
-
-/// The field that is cut, by its column's name.
-pub type Truncate = String;
-
-/// Parts of a long pair.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Windows {
-    /// How many tokens two parts that follow one another share.
-    pub stride: usize,
-}
-
 impl Kind for Tokenize {
     const VERSION: u32 = 2;
     const PROGRAM: Program = Program::Engine;
@@ -454,6 +348,27 @@ impl Kind for Tokenize {
 
     fn splits(&self) -> Splits<'_> {
         Splits::Of("input")
+    }
+
+    fn wanted_blocks(&self) -> Vec<WantedBlock> {
+        match &self.form {
+            Form::Completion(_) | Form::Seq2Seq(_) => Vec::new(),
+            Form::Choices(_) => vec![WantedBlock::new("input", &[Block::Choices], "form", "`form: choices`")],
+            Form::Text(_) => {
+                let policies: Vec<(String, &OverflowPolicy)> = match &self.overflow {
+                    Overflow::Every(policy) => vec![("overflow".to_owned(), policy)],
+                    Overflow::BySplit(policies) => {
+                        policies.iter().map(|(split, policy)| (format!("overflow.{split}"), policy)).collect()
+                    }
+                };
+                let of_pair = policies.into_iter().filter(|(_, policy)| policy.is_of_pair());
+                let wanted = |(path, policy): (String, &OverflowPolicy)| {
+                    let by = format!("the overflow `{}`", policy.name());
+                    WantedBlock::new("input", &[Block::Pair], path, by).or_else("use `truncate: prompt`")
+                };
+                of_pair.map(wanted).collect()
+            }
+        }
     }
 
     fn part_path(&self, part: &str) -> String {

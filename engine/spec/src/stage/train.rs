@@ -7,8 +7,15 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::{Beside, Fault, Input, Kind, Program, Snapshots, Validate, WantedSplit};
 use crate::{
-    adapter::AdapterSource, files, metric::Metric, model::ModelSource, optimizer::Optimizer, precision::Precision,
-    reference::Reference, schedule::Schedule,
+    adapter::AdapterSource,
+    block::{self, WantedBlock},
+    files,
+    metric::Metric,
+    model::ModelSource,
+    optimizer::Optimizer,
+    precision::Precision,
+    reference::Reference,
+    schedule::Schedule,
 };
 
 /// Trains a model, or an adapter of it.
@@ -240,7 +247,7 @@ impl JsonSchema for Seed {
 
 /// Rows for each optimiser step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a map such as `{size: …}`")]
 pub struct Batch {
     /// Rows whose gradients make one step.
     #[serde(default = "default_batch")]
@@ -269,7 +276,7 @@ impl Default for Batch {
 
 /// How often the state is saved, to go on from after a crash.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a map such as `{steps: …}`")]
 pub struct Checkpoint {
     /// Optimiser steps from one saved state to the next.
     #[schemars(range(min = 1))]
@@ -325,6 +332,13 @@ impl Kind for Train {
             },
             AdapterSource::Stage(_) => Beside::Of("adapter.from"),
         }
+    }
+
+    fn wanted_blocks(&self) -> Vec<WantedBlock> {
+        let mut wanted: Vec<WantedBlock> = block::of_objective(&self.objective);
+        let asked = self.validate.iter().filter_map(|validate| Some((validate.protocol.as_ref()?, &validate.metrics)));
+        wanted.extend(asked.flat_map(|(protocol, metrics)| block::of_protocol("validate.", protocol, metrics)));
+        wanted
     }
 
     fn carries(&self) -> Option<&'static str> {

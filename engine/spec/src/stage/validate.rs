@@ -13,7 +13,7 @@ use crate::suggest;
 
 /// Loss, and figures of metrics, on a split that is not learned from, and what they decide.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a map such as `{on: …}`")]
 #[schemars(extend(
     "not" = {"anyOf": evaluate::all_mixed()},
     "dependentRequired" = {"rows": ["protocol"], "batch": ["protocol"], "metrics": ["protocol"], "protocol": ["metrics"]},

@@ -91,6 +91,8 @@ pub fn explain(path: YamlPath, message: &str, root: &Value) -> Misfit {
             "`${…}` is not replaced in a key of this kind; write the value itself".to_owned()
         } else if expected.contains("number") && text_of(got).is_some_and(|text| text.parse::<f64>().is_ok()) {
             "write it without quotes".to_owned()
+        } else if let Some(written) = found.and_then(|found| filled_in(&expected, found)) {
+            format!("write `{written}`")
         } else if let Some(first) = expected.strip_prefix("one of `").and_then(|names| names.split('`').next()) {
             format!("write a map with one of these keys, for example `{{{first}: …}}`")
         } else {
@@ -105,7 +107,24 @@ pub fn explain(path: YamlPath, message: &str, root: &Value) -> Misfit {
     }
     // A message of this crate's own carries its hint behind a semicolon.
     let (message, hint) = message.rsplit_once("; ").unwrap_or((message, "look this key up in docs/pipeline.md"));
-    Misfit { path, side: Side::Value, message: message.to_owned(), hint: hint.to_owned() }
+    let first = quoted.first().filter(|name| message.starts_with(&format!("`{name}` is a setting of ")));
+    let (path, side) = first.map_or((path.clone(), Side::Value), |name| (path.key(name), Side::Key));
+    Misfit { path, side, message: message.to_owned(), hint: hint.to_owned() }
+}
+
+/// What was written, in the form that is expected: a list of it, or "a map such as `{size: …}`" with it.
+fn filled_in(expected: &str, found: &Value) -> Option<String> {
+    let written = match found {
+        Value::String(text) => text.clone(),
+        Value::Number(number) => number.to_string(),
+        Value::Mapping(map) if map.len() == 1 => format!("{{{}: …}}", map.keys().next()?.as_str()?),
+        _ => return None,
+    };
+    if expected == "a list" {
+        return Some(format!("[{written}]"));
+    }
+    let form = expected.strip_prefix("a map such as `")?.split('`').next()?;
+    (!found.is_mapping()).then(|| form.replace('…', &written))
 }
 
 fn text_of(got: &str) -> Option<&str> {

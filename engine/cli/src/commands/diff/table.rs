@@ -97,13 +97,27 @@ fn focused(old: &str, new: &str) -> (String, String) {
 fn metric(member: &str, changed: &Figure) -> Row {
     let shown = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), figure);
     let (mut old, mut new) = (shown(changed.old), shown(changed.new));
-    if old == new {
-        // Too close for the usual digits.
-        let whole = |value: Option<f64>| value.map(|value| value.to_string()).unwrap_or_default();
-        (old, new) = focused(&whole(changed.old), &whole(changed.new));
+    if let (Some(one), Some(other), true) = (changed.old, changed.new, old == new) {
+        (old, new) = apart(one, other);
     }
     let difference = changed.difference().map(signed).unwrap_or_default();
     [member.to_owned(), changed.name.clone(), old, new, difference]
+}
+
+/// Two figures that are too close for the usual digits, with as many as tell them apart.
+fn apart(old: f64, new: f64) -> (String, String) {
+    // Seventeen digits tell any two numbers apart.
+    let tiny = old.abs().max(new.abs()) < 1e-4;
+    let written = |value: f64, digits: usize| match tiny {
+        true => format!("{value:.digits$e}"),
+        false => format!("{value:.digits$}"),
+    };
+    let pairs = (1..=17).map(|digits| (written(old, digits), written(new, digits)));
+    let usual = |text: &str| tiny || text.len() > figure(old).len();
+    pairs
+        .into_iter()
+        .find(|(one, other)| one != other && usual(one))
+        .unwrap_or_else(|| (old.to_string(), new.to_string()))
 }
 
 fn signed(difference: f64) -> String {
@@ -180,6 +194,19 @@ mod tests {
         let (old, new) = focused(&format!("{same}bcd"), &format!("{same}xyz"));
         assert_eq!((old.as_str(), new.as_str()), ("…aaaaaaaabcd", "…aaaaaaaaxyz"));
         assert_eq!(focused("8", "16"), ("8".to_owned(), "16".to_owned()));
+    }
+
+    #[test]
+    fn close_figures_have_the_digits_that_tell_them_apart() {
+        let cells = |old, new| {
+            let [_, _, old, new, _] = metric("seed=0", &Figure { name: "f1".into(), old: Some(old), new: Some(new) });
+            (old, new)
+        };
+        assert_eq!(cells(14.0 / 17.0, 0.8236), ("0.8235".into(), "0.8236".into()), "the usual digits do");
+        assert_eq!(cells(14.0 / 17.0, 0.823_531_1), ("0.823529".into(), "0.823531".into()));
+        assert_eq!(apart(61.2001, 61.2042), ("61.200".into(), "61.204".into()));
+        assert_eq!(apart(1e-9, 2e-9), ("1.0e-9".into(), "2.0e-9".into()));
+        assert_eq!(apart(0.1, 0.1 + f64::EPSILON / 8.0), ("0.10000000000000001".into(), "0.10000000000000003".into()));
     }
 
     #[test]

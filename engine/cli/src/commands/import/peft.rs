@@ -13,7 +13,7 @@ use spec::{
     schedule::Schedule,
     stage::{
         Batch, Checkpoint, Empty, Form, LiteralRows, Objective, OverflowPolicy, Seed, SpecialToken, Split, SplitNames,
-        Take, TextForm,
+        Take, TextForm, Truncate,
     },
 };
 
@@ -172,7 +172,7 @@ pub fn recipe(mut settings: Settings, places: &Places) -> Result<Recipe, Diagnos
             max_length: 512,
             form: task.form,
             too_long: OverflowPolicy::Drop(Empty {}),
-            too_long_scored: OverflowPolicy::Truncate(task.truncated.to_owned()),
+            too_long_scored: OverflowPolicy::Truncate(Truncate(task.truncated.to_owned())),
         },
         training: Training {
             objective: task.objective,

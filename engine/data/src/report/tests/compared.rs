@@ -146,6 +146,41 @@ fn the_same_answer_to_every_row_is_scored_beside() {
 }
 
 #[test]
+fn a_row_that_no_training_made_better_than_a_constant_answer_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let sentence = |right: usize, more: Vec<JobInput>| {
+        let scored = classified(folder.path(), "lora", (0..400).map(|row| row < right), &[]);
+        let inputs = [vec![scored], more].concat();
+        let text =
+            page(&job(folder.path(), inputs), &settings(json!({ "baselines": ["majority", { "answer": "yes" }] })));
+        text.lines().find(|line| line.contains("better than a constant answer")).map(str::to_owned)
+    };
+    // Three of four rows are of the class `no`.
+    let said = sentence(240, Vec::new()).unwrap();
+    assert!(said.contains("on scores, always “no” has Accuracy 75.0 %, and the best row, lora, 60.0 %."), "{said}");
+    assert!(sentence(300, Vec::new()).is_some(), "as much is not better");
+    assert_eq!(sentence(301, Vec::new()), None);
+    // A row that was not trained and is better is no excuse.
+    let base = || classified(folder.path(), "none", (0..400).map(|row| row < 390), &[]);
+    assert_eq!(sentence(240, vec![base()]), None);
+    let training = input(folder.path(), "tuned", "train", &[("method", "lora")], None);
+    fs::write(training.file("summary.json"), json!({ "trainable_parameters": 100 }).to_string()).unwrap();
+    let said = sentence(240, vec![base(), training]).unwrap();
+    assert!(said.contains("No trained row is better") && said.contains("the best trained row, lora, 60.0 %"), "{said}");
+}
+
+#[test]
+fn an_answer_that_is_no_class_is_refused_with_the_classes() {
+    let folder = tempfile::tempdir().unwrap();
+    let classes = || classified(folder.path(), "lora", (0..40).map(|row| row < 24), &[]);
+    let report = settings(json!({ "baselines": ["majority", { "answer": "maybe" }] }));
+    let failure = run(&job(folder.path(), vec![classes()]), &report).unwrap_err();
+    assert_eq!(failure.message, "no class is named `maybe`, so it cannot be the answer to every row");
+    assert_eq!(failure.place.as_deref(), Some("report: baselines.1.answer"));
+    assert_eq!(failure.hint.as_deref(), Some("known: `no`, `yes`"));
+}
+
+#[test]
 fn empty_answers_score_what_the_metric_says() {
     let folder = tempfile::tempdir().unwrap();
     let settings_of = evaluation(json!({ "generate": { "max_new_tokens": 4 } }), json!(["squad_v2"]));

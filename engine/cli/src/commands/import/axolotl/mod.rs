@@ -14,7 +14,7 @@ use spec::{
     protocol::{self, Protocol},
     stage::{
         Checkpoint, Duration, Empty, Form, LanguageModel, LossOn, Normalize, Objective, OverflowPolicy, SpecialToken,
-        Validate,
+        Truncate, Validate,
     },
 };
 
@@ -82,7 +82,7 @@ pub fn recipe(mut settings: Settings, places: &Places) -> Result<Recipe, Diagnos
         scored_at_once: scored_at_once.or(batch.micro),
     };
     let too_long_scored = match &sets.shape.template.field {
-        Some(field) => OverflowPolicy::Truncate(field.clone()),
+        Some(field) => OverflowPolicy::Truncate(Truncate(field.clone())),
         None => OverflowPolicy::Fail(Empty {}),
     };
     Ok(Recipe {

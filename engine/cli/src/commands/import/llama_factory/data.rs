@@ -106,7 +106,9 @@ pub fn read(settings: &mut Settings, places: &Places, is_pretraining: bool) -> R
 
 /// The list of data sets, in `dataset_dir` or in `data`.
 fn known(settings: &mut Settings, places: &Places) -> Known {
-    let folder = settings.text("dataset_dir").unwrap_or_else(|| "data".to_owned());
+    let set = settings.text("dataset_dir");
+    let is_set = set.is_some();
+    let folder = set.unwrap_or_else(|| "data".to_owned());
     if folder == "ONLINE" {
         return Known { folder, info: None, online: true };
     }
@@ -119,12 +121,15 @@ fn known(settings: &mut Settings, places: &Places) -> Known {
         _ => None,
     });
     if info.is_none() {
+        let looked = match is_set {
+            true => format!("in `{}`", left::printable(&folder)),
+            false => format!("it is not set, so data sets are looked for in `{folder}`, where"),
+        };
         let why = format!(
-            "there is no readable {INFO} in `{}`: each data set is taken for NAME.json in it, with the columns instruction, \
-             input and output",
-            left::printable(&folder)
+            "{looked} there is no readable {INFO}: each data set is taken for NAME.json in it, with the columns instruction, \
+             input and output"
         );
-        settings.unset("dataset_dir", why);
+        settings.differs("dataset_dir", why);
     }
     Known { folder, info, online: false }
 }

@@ -13,7 +13,7 @@ use spec::{
     protocol::{self, Protocol},
     stage::{
         Checkpoint, Empty, Form, LanguageModel, LossOn, Normalize, Objective, OverflowPolicy, Source, SpecialToken,
-        Validate,
+        Truncate, Validate,
     },
 };
 
@@ -96,7 +96,7 @@ pub fn recipe(mut settings: Settings, places: &Places) -> Result<Recipe, Diagnos
         scored_at_once: Some(scored_at_once),
     };
     let too_long_scored = match &sets.shape.template.field {
-        Some(field) => OverflowPolicy::Truncate(field.clone()),
+        Some(field) => OverflowPolicy::Truncate(Truncate(field.clone())),
         None => OverflowPolicy::Fail(Empty {}),
     };
     Ok(Recipe {

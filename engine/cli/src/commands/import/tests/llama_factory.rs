@@ -8,7 +8,7 @@ use spec::{
     schedule::{Schedule, Warmup},
     stage::{
         Batch, Duration, Every, Hub, Keep, KeepBest, LanguageModel, LossOn, MaxLength, Objective, OverflowPolicy, Seed,
-        Source, Take,
+        Source, Take, Truncate,
     },
 };
 
@@ -42,7 +42,7 @@ fn an_example_of_the_tool_is_carried_over() {
     assert_eq!(splits["validation"].hold_out.as_ref().map(|held| (held.rows, held.seed)), Some((1, 42)));
     assert_eq!(splits["train"].take, Take::Rows(3));
     assert_eq!(case.tokens().max_length, MaxLength::Row(1024));
-    assert_eq!(case.tokens().overflow.of("validation"), OverflowPolicy::Truncate("input".into()));
+    assert_eq!(case.tokens().overflow.of("validation"), OverflowPolicy::Truncate(Truncate("input".into())));
     assert!(case.tokens().chat.is_some());
     assert_eq!(case.scores().batch.size, 1);
     assert!(matches!(case.scores().metrics.as_slice(), [Metric::Perplexity(_), Metric::TokenAccuracy(_)]));

@@ -55,6 +55,22 @@ fn what_is_no_configuration_is_refused_with_what_to_do() {
 }
 
 #[test]
+fn a_list_of_data_sets_that_is_not_there_is_said_as_the_file_has_it() {
+    for (set, begins) in [
+        ("", "dataset_dir: it is not set, so data sets are looked for in `data`, where there is no readable"),
+        ("dataset_dir: elsewhere\n", "dataset_dir: in `elsewhere` there is no readable"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir_all(folder.path().join("pipelines")).unwrap();
+        let file = folder.path().join("tool.yaml");
+        fs::write(&file, format!("model_name_or_path: owner/model\nstage: sft\ndataset: rows\n{set}")).unwrap();
+        let left = make(&file, None, folder.path()).unwrap().left;
+        let said: Vec<String> = left.iter().map(ToString::to_string).collect();
+        assert!(said.iter().any(|line| line.starts_with(&format!("{begins} dataset_info.json"))), "{said:?}");
+    }
+}
+
+#[test]
 fn odd_values_are_listed_and_defaults_stand_in_their_place() {
     for name in ["axolotl/hostile.yml", "llama_factory/hostile.yaml", "peft/hostile.json"] {
         let fixture = fs::read_to_string(fixtures().join(name)).unwrap();
