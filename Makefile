@@ -18,10 +18,10 @@ export CARGO_TARGET_DIR := $(CURDIR)/target
 # with the same features whatever is asked for.
 BUILD := $(CARGO) build --release --workspace
 
-.PHONY: help run build test faults fuzz test-peft test-adapters test-harness test-trackers golden bench bench-engine bench-methods bench-metrics bench-generate shapes docs clean libtorch tools test-tools
+.PHONY: help run build test faults fuzz test-peft test-adapters test-harness test-trackers golden bench bench-engine bench-methods bench-metrics bench-tokenize bench-generate shapes docs clean libtorch tools test-tools
 
 help: ## list these commands
-	@awk -F ':[^#]*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' Makefile
+	@awk -F ':[^#]*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' Makefile
 
 run: build ## install, build and run pipelines/quickstart.yaml: a LoRA / DoRA comparison
 	@$(ENGINE) run pipelines/quickstart.yaml
@@ -85,6 +85,9 @@ bench-generate: build ## measure generation beside transformers': tokens and row
 bench-metrics: build ## measure the metrics of 100,000 texts beside the Python ones, in an environment of its own (.venv-metrics)
 	@$(BUILD) --example score
 	@python3 scripts/bench_metrics.py
+
+bench-tokenize: build ## measure 1,000,000 rows to token ids beside Hugging Face's datasets, in an environment of its own (.venv-tokenize, 1 GB)
+	@python3 scripts/bench_tokenize.py
 
 shapes: build ## train the studies' models with random weights for two steps: memory and time beside the forecast
 	@$(BUILD) --example forecast

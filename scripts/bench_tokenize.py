@@ -17,6 +17,7 @@ import json
 import os
 import platform
 import random
+import resource
 import shutil
 import statistics
 import subprocess
@@ -104,9 +105,13 @@ def train(kind, rows, target):
 
 
 def side(rows, tokenizer, target):
-    """What datasets' users write; prints the seconds of its parts."""
+    """What datasets' users write; prints the seconds of `map` and `to_parquet`."""
     from datasets import disable_progress_bars, load_dataset
     from transformers import PreTrainedTokenizerFast
+
+    def processor():
+        used = [resource.getrusage(whose) for whose in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        return sum(one.ru_utime + one.ru_stime for one in used)
 
     disable_progress_bars()
     fast = PreTrainedTokenizerFast(tokenizer_file=tokenizer)
@@ -116,15 +121,10 @@ def side(rows, tokenizer, target):
             batch["text"], add_special_tokens=False, return_attention_mask=False, return_token_type_ids=False
         )
 
-    times = [time.perf_counter()]
     data = load_dataset("json", data_files=rows, split="train")
-    times.append(time.perf_counter())
-    data = data.map(encode, batched=True, num_proc=CORES)
-    times.append(time.perf_counter())
-    data.to_parquet(target)
-    times.append(time.perf_counter())
-    seconds = dict(zip(("read", "map", "to_parquet"), (b - a for a, b in zip(times, times[1:]))))
-    print(json.dumps(seconds))
+    begun, used = time.perf_counter(), processor()
+    data.map(encode, batched=True, num_proc=CORES).to_parquet(target)
+    print(json.dumps({"seconds": time.perf_counter() - begun, "cpu_seconds": processor() - used}))
 
 
 def compare(ours, theirs):
@@ -163,14 +163,14 @@ def held(process):
 
 
 def measure(command, folder):
-    """What a command says, its seconds, and the most memory that it and its children held at once."""
+    """What a command says, its seconds, those of the processor, and the most memory that it and its children held at once."""
     environment = {
         **os.environ,
         "HF_HOME": str(folder / "hf"),
         "HF_HUB_OFFLINE": "1",
         "TRANSFORMERS_VERBOSITY": "error",
     }
-    started = time.perf_counter()
+    begun = time.perf_counter()
     with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as complained:
         process = subprocess.Popen(command, cwd=folder, stdout=said, stderr=complained, env=environment)
         most, ended = 0, threading.Event()
@@ -182,101 +182,72 @@ def measure(command, folder):
 
         watcher = threading.Thread(target=watch)
         watcher.start()
-        code = process.wait()
-        took = time.perf_counter() - started
+        _, status, used = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - begun
+        process.returncode = os.waitstatus_to_exitcode(status)
         ended.set()
         watcher.join()
-        if code != 0:
+        if process.returncode != 0:
             complained.seek(0)
             words = complained.read().decode(errors="replace")[-2000:]
-            sys.exit(f"bench_tokenize: {' '.join(map(str, command))} ended with {code}\n{words}")
+            sys.exit(f"bench_tokenize: {' '.join(map(str, command))} ended with {process.returncode}\n{words}")
         said.seek(0)
-        return said.read().decode(), took, most
+        whole = {"seconds": seconds, "cpu_seconds": used.ru_utime + used.ru_stime, "memory": most}
+        return said.read().decode(), whole
 
 
-def engine(folder):
-    """The engine's side: seconds of all, of the stages, bytes of all and of the stages."""
+def ours(folder):
+    """A run of the engine: what all of it took, and what its stages did."""
     shutil.rmtree(folder / "outputs", ignore_errors=True)
-    _, took, memory = measure([ENGINE, "run", "pipelines/bench.yaml"], folder)
-    stages = {}
+    _, whole = measure([ENGINE, "run", "pipelines/bench.yaml"], folder)
+    run = {"whole": whole}
     for stage in ("rows", "tokens"):
-        stages[stage] = json.loads((folder / "outputs" / "bench" / f"{stage}.observed" / "run.json").read_text())
-    return took, memory, stages
+        run[stage] = json.loads((folder / "outputs" / "bench" / f"{stage}.observed" / "run.json").read_text())
+    return run
 
 
 def theirs(folder):
+    """A run of datasets: what all of it took, and `map` with `to_parquet`."""
     shutil.rmtree(folder / "hf", ignore_errors=True)
     target = folder / "theirs.parquet"
     target.unlink(missing_ok=True)
     arguments = [folder / "data" / "rows.jsonl", folder / "tokenizer" / "tokenizer.json", target]
-    said, took, memory = measure([PYTHON, __file__, "--side", *map(str, arguments)], folder)
-    return took, memory, json.loads(said.splitlines()[-1])
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--tokenizers", nargs="+", choices=("bpe", "wordpiece"), default=("bpe", "wordpiece"))
-    for name, count in (("train", 3), ("side", 3), ("compare", 2)):
-        parser.add_argument(f"--{name}", nargs=count, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    for name, function in (("train", train), ("side", side), ("compare", compare)):
-        if getattr(arguments, name):
-            return function(*getattr(arguments, name))
-    install()
-    print(f"{arguments.rows:,} rows, {CORES} cores of {platform.machine()}, medians of {arguments.rounds}\n")
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        for name in ("data", "tokenizer", "templates", "pipelines"):
-            (folder / name).mkdir()
-        rows = folder / "data" / "rows.jsonl"
-        write_rows(rows, arguments.rows)
-        (folder / "templates" / "text.jinja").write_text("{% block prompt %}{{ text }}{% endblock %}")
-        (folder / "pipelines" / "bench.yaml").write_text(PIPELINE)
-        for kind in arguments.tokenizers:
-            bench(folder, rows, kind, arguments)
+    said, whole = measure([PYTHON, __file__, "--side", *map(str, arguments)], folder)
+    return {"whole": whole, "tokens": json.loads(said.splitlines()[-1])}
 
 
 def bench(folder, rows, kind, arguments):
     """Measures both sides with one tokenizer, and prints a table."""
     tokenizer = folder / "tokenizer" / "tokenizer.json"
     subprocess.run([PYTHON, __file__, "--train", kind, rows, tokenizer], check=True)
-    ours, others = [], []
+    engine, others = [], []
     for _ in range(arguments.rounds):
-        ours.append(engine(folder))
+        engine.append(ours(folder))
         others.append(theirs(folder))
-    target = folder / "outputs" / "bench" / "tokens" / "rows.parquet"
-    pair = [target, folder / "theirs.parquet"]
-    subprocess.run([PYTHON, __file__, "--compare", *pair], check=True, stdout=subprocess.DEVNULL)
+    files = [folder / "outputs" / "bench" / "tokens" / "rows.parquet", folder / "theirs.parquet"]
+    subprocess.run([PYTHON, __file__, "--compare", *files], check=True, stdout=subprocess.DEVNULL)
 
-    def middle(of, runs):
-        return statistics.median(map(of, runs))
+    def middle(runs, part, figure):
+        return statistics.median(run[part][figure] for run in runs)
 
-    count = arguments.rows
-    lines = []
-
-    def line(what, engine_seconds, their_seconds):
-        ratio = f"{their_seconds / engine_seconds:.1f}"
-        speeds = f"{count / engine_seconds:,.0f} | {count / their_seconds:,.0f}"
-        lines.append(f"| {what} | {engine_seconds:.1f} | {their_seconds:.1f} | {speeds} | {ratio} |")
-
-    mapped = middle(lambda run: run[2]["map"] + run[2]["to_parquet"], others)
-    line("the stage; `map` and `to_parquet`", middle(lambda run: run[2]["tokens"]["seconds"], ours), mapped)
-    line("everything, from the file on", middle(lambda run: run[0], ours), middle(lambda run: run[0], others))
     print(f"{kind}, {VOCABULARY:,} pieces, the same ids in all rows:\n")
-    print("| what | engine, s | datasets, s | engine, rows/s | datasets, rows/s | ratio |")
-    print("| --- | --- | --- | --- | --- | --- |")
-    print("\n".join(lines), end="\n\n")
+    print("| what | engine, s | datasets, s | engine, rows/s | datasets, rows/s | ratio | of the processor's time |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    for part, what in (("tokens", "`tokenize`; `map` and `to_parquet`"), ("whole", "all, from JSON lines on")):
+        seconds = [middle(runs, part, "seconds") for runs in (engine, others)]
+        speeds = " | ".join(f"{arguments.rows / one:,.0f}" for one in seconds)
+        used = middle(others, part, "cpu_seconds") / middle(engine, part, "cpu_seconds")
+        ratio = seconds[1] / seconds[0]
+        print(f"| {what} | {seconds[0]:.1f} | {seconds[1]:.1f} | {speeds} | {ratio:.1f} | {used:.1f} |")
 
-    def mib(of, runs):
-        return f"{middle(of, runs) / 2**20:,.0f}"
+    def mib(size):
+        return f"{size / 2**20:,.0f}"
 
-    stages = [mib(lambda run: run[2][stage]["peak_memory_bytes"], ours) for stage in ("rows", "tokens")]
+    held = [mib(middle(engine, stage, "peak_memory_bytes")) for stage in ("rows", "tokens")]
+    sizes = [mib(file.stat().st_size) for file in files]
     print(
-        f"Memory, MiB: the engine's `preprocess` {stages[0]}, its `tokenize` {stages[1]}; datasets "
-        f"{mib(lambda run: run[1], others)}. Parquet, MiB: {pair[0].stat().st_size / 2**20:,.0f} and "
-        f"{pair[1].stat().st_size / 2**20:,.0f}.\n",
+        f"\nMemory, MiB: the engine's `preprocess` {held[0]}, its `tokenize` {held[1]}; all of datasets "
+        f"{mib(middle(others, 'whole', 'memory'))}. Parquet, MiB: {sizes[0]} and {sizes[1]}.\n",
         flush=True,
     )
 

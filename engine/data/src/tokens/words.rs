@@ -47,8 +47,10 @@ impl Words {
             is_one && !token.lstrip && !token.rstrip && !is_rewritten
         };
         let added_fit = !added.iter().any(are_found) || added.iter().all(fits);
+        let is_changed_whole = tokenizer.get_padding().is_some() || tokenizer.get_truncation().is_some();
         let threads = rayon::current_num_threads();
-        (parts && !is_random && added_fit).then(|| Self { kept: (0..threads).map(|_| Mutex::default()).collect() })
+        (parts && added_fit && !is_random && !is_changed_whole)
+            .then(|| Self { kept: (0..threads).map(|_| Mutex::default()).collect() })
     }
 
     /// The ids of a text, of which `encode` gives those of the words that are not kept.
@@ -181,6 +183,7 @@ mod tests {
             file[key] = value.clone();
         }
         let mut tokenizer = Tokenizer::from_bytes(file.to_string()).unwrap();
+        tokenizer.with_padding(None).with_truncation(None).unwrap();
         tokenizer.set_encode_special_tokens(true);
         tokenizer
     }
