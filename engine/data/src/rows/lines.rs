@@ -18,6 +18,9 @@ use crate::Error;
 /// Bytes of lines that are read at once; more where a line is longer.
 const BLOCK: usize = 4 << 20;
 
+/// The rows' own ids; none where a row has none.
+pub(super) type Ids = Option<Vec<String>>;
+
 /// Files whose rows are read when they are asked for.
 #[derive(Debug, Default)]
 pub(super) struct Lines {
@@ -30,20 +33,18 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    /// The rows of files, and for each its own id if all have one; nothing where a file is of another format, is packed, or
+    /// The rows of files and their ids; nothing where a file is of another format, is packed, or
     /// has a mistake.
     ///
     /// # Errors
     /// When a file cannot be read.
-    pub fn of(paths: &[PathBuf], format: Option<&Format>) -> Result<Option<(Self, Option<Vec<String>>)>, Error> {
+    pub fn of(paths: &[PathBuf], format: Option<&Format>) -> Result<Option<(Self, Ids)>, Error> {
         let mut lines = Self::default();
         let mut ids = Some(Vec::new());
         for path in paths {
             let is_named = matches!(ending(path).as_str(), "jsonl" | "ndjson");
-            if !matches!(format, Some(Format::Jsonl(_))) && !(format.is_none() && is_named) {
-                return Ok(None);
-            }
-            if !lines.add(path, &mut ids)? {
+            let is_said = matches!(format, Some(Format::Jsonl(_))) || (format.is_none() && is_named);
+            if !is_said || !lines.add(path, &mut ids)? {
                 return Ok(None);
             }
         }
@@ -72,7 +73,7 @@ impl Lines {
     }
 
     /// Adds the rows of a file; not all of them where it is not plain text or a line is no row.
-    fn add(&mut self, path: &Path, ids: &mut Option<Vec<String>>) -> Result<bool, Error> {
+    fn add(&mut self, path: &Path, ids: &mut Ids) -> Result<bool, Error> {
         let failed = |error: std::io::Error| Error::io("read", path, &error);
         let file = File::open(path).map_err(failed)?;
         let mut reader = BufReader::with_capacity(1 << 16, file.try_clone().map_err(failed)?);

@@ -370,7 +370,7 @@ fn json_lines_that_stay_in_their_files_are_the_same_rows() {
     }
     let named = Some(Format::Jsonl(Default::default()));
     let plain = file("plain", "{\"a\": 1}\n{\"id\": 1}\n");
-    let rows = Rows::in_files(&[plain.clone()], named.as_ref()).unwrap().unwrap();
+    let rows = Rows::in_files(std::slice::from_ref(&plain), named.as_ref()).unwrap().unwrap();
     assert_eq!((rows.len(), rows.id(1).as_ref()), (2, "1"), "one row has no id of its own");
     fs::write(&plain, "{\"a\": 1}\n{\"id\": ?}\n").unwrap();
     assert!(rows.row(1).unwrap_err().message.starts_with("row 2 is no row any more"));

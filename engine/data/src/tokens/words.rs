@@ -1,7 +1,11 @@
 //! Texts as ids a word at a time: what a tokenizer made of a word is kept, since texts repeat their words. Knows which
 //! tokenizers part every text before its spaces; not how they encode.
 
-use std::{collections::HashMap, ops::Range, sync::Mutex};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    hash::BuildHasher,
+    sync::Mutex,
+};
 
 use foldhash::fast::RandomState;
 use tokenizers::{
@@ -11,10 +15,10 @@ use tokenizers::{
 
 use crate::Error;
 
-/// The words that a thread keeps at once.
-const MOST: usize = 1 << 16;
+/// The words that all threads together keep at once; some 80 bytes each.
+const MOST: usize = 1 << 18;
 
-/// The longest word that is kept, in bytes.
+/// The longest word that is kept, in bytes, and the most ids of one.
 const LONGEST: usize = 48;
 
 /// Patterns of `Split` that never match a space behind anything but white space: those of Llama 3, Qwen and GPT-2.
@@ -49,8 +53,9 @@ impl Words {
         let added_fit = !added.iter().any(are_found) || added.iter().all(fits);
         let is_changed_whole = tokenizer.get_padding().is_some() || tokenizer.get_truncation().is_some();
         let threads = rayon::current_num_threads();
+        let kept = || Mutex::new(Kept::new(MOST / threads));
         (parts && added_fit && !is_random && !is_changed_whole)
-            .then(|| Self { kept: (0..threads).map(|_| Mutex::default()).collect() })
+            .then(|| Self { kept: (0..threads).map(|_| kept()).collect() })
     }
 
     /// The ids of a text, of which `encode` gives those of the words that are not kept.
@@ -69,36 +74,59 @@ impl Words {
     }
 }
 
-/// The ids of words.
-#[derive(Debug, Default)]
+/// The ids of words. A word and its ids stand side by side, since most of the time here goes into fetching them.
+#[derive(Debug)]
 struct Kept {
-    places: HashMap<Box<str>, Range<u32>, RandomState>,
-    ids: Vec<u32>,
+    most: usize,
+    /// Of the hash of a word.
+    places: HashMap<u64, Place, RandomState>,
+    bytes: Vec<u8>,
+}
+
+/// Where a word's bytes begin, and how long it and its ids are.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    start: u32,
+    word: u16,
+    ids: u16,
 }
 
 impl Kept {
+    fn new(most: usize) -> Self {
+        Self { most, places: HashMap::default(), bytes: Vec::new() }
+    }
+
     fn add(
         &mut self,
         word: &str,
         ids: &mut Vec<u32>,
         encode: impl Fn(&str) -> Result<Vec<u32>, Error>,
     ) -> Result<(), Error> {
-        if let Some(place) = self.places.get(word) {
-            ids.extend_from_slice(&self.ids[place.start as usize..place.end as usize]);
-            return Ok(());
+        let hash = self.places.hasher().hash_one(word);
+        if let Some(place) = self.places.get(&hash) {
+            let (known, own) = self.bytes[place.start as usize..].split_at(place.word as usize);
+            if known == word.as_bytes() {
+                let own = own[..4 * place.ids as usize].chunks_exact(4);
+                ids.extend(own.map(|id| u32::from_le_bytes([id[0], id[1], id[2], id[3]])));
+                return Ok(());
+            }
         }
         let own = encode(word)?;
         ids.extend_from_slice(&own);
-        if word.len() > LONGEST {
+        if word.len() > LONGEST || own.len() > LONGEST {
             return Ok(());
         }
-        if self.places.len() == MOST {
+        if self.places.len() >= self.most {
             self.places.clear();
-            self.ids.clear();
+            self.bytes.clear();
         }
-        let start = self.ids.len() as u32;
-        self.ids.extend(own);
-        self.places.insert(word.into(), start..self.ids.len() as u32);
+        let place = Place { start: self.bytes.len() as u32, word: word.len() as u16, ids: own.len() as u16 };
+        // Of two words with one hash the first is kept.
+        if let Entry::Vacant(entry) = self.places.entry(hash) {
+            self.bytes.extend_from_slice(word.as_bytes());
+            self.bytes.extend(own.iter().flat_map(|id| id.to_le_bytes()));
+            entry.insert(place);
+        }
         Ok(())
     }
 }
@@ -277,17 +305,19 @@ mod tests {
             asked.set(asked.get() + 1);
             Ok(vec![7])
         };
-        let mut kept = Kept::default();
+        let mut kept = Kept::new(1000);
         let mut ids = Vec::new();
         for _ in 0..3 {
             kept.add(" again", &mut ids, count).unwrap();
         }
         assert_eq!((asked.get(), ids), (1, vec![7, 7, 7]));
-        for word in 0..=MOST {
+        for word in 0..2500 {
             kept.add(&word.to_string(), &mut Vec::new(), count).unwrap();
+            assert!(kept.places.len() <= 1000 && kept.bytes.len() <= 1000 * 8, "{word}");
         }
+        let before = kept.places.len();
         kept.add(&"long".repeat(LONGEST), &mut Vec::new(), count).unwrap();
-        assert!(kept.places.len() <= MOST && kept.ids.len() <= MOST, "{} words", kept.places.len());
+        assert_eq!(kept.places.len(), before);
         assert_eq!(words("a  b c ").collect::<Vec<_>>(), ["a", "  b", " c", " "]);
     }
 }
