@@ -266,5 +266,30 @@ def bench(folder, rows, kind, arguments):
     )
 
 
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--tokenizers", nargs="+", choices=("bpe", "wordpiece"), default=("bpe", "wordpiece"))
+    for name, count in (("train", 3), ("side", 3), ("compare", 2)):
+        parser.add_argument(f"--{name}", nargs=count, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    for name, function in (("train", train), ("side", side), ("compare", compare)):
+        if getattr(arguments, name):
+            return function(*getattr(arguments, name))
+    install()
+    print(f"{arguments.rows:,} rows, {CORES} cores of {platform.machine()}, medians of {arguments.rounds}\n")
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        for name in ("data", "tokenizer", "templates", "pipelines"):
+            (folder / name).mkdir()
+        rows = folder / "data" / "rows.jsonl"
+        write_rows(rows, arguments.rows)
+        (folder / "templates" / "text.jinja").write_text("{% block prompt %}{{ text }}{% endblock %}")
+        (folder / "pipelines" / "bench.yaml").write_text(PIPELINE)
+        for kind in arguments.tokenizers:
+            bench(folder, rows, kind, arguments)
+
+
 if __name__ == "__main__":
     main()
