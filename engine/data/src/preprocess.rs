@@ -1,7 +1,12 @@
 //! The `preprocess` stage: rows from files, divided into splits, rendered by a template, one Parquet file a split.
 //! Knows the order of these steps; each is done elsewhere.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    ops::Range,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use arrow::{
     array::{ArrayRef, Int32Array, Int64Array, ListArray, RecordBatch, StringArray, StructArray},
@@ -40,7 +45,8 @@ pub fn run(job: &Job, events: Events<'_>) -> Result<(), Error> {
     }
     for (from, splits) in sources {
         let wanting: Vec<String> = splits.iter().map(|(name, _)| format!("`{name}`")).collect();
-        let source = Rows::new(read(job, &settings, from, &format!("the split {}", wanting.join(", ")), events)?);
+        let wanting = format!("the split {}", wanting.join(", "));
+        let source = source(job, &settings, from, &wanting, events)?;
         if let Some(warning) = &source.warning {
             events(Event::Warning { message: format!("{}: {warning}", from.join(", ")) });
         }
@@ -50,6 +56,25 @@ pub fn run(job: &Job, events: Events<'_>) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// The rows of some names, one after the other: where they are, if nothing is done to them, else in memory.
+fn source(job: &Job, settings: &Preprocess, from: &[String], wanting: &str, events: Events<'_>) -> Result<Rows, Error> {
+    if let (RowSource::Stage(_), None, true) = (&settings.input, &settings.join, settings.names.is_empty()) {
+        let folder = &input(job, "input")?.result;
+        let paths: Vec<Vec<PathBuf>> =
+            from.iter().map(|name| found(folder, name, wanting)).collect::<Result<_, Error>>()?;
+        if let Some(rows) = Rows::in_files(&paths.concat(), settings.format.as_ref())? {
+            return Ok(rows);
+        }
+    }
+    read(job, settings, from, wanting, events).map(Rows::new)
+}
+
+/// The files that a name means.
+fn found(folder: &Path, name: &str, wanting: &str) -> Result<Vec<PathBuf>, Error> {
+    rows::find(folder, name)
+        .map_err(|error| Error { message: format!("{}, which {wanting} comes from", error.message), ..error })
 }
 
 /// The rows of some names, one after the other, with the names of their values and what is joined to them.
@@ -92,9 +117,7 @@ fn read_files(
 ) -> Result<Vec<Row>, Error> {
     let mut rows = Vec::new();
     for name in from {
-        let files = rows::find(folder, name)
-            .map_err(|error| Error { message: format!("{}, which {wanting} comes from", error.message), ..error })?;
-        for path in files {
+        for path in found(folder, name, wanting)? {
             rows.extend(rows::read(&path, format, &mut |message| events(Event::Warning { message }))?);
         }
     }
@@ -113,30 +136,33 @@ fn write(
     let schema = schema(template);
     let mut writer = Writer::create(&path, Arc::clone(&schema))?;
     let total = selection.rows.len();
+    let render = |positions: Range<usize>| {
+        let of_row = |position| {
+            template
+                .render(selection.row(source, position)?)
+                .map_err(|error| at_row(error, split, source, selection, position))
+        };
+        let rendered: Vec<Result<Rendered, Error>> = positions.clone().into_par_iter().map(of_row).collect();
+        Ok((positions, rendered.into_iter().collect::<Result<Vec<_>, _>>()?))
+    };
     let mut ending_in_space = 0;
-    for first in (0..total).step_by(table::CHUNK) {
-        let positions = first..(first + table::CHUNK).min(total);
-        let rendered: Vec<Result<Rendered, Error>> = positions
-            .clone()
-            .into_par_iter()
-            .map(|position| {
-                template
-                    .render(selection.row(source, position))
-                    .map_err(|error| at_row(error, split, source, selection, position))
-            })
-            .collect();
-        let rendered = rendered.into_iter().collect::<Result<Vec<_>, _>>()?;
+    let mut write = |(positions, rendered): (Range<usize>, Vec<Rendered>)| {
+        let done = positions.end as u64;
         ending_in_space +=
             rendered.iter().filter(|row| row.prompt.as_ref().is_some_and(|text| text.ends_with(' '))).count();
-        let numbers = &selection.rows[positions.clone()];
-        writer.write(&batch(&path, &schema, source, numbers, &rendered)?)?;
-        events(Event::Progress {
-            done: positions.end as u64,
-            total: total as u64,
-            unit: "rows".into(),
-            note: format!("split {split}"),
-        });
+        writer.write(&batch(&path, &schema, source, &selection.rows[positions], &rendered)?)?;
+        events(Event::Progress { done, total: total as u64, unit: "rows".into(), note: format!("split {split}") });
+        Ok::<(), Error>(())
+    };
+    // While rows are rendered on all threads, those before them are written.
+    let mut rendered = None;
+    for first in (0..total).step_by(table::CHUNK) {
+        let positions = first..(first + table::CHUNK).min(total);
+        let (written, next) = rayon::join(|| rendered.map_or(Ok(()), &mut write), || render(positions));
+        written?;
+        rendered = Some(next?);
     }
+    rendered.map_or(Ok(()), &mut write)?;
     if ending_in_space > 0 {
         events(Event::Warning {
             message: format!(
@@ -151,7 +177,7 @@ fn write(
 /// An error of a template, with the row it happened on.
 fn at_row(error: Error, split: &str, source: &Rows, selection: &Selection, position: usize) -> Error {
     let row = selection.rows[position];
-    let name = row_name(row, &source.ids[row]);
+    let name = row_name(row, &source.id(row));
     let template = error.place.clone().unwrap_or_else(|| "template".to_owned());
     error.at(format!("{template}, split `{split}`, {name}"))
 }
@@ -201,7 +227,7 @@ fn batch(
     let mut columns: Vec<ArrayRef> = Vec::new();
     for field in schema.fields() {
         columns.push(match field.name().as_str() {
-            "id" => Arc::new(StringArray::from_iter_values(numbers.iter().map(|row| &source.ids[*row]))),
+            "id" => Arc::new(StringArray::from_iter_values(numbers.iter().map(|row| source.id(*row)))),
             "row" => Arc::new(Int64Array::from_iter_values(numbers.iter().map(|row| *row as i64))),
             "prompt" => text(rendered, |row| row.prompt.as_deref()),
             "pair" => text(rendered, |row| row.pair.as_deref()),

@@ -33,7 +33,7 @@ pub struct Selection {
 /// # Errors
 /// When a column is missing, when more rows are held out than there are, or when no row is left.
 pub fn select(settings: &Preprocess, name: &str, split: &Split, source: &Rows) -> Result<Selection, Error> {
-    let total = source.rows.len();
+    let total = source.len();
     let empty =
         |why: String| Err(Error::new(format!("the split `{name}` has no rows: {why}")).at(format!("split `{name}`")));
     if total == 0 {
@@ -92,14 +92,17 @@ pub fn select(settings: &Preprocess, name: &str, split: &Split, source: &Rows) -
 
 impl Selection {
     /// A row of the split, its permuted column exchanged.
-    pub fn row(&self, source: &Rows, position: usize) -> Row {
-        let mut row = source.rows[self.rows[position]].clone();
+    ///
+    /// # Errors
+    /// When the rows' file can no longer be read.
+    pub fn row(&self, source: &Rows, position: usize) -> Result<Row, Error> {
+        let mut row = source.row(self.rows[position])?.into_owned();
         if let Some((column, from)) = &self.permuted
-            && let Some(value) = source.rows[from[position]].get(column)
+            && let Some(value) = source.row(from[position])?.get(column)
         {
             row.insert(column.clone(), value.clone());
         }
-        row
+        Ok(row)
     }
 }
 
@@ -140,10 +143,11 @@ fn groups(source: &Rows, rows: &[usize], column: &str, split: &str) -> Result<Ve
     let mut known: HashMap<String, usize> = HashMap::new();
     let mut groups: Vec<Vec<usize>> = Vec::new();
     for row in rows {
-        let Some(value) = source.rows[*row].get(column) else {
+        let columns = source.row(*row)?;
+        let Some(value) = columns.get(column) else {
             return Err(Error::new(format!("a row has no column `{column}`"))
-                .at(format!("split `{split}`, {}", row_name(*row, &source.ids[*row])))
-                .hint(spec::suggest::did_you_mean(column, source.rows[*row].keys().map(String::as_str))));
+                .at(format!("split `{split}`, {}", row_name(*row, &source.id(*row))))
+                .hint(spec::suggest::did_you_mean(column, columns.keys().map(String::as_str))));
         };
         let group = *known.entry(key(value)).or_insert_with(|| {
             groups.push(Vec::new());
@@ -161,7 +165,7 @@ fn key(value: &Value) -> String {
 
 /// The rows that a split's `where` wants, in the order of the source.
 fn wanted(source: &Rows, split: &Split, name: &str) -> Result<Vec<usize>, Error> {
-    let all = 0..source.rows.len();
+    let all = 0..source.len();
     let Some(expression) = &split.filter else { return Ok(all.collect()) };
     let wanted = filter::wanted(expression, source).map_err(|error| {
         let row = error.place.as_ref().map(|row| format!(", {row}")).unwrap_or_default();
@@ -183,7 +187,7 @@ fn held_out(source: &Rows, all: Vec<usize>, hold_out: &HoldOut, split: &str) -> 
         None => all.into_iter().map(|row| vec![row]).collect(),
     };
     shuffle(&mut units, &mut generator(hold_out.seed, Purpose::HoldOut));
-    let mut held = vec![false; source.rows.len()];
+    let mut held = vec![false; source.len()];
     let mut count = 0;
     for unit in units {
         if count >= hold_out.rows {

@@ -9,11 +9,12 @@ use arrow::{
 };
 use parquet::{
     arrow::{
-        ArrowWriter, ProjectionMask,
+        ArrowSchemaConverter, ArrowWriter, ProjectionMask,
         arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder},
     },
-    basic::{Compression, ZstdLevel},
-    file::properties::WriterProperties,
+    basic::{Compression, Encoding, Type, ZstdLevel},
+    errors::ParquetError,
+    file::properties::{EnabledStatistics, WriterProperties},
 };
 
 use crate::error::{Error, parquet as failed};
@@ -22,8 +23,11 @@ use crate::library::guarded;
 /// Rows that are made, written and read at once.
 pub const CHUNK: usize = 2048;
 
-/// Rows in a row group, at most.
-const ROW_GROUP: usize = 4 * CHUNK;
+/// Rows in a row group, at most. What a file keeps of each is held until the end, so there are few of them.
+const ROW_GROUP: usize = 32 * CHUNK;
+
+/// Bytes of a row group as it is written, at most: so much is held.
+const ROW_GROUP_BYTES: usize = 16 << 20;
 
 /// A Parquet file that is being written, batch by batch.
 pub struct Writer<'a> {
@@ -37,12 +41,7 @@ impl<'a> Writer<'a> {
     /// # Errors
     /// When it cannot be made.
     pub fn create(path: &'a Path, schema: SchemaRef) -> Result<Self, Error> {
-        let level = ZstdLevel::try_new(3).map_err(|error| failed("write", path, error))?;
-        let properties = WriterProperties::builder()
-            .set_compression(Compression::ZSTD(level))
-            .set_max_row_group_row_count(Some(ROW_GROUP))
-            .set_created_by("engine".into())
-            .build();
+        let properties = properties(&schema).map_err(|error| failed("write", path, error))?;
         let file = File::create(path).map_err(|error| Error::io("write", path, &error))?;
         let inner =
             ArrowWriter::try_new(file, schema, Some(properties)).map_err(|error| failed("write", path, error))?;
@@ -64,6 +63,30 @@ impl<'a> Writer<'a> {
     pub fn finish(self) -> Result<(), Error> {
         self.inner.close().map(drop).map_err(|error| failed("write", self.path, error))
     }
+}
+
+/// How a file is written: each column in the encoding that leaves least to zstd, as docs/benchmarks.md measures.
+fn properties(schema: &Schema) -> Result<WriterProperties, ParquetError> {
+    let mut properties = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(3)?))
+        .set_dictionary_enabled(false)
+        .set_statistics_enabled(EnabledStatistics::Chunk)
+        .set_max_row_group_row_count(Some(ROW_GROUP))
+        .set_max_row_group_bytes(Some(ROW_GROUP_BYTES))
+        .set_created_by("engine".into());
+    for column in ArrowSchemaConverter::new().convert(schema)?.columns() {
+        let is_in_list = column.max_rep_level() > 0;
+        let encoding = match column.physical_type() {
+            // What it shares with the text before it is not written again.
+            Type::BYTE_ARRAY => Encoding::DELTA_BYTE_ARRAY,
+            // Token ids differ in their lower bytes: those of all ids stand together, and so do the upper ones.
+            Type::INT32 | Type::INT64 if is_in_list => Encoding::BYTE_STREAM_SPLIT,
+            Type::INT32 | Type::INT64 => Encoding::DELTA_BINARY_PACKED,
+            _ => Encoding::PLAIN,
+        };
+        properties = properties.set_column_encoding(column.path().clone(), encoding);
+    }
+    Ok(properties.build())
 }
 
 /// A Parquet file's rows, batch by batch; of these columns alone where some are named.

@@ -1,18 +1,19 @@
 //! The `tokenize` stage: rendered rows as token ids, one Parquet file a split, with the tokenizer beside them. Knows the
 //! order of these steps; each is done elsewhere.
 
+mod batches;
 mod choices;
 mod seq2seq;
 mod text;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
-use rayon::prelude::*;
+use batches::Batches;
 use spec::{
     files,
     job::{Event, Job, JobInput},
@@ -29,7 +30,7 @@ use crate::{
         encode::{EncodedTurn, Encoder},
         fit::{Fitted, Lengths, fit},
         labels::Labels,
-        source::{self, Columns, SourceRow},
+        source::{self, SourceRow},
         summary::{Counts, Summary},
         tokenizer,
     },
@@ -209,37 +210,6 @@ fn trained(training: &BpeTraining, splits: &BTreeMap<String, PathBuf>) -> Result
     bpe::train(&texts, training.vocabulary, training.min_frequency)
 }
 
-/// The rows of a split, a batch at a time.
-struct Batches<'a> {
-    split: &'a str,
-    path: &'a Path,
-    reader: ParquetRecordBatchReader,
-    columns: Columns,
-    events: Events<'a>,
-    done: usize,
-    total: usize,
-}
-
-impl<'a> Batches<'a> {
-    fn open(Split { name: split, rows: path, events, .. }: Split<'a>) -> Result<Self, Error> {
-        let reader = table::open(path, None)?;
-        let columns = Columns::of(&arrow::array::RecordBatchReader::schema(&reader));
-        Ok(Self { split, path, reader, columns, events, done: 0, total: table::row_count(path)? })
-    }
-
-    /// The next rows; says how far those before have brought it.
-    fn next(&mut self) -> Result<Option<Vec<SourceRow>>, Error> {
-        if self.done > 0 {
-            let (done, total) = (self.done as u64, self.total as u64);
-            let note = format!("split {}", self.split);
-            (self.events)(Event::Progress { done, total, unit: "rows".into(), note });
-        }
-        let Some(batch) = table::next(self.path, &mut self.reader)? else { return Ok(None) };
-        self.done += batch.num_rows();
-        source::rows(self.path, &batch).map(Some)
-    }
-}
-
 /// What became of a row, and what is counted of it.
 struct Made {
     written: Option<(TokenRow, RowTexts)>,
@@ -253,24 +223,27 @@ struct Made {
 impl Split<'_> {
     fn completions(self, encoder: Encoder<'_>, settings: &Tokenize) -> Result<Counts, Error> {
         let name = self.name;
-        let mut batches = Batches::open(self)?;
+        let batches = Batches::open(self)?;
         let columns = batches.columns;
         let mut writer = Writer::create(self.target, Carried(columns))?;
         let policy = settings.overflow.of(name);
         let mut counts = Counts::default();
-        let mut fields = Fields::default();
-        while let Some(rows) = batches.next()? {
-            fields.see(&rows);
-            let made: Vec<Result<Made, Error>> =
-                rows.into_par_iter().map(|row| make(row, name, encoder, settings, &policy)).collect();
+        let fields = Fields::default();
+        let make = |row: SourceRow| {
+            if matches!(policy, OverflowPolicy::Truncate(_)) {
+                fields.see(&row);
+            }
+            make(row, name, encoder, settings, &policy)
+        };
+        let write = |made: Vec<Made>| {
             let mut written = Vec::with_capacity(made.len());
             for made in made {
-                let made = made?;
                 count(&mut counts, &made);
                 written.extend(made.written);
             }
-            writer.write(&written)?;
-        }
+            writer.write(&written)
+        };
+        batches.each(make, write)?;
         writer.finish()?;
         if let OverflowPolicy::Truncate(field) = &policy {
             fields.check(field, name, counts.failed)?;
@@ -379,29 +352,35 @@ fn warn(split: &str, counts: &Counts, events: Events<'_>) {
 
 /// The fields that stand in the prompts of a split.
 #[derive(Default)]
-struct Fields(std::collections::BTreeSet<String>);
+struct Fields(Mutex<BTreeSet<String>>);
 
 impl Fields {
-    fn see(&mut self, rows: &[SourceRow]) {
-        for span in rows.iter().flat_map(|row| &row.spans) {
-            if !self.0.contains(&span.field) {
-                self.0.insert(span.field.clone());
+    fn names(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn see(&self, row: &SourceRow) {
+        let mut names = self.names();
+        for span in &row.spans {
+            if !names.contains(&span.field) {
+                names.insert(span.field.clone());
             }
         }
     }
 
     /// A field that stands in no prompt is a mistake of the setting, once a row would have needed it.
     fn check(&self, field: &str, split: &str, failed: usize) -> Result<(), Error> {
-        if failed == 0 || self.0.contains(field) {
+        let names = self.names();
+        if failed == 0 || names.contains(field) {
             return Ok(());
         }
         Err(Error::new(format!(
             "{failed} rows are too long, and the field `{field}` stands in no prompt of the split once and unchanged"
         ))
         .at(format!("split `{split}`, setting `overflow`"))
-        .hint(match self.0.is_empty() {
+        .hint(match names.is_empty() {
             true => "write the field into the template's prompt by its bare name: `{{ context }}`".to_owned(),
-            false => spec::suggest::did_you_mean(field, &self.0),
+            false => spec::suggest::did_you_mean(field, &*names),
         }))
     }
 }

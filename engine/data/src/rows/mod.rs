@@ -6,10 +6,18 @@ mod find;
 mod gzip;
 mod json;
 mod jsonl;
+mod lines;
 mod parquet;
 mod squad;
 
-use std::{borrow::Cow, collections::HashSet, fs, fs::File, io::Read, path::Path};
+use std::{
+    borrow::Cow,
+    collections::HashSet,
+    fs,
+    fs::File,
+    io::Read,
+    path::{Path, PathBuf},
+};
 
 use serde_json::{Map, Value};
 use spec::stage::Format;
@@ -17,19 +25,25 @@ use spec::stage::Format;
 use crate::Error;
 pub use find::find;
 pub(crate) use find::translated;
+use lines::Lines;
 
 /// One row: columns by name, in the order of the file.
 pub type Row = Map<String, Value>;
 
-/// What a file of rows holds.
-#[derive(Debug, Clone, PartialEq)]
+/// The rows of some files, by number.
+#[derive(Debug)]
 pub struct Rows {
-    /// The rows, in the order of their files.
-    pub rows: Vec<Row>,
-    /// A name for each row: its `id` where every row has one and all differ, else its number from 0.
-    pub ids: Vec<String>,
+    kept: Kept,
+    /// Their own names, where every row has one and all differ.
+    ids: Option<Vec<String>>,
     /// What a person should know of the ids.
     pub warning: Option<String>,
+}
+
+#[derive(Debug)]
+enum Kept {
+    Held(Vec<Row>),
+    InFiles(Lines),
 }
 
 /// How a row is called in messages: by its place, counted from one as lines are, and its id where it has one.
@@ -41,28 +55,60 @@ pub fn row_name(number: usize, id: &str) -> String {
 impl Rows {
     /// Names rows. `id` columns are used only where they name every row and each differently.
     pub fn new(rows: Vec<Row>) -> Self {
-        let by_number = |rows: &[Row]| (0..rows.len()).map(|row| row.to_string()).collect();
-        let own: Option<Vec<String>> = rows.iter().map(own_id).collect();
-        let Some(own) = own else { return Self { ids: by_number(&rows), rows, warning: None } };
-        let distinct: HashSet<&String> = own.iter().collect();
-        if distinct.len() == own.len() {
-            return Self { rows, ids: own, warning: None };
-        }
-        let repeated = own.len() - distinct.len();
-        let warning = format!("{repeated} rows repeat another row's `id`: rows are named by their number instead");
-        Self { ids: by_number(&rows), rows, warning: Some(warning) }
+        let ids = rows.iter().map(own_id).collect();
+        Self::named(Kept::Held(rows), ids)
     }
 
-    /// The names of all columns, in the order in which they are first seen in the first rows.
-    pub fn columns(&self) -> Vec<&str> {
-        let mut seen = HashSet::new();
-        self.rows
-            .iter()
-            .take(1000)
-            .flat_map(|row| row.keys())
-            .map(String::as_str)
-            .filter(|name| seen.insert(*name))
-            .collect()
+    /// The rows of files of JSON lines, which stay in the files; nothing where a file is of another format, is packed, or
+    /// has a mistake, which [`read`] tells.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn in_files(paths: &[PathBuf], format: Option<&Format>) -> Result<Option<Self>, Error> {
+        Ok(Lines::of(paths, format)?.map(|(lines, ids)| Self::named(Kept::InFiles(lines), ids)))
+    }
+
+    fn named(kept: Kept, ids: Option<Vec<String>>) -> Self {
+        let Some(ids) = ids else { return Self { kept, ids: None, warning: None } };
+        let distinct: HashSet<&String> = ids.iter().collect();
+        if distinct.len() == ids.len() {
+            return Self { kept, ids: Some(ids), warning: None };
+        }
+        let repeated = ids.len() - distinct.len();
+        let warning = format!("{repeated} rows repeat another row's `id`: rows are named by their number instead");
+        Self { kept, ids: None, warning: Some(warning) }
+    }
+
+    /// How many rows there are.
+    pub fn len(&self) -> usize {
+        match &self.kept {
+            Kept::Held(rows) => rows.len(),
+            Kept::InFiles(lines) => lines.len(),
+        }
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// A row by its number.
+    ///
+    /// # Errors
+    /// When its file can no longer be read.
+    pub fn row(&self, number: usize) -> Result<Cow<'_, Row>, Error> {
+        match &self.kept {
+            Kept::Held(rows) => Ok(Cow::Borrowed(&rows[number])),
+            Kept::InFiles(lines) => lines.row(number).map(Cow::Owned),
+        }
+    }
+
+    /// A row's name: its `id` where every row has one and all differ, else its number from 0.
+    pub fn id(&self, number: usize) -> Cow<'_, str> {
+        match &self.ids {
+            Some(ids) => Cow::Borrowed(&ids[number]),
+            None => Cow::Owned(number.to_string()),
+        }
     }
 }
 

@@ -350,9 +350,52 @@ fn ids_name_rows_only_where_all_differ() {
         let rows = ids.as_array().unwrap().iter().map(|id| json!({"id": id}).as_object().unwrap().clone()).collect();
         Rows::new(rows)
     };
-    assert_eq!(rows(json!(["a", 7])).ids, ["a", "7"]);
-    assert_eq!(rows(json!(["a", null])).ids, ["0", "1"]);
+    let names = |rows: &Rows| (0..rows.len()).map(|row| rows.id(row).into_owned()).collect::<Vec<_>>();
+    assert_eq!(names(&rows(json!(["a", 7]))), ["a", "7"]);
+    assert_eq!(names(&rows(json!(["a", null]))), ["0", "1"]);
     let repeated = rows(json!(["a", "a", "b"]));
-    assert_eq!(repeated.ids, ["0", "1", "2"]);
+    assert_eq!(names(&repeated), ["0", "1", "2"]);
     assert!(repeated.warning.unwrap().starts_with("1 rows repeat"));
+}
+
+#[test]
+fn json_lines_that_stay_in_their_files_are_the_same_rows() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        path
+    };
+    let long: String =
+        (0..9000).map(|row| format!("{{\"id\": {row}, \"text\": \"{}\"}}\n", "é".repeat(row % 600))).collect();
+    assert!(long.len() > 4 << 20, "several blocks");
+    let paths = [
+        file("a.jsonl", "\n {\"id\": \"x\", \"b\": 1} \r\n\t\n{\"id\": \"y\"}"),
+        file("empty.jsonl", ""),
+        file("b.ndjson", &long),
+        file("c.jsonl", "{\"id\": \"last\"}\n"),
+    ];
+    for some in [&paths[..], &paths[..1], &paths[2..]] {
+        let read: Vec<Row> = some.iter().flat_map(|path| read(path, None, &mut |_| ()).unwrap()).collect();
+        let (held, in_files) = (Rows::new(read), Rows::in_files(some, None).unwrap().unwrap());
+        assert_eq!(held.len(), in_files.len());
+        for row in 0..held.len() {
+            assert_eq!(held.row(row).unwrap(), in_files.row(row).unwrap(), "row {row}");
+            assert_eq!(held.id(row), in_files.id(row));
+        }
+    }
+    let named = Some(Format::Jsonl(Default::default()));
+    let plain = file("plain", "{\"a\": 1}\n{\"id\": 1}\n");
+    let rows = Rows::in_files(std::slice::from_ref(&plain), named.as_ref()).unwrap().unwrap();
+    assert_eq!((rows.len(), rows.id(1).as_ref()), (2, "1"), "one row has no id of its own");
+    fs::write(&plain, "{\"a\": 1}\n{\"id\": ?}\n").unwrap();
+    assert!(rows.row(1).unwrap_err().message.starts_with("row 2 is no row any more"));
+    for (name, text) in [
+        ("t.json", "{\"a\": 1}\n{\"a\": 2}\n"),
+        ("t.jsonl", "\u{feff}{\"a\": 1}\n"),
+        ("t.jsonl", "{\"a\": 1}\n[2]\n"),
+        ("t.jsonl", "{\"a\": 1}\n{\"a\": \n"),
+    ] {
+        assert!(Rows::in_files(&[file(name, text)], None).unwrap().is_none(), "{text}");
+    }
 }

@@ -24,17 +24,17 @@ pub fn wanted(expression: &str, rows: &Rows) -> Result<Vec<bool>, Error> {
         Error::new(format!("`{expression}` is no expression: {detail}"))
             .hint("write it as in a template, without braces: `label == 1 and text|length > 20`")
     })?;
-    let of_row = |(number, row): (usize, &crate::rows::Row)| {
-        let columns = Arc::new(values::Columns(row.clone()));
+    let of_row = |number: usize| {
+        let columns = Arc::new(values::Columns(rows.row(number)?.into_owned()));
         let value = compiled.eval(Value::from_dyn_object(Arc::clone(&columns))).map_err(|error| {
             let failed = place::error(&error, Some(&columns.0));
             let hint = failed.hint.filter(|hint| !hint.contains("template"));
             let hint = hint.unwrap_or_else(|| "mend the expression, or the row".to_owned());
-            Error::new(failed.message).at(row_name(number, &rows.ids[number])).hint(hint)
+            Error::new(failed.message).at(row_name(number, &rows.id(number))).hint(hint)
         })?;
         Ok(value.is_true())
     };
-    let all: Vec<Result<bool, Error>> = rows.rows.par_iter().enumerate().map(of_row).collect();
+    let all: Vec<Result<bool, Error>> = (0..rows.len()).into_par_iter().map(of_row).collect();
     all.into_iter().collect()
 }
 

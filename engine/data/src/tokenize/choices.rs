@@ -8,10 +8,9 @@ use arrow::{
     buffer::OffsetBuffer,
     datatypes::{DataType, Field, SchemaRef},
 };
-use rayon::prelude::*;
 use spec::stage::{MaxLength, OverflowPolicy, Tokenize};
 
-use super::{Batches, Split};
+use super::{Split, batches::Batches};
 use crate::{
     Error,
     rows::row_name,
@@ -32,7 +31,7 @@ pub(super) fn split(
     delimiter: &str,
 ) -> Result<Counts, Error> {
     let Split { name, target, events, .. } = split;
-    let mut batches = Batches::open(split)?;
+    let batches = Batches::open(split)?;
     if !batches.columns.choices {
         return Err(Error::new("the rows have no choices")
             .at(format!("split `{name}`, setting `form`"))
@@ -50,27 +49,28 @@ pub(super) fn split(
     let schema = schema();
     let mut writer = table::Writer::create(target, Arc::clone(&schema))?;
     let mut counts = Counts::default();
-    while let Some(rows) = batches.next()? {
-        let made: Vec<Result<Made, Error>> = rows.par_iter().map(|row| reading.read(row, name)).collect();
+    let make = |row: SourceRow| reading.read(&row, name).map(|made| (row, made));
+    let write = |made: Vec<(SourceRow, Made)>| {
         let mut written = Vec::new();
-        for (made, row) in made.into_iter().zip(&rows) {
-            match made? {
+        for (row, made) in &made {
+            match made {
                 Made::Dropped(lengths) => {
                     counts.dropped += 1;
-                    counts.lose(lengths);
+                    counts.lose(*lengths);
                 }
                 Made::Read { choices, right, cut, failed } => {
-                    counts.truncated += usize::from(cut);
+                    counts.truncated += usize::from(*cut);
                     counts.failed += usize::from(failed.is_some());
                     for (number, choice) in (0..).zip(choices) {
                         counts.add_row(choice.ids.len(), choice.ids.len() - choice.prompt);
-                        written.push(Written { row, number, choice, right, failed: failed.clone() });
+                        written.push(Written { row, number, choice, right: *right, failed: failed.as_deref() });
                     }
                 }
             }
         }
-        writer.write(&table::batch(target, &schema, arrays(&written))?)?;
-    }
+        writer.write(&table::batch(target, &schema, arrays(&written))?)
+    };
+    batches.each(make, write)?;
     writer.finish()?;
     counts.check(name, false, settings.max_length)?;
     super::warn(name, &counts, events);
@@ -206,9 +206,9 @@ fn right(row: &SourceRow) -> Result<Option<usize>, Error> {
 struct Written<'a> {
     row: &'a SourceRow,
     number: i32,
-    choice: Choice,
+    choice: &'a Choice,
     right: Option<usize>,
-    failed: Option<String>,
+    failed: Option<&'a str>,
 }
 
 fn schema() -> SchemaRef {
@@ -236,7 +236,7 @@ fn arrays(rows: &[Written<'_>]) -> Vec<ArrayRef> {
         Arc::new(ListArray::new(item, lengths, Arc::new(ids), None)),
         Arc::new(Int32Array::from_iter_values(rows.iter().map(|row| number(row.choice.prompt)))),
         Arc::new(rows.iter().map(|row| row.right.map(number)).collect::<Int32Array>()),
-        Arc::new(rows.iter().map(|row| row.failed.as_deref()).collect::<StringArray>()),
+        Arc::new(rows.iter().map(|row| row.failed).collect::<StringArray>()),
         Arc::new(StringArray::from_iter_values(rows.iter().map(|row| row.row.prompt.as_deref().unwrap_or_default()))),
         Arc::new(StringArray::from_iter_values(rows.iter().map(|row| &row.choice.text))),
     ]

@@ -8,11 +8,10 @@ use arrow::{
     buffer::OffsetBuffer,
     datatypes::{DataType, Field, SchemaRef},
 };
-use rayon::prelude::*;
 use spec::stage::{MaxLength, OverflowPolicy, Tokenize};
 use tokenizers::{TruncationParams, TruncationStrategy};
 
-use super::{Batches, Split};
+use super::{Split, batches::Batches};
 use crate::{
     Error,
     rows::row_name,
@@ -29,18 +28,18 @@ use crate::{
 /// Makes a split's file.
 pub(super) fn split(split: Split<'_>, encoder: Encoder<'_>, settings: &Tokenize) -> Result<Counts, Error> {
     let Split { name, target, events, .. } = split;
-    let mut batches = Batches::open(split)?;
+    let batches = Batches::open(split)?;
     let columns = batches.columns;
     let policy = settings.overflow.of(name);
     let reading = Reading::new(encoder, settings.max_length, &policy, name)?;
     let schema = schema(columns);
     let mut writer = table::Writer::create(target, Arc::clone(&schema))?;
     let mut counts = Counts::default();
-    while let Some(rows) = batches.next()? {
-        let made: Vec<Result<Made, Error>> = rows.par_iter().map(|row| reading.read(row, name)).collect();
+    let make = |row: SourceRow| reading.read(&row, name).map(|made| (row, made));
+    let write = |made: Vec<(SourceRow, Made)>| {
         let mut written = Vec::new();
-        for (made, row) in made.into_iter().zip(&rows) {
-            match made? {
+        for (row, made) in made {
+            match made {
                 Made::Dropped(lengths) => {
                     counts.dropped += 1;
                     counts.lose(lengths);
@@ -53,8 +52,9 @@ pub(super) fn split(split: Split<'_>, encoder: Encoder<'_>, settings: &Tokenize)
                 }
             }
         }
-        writer.write(&table::batch(target, &schema, arrays(&written, columns))?)?;
-    }
+        writer.write(&table::batch(target, &schema, arrays(&written, columns))?)
+    };
+    batches.each(make, write)?;
     writer.finish()?;
     counts.check(name, columns.teach(), settings.max_length)?;
     super::warn(name, &counts, events);
@@ -173,7 +173,7 @@ fn schema(columns: Columns) -> SchemaRef {
     table::schema(fields)
 }
 
-fn arrays(rows: &[(&SourceRow, Answered)], columns: Columns) -> Vec<ArrayRef> {
+fn arrays(rows: &[(SourceRow, Answered)], columns: Columns) -> Vec<ArrayRef> {
     let item = || Arc::new(Field::new("item", DataType::Int32, false));
     let numbers = |of: fn(&Answered) -> &[i32]| -> ArrayRef {
         let lengths = OffsetBuffer::from_lengths(rows.iter().map(|(_, tokens)| of(tokens).len()));

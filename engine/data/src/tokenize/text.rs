@@ -8,11 +8,10 @@ use arrow::{
     buffer::OffsetBuffer,
     datatypes::{DataType, Field, SchemaRef},
 };
-use rayon::prelude::*;
 use spec::stage::{MaxLength, OverflowPolicy, Tokenize};
 use tokenizers::{Encoding, TruncationParams, TruncationStrategy};
 
-use super::{Batches, Split};
+use super::{Split, batches::Batches};
 use crate::{
     Error,
     rows::row_name,
@@ -28,7 +27,7 @@ use crate::{
 /// Makes a split's file.
 pub(super) fn split(split: Split<'_>, vocabulary: &Vocabulary, settings: &Tokenize) -> Result<Counts, Error> {
     let Split { name, target, events, .. } = split;
-    let mut batches = Batches::open(split)?;
+    let batches = Batches::open(split)?;
     let columns = batches.columns;
     let policy = settings.overflow.of(name);
     let limit = match settings.max_length {
@@ -39,11 +38,11 @@ pub(super) fn split(split: Split<'_>, vocabulary: &Vocabulary, settings: &Tokeni
     let schema = schema(columns);
     let mut writer = table::Writer::create(target, Arc::clone(&schema))?;
     let mut counts = Counts::default();
-    while let Some(rows) = batches.next()? {
-        let made: Vec<Result<Made, Error>> = rows.par_iter().map(|row| reading.read(row, name)).collect();
+    let make = |row: SourceRow| reading.read(&row, name).map(|made| (row, made));
+    let write = |made: Vec<(SourceRow, Made)>| {
         let mut written = Vec::new();
-        for (made, row) in made.into_iter().zip(&rows) {
-            match made? {
+        for (row, made) in made {
+            match made {
                 Made::Dropped(tokens) => {
                     counts.dropped += 1;
                     counts.lose(Lengths { prompt: tokens, completion: 0 });
@@ -52,19 +51,22 @@ pub(super) fn split(split: Split<'_>, vocabulary: &Vocabulary, settings: &Tokeni
                     counts.failed += 1;
                     counts.lose(Lengths { prompt: tokens, completion: 0 });
                     counts.add_row(0, 0);
-                    written.push((row, TextTokens { failed: Some(reason), ..TextTokens::default() }));
+                    written.push((row, vec![TextTokens { failed: Some(reason), ..TextTokens::default() }]));
                 }
                 Made::Read(windows, cut) => {
                     counts.truncated += usize::from(cut);
-                    for window in windows {
+                    for window in &windows {
                         counts.add_row(window.ids.len(), usize::from(row.label.is_some() || window.answer.is_some()));
-                        written.push((row, window));
                     }
+                    written.push((row, windows));
                 }
             }
         }
-        writer.write(&table::batch(target, &schema, arrays(&written, columns))?)?;
-    }
+        let written: Vec<(&SourceRow, &TextTokens)> =
+            written.iter().flat_map(|(row, windows)| windows.iter().map(move |window| (row, window))).collect();
+        writer.write(&table::batch(target, &schema, arrays(&written, columns))?)
+    };
+    batches.each(make, write)?;
     writer.finish()?;
     counts.check(name, false, settings.max_length)?;
     super::warn(name, &counts, events);
@@ -262,7 +264,7 @@ fn schema(columns: Columns) -> SchemaRef {
     table::schema(fields)
 }
 
-fn arrays(rows: &[(&SourceRow, TextTokens)], columns: Columns) -> Vec<ArrayRef> {
+fn arrays(rows: &[(&SourceRow, &TextTokens)], columns: Columns) -> Vec<ArrayRef> {
     let item = || Arc::new(Field::new("item", DataType::Int32, false));
     let numbers = |of: fn(&TextTokens) -> &[i32]| -> ArrayRef {
         let lengths = OffsetBuffer::from_lengths(rows.iter().map(|(_, tokens)| of(tokens).len()));

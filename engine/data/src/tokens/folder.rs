@@ -5,6 +5,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use spec::files;
@@ -12,7 +13,7 @@ use tokenizers::{
     EncodeInput, Encoding, PreTokenizerWrapper, Tokenizer, TruncationParams, pre_tokenizers::metaspace::PrependScheme,
 };
 
-use super::{convert, limits};
+use super::{convert, limits, words::Words};
 use crate::{Error, library::guarded};
 
 /// A tokenizer that encodes text as it stands: special tokens that a text spells out are text, nothing is added, cut or
@@ -22,6 +23,8 @@ pub struct Vocabulary {
     /// As its file says, for what it adds by itself.
     original: Tokenizer,
     plain: Tokenizer,
+    /// Those of `plain`.
+    words: Option<Arc<Words>>,
     place: PathBuf,
     /// Whether it is just what the `tokenizer.json` at its place says.
     as_file: bool,
@@ -31,6 +34,7 @@ pub struct Vocabulary {
 #[derive(Debug, Clone)]
 pub(super) struct PartTokenizer {
     tokenizer: Tokenizer,
+    words: Option<Arc<Words>>,
     place: PathBuf,
 }
 
@@ -40,7 +44,7 @@ impl PartTokenizer {
     /// # Errors
     /// As [`Vocabulary::ids`].
     pub fn ids(&self, text: &str) -> Result<Vec<u32>, Error> {
-        ids(&self.tokenizer, &self.place, text)
+        ids(&self.tokenizer, self.words.as_deref(), &self.place, text)
     }
 }
 
@@ -75,9 +79,16 @@ fn asked<T>(place: &Path, call: impl FnOnce() -> T) -> Result<T, Error> {
     })
 }
 
-fn ids(tokenizer: &Tokenizer, place: &Path, text: &str) -> Result<Vec<u32>, Error> {
-    let encoding = asked(place, || tokenizer.encode_fast(text, false))?;
-    Ok(encoding.map_err(|error| unwritable(text, &error.to_string()))?.get_ids().to_vec())
+fn ids(tokenizer: &Tokenizer, words: Option<&Words>, place: &Path, text: &str) -> Result<Vec<u32>, Error> {
+    let encode = |text: &str| {
+        let encoding = asked(place, || tokenizer.encode_fast(text, false))?;
+        Ok(encoding.map_err(|error| unwritable(text, &error.to_string()))?.get_ids().to_vec())
+    };
+    match words {
+        // A mistake is told of the whole text.
+        Some(words) => words.ids(text, encode).or_else(|_| encode(text)),
+        None => encode(text),
+    }
 }
 
 /// Token ids, and where in the text each token stands: its first byte and the byte after its last.
@@ -100,7 +111,8 @@ impl Vocabulary {
         plain.with_truncation(None).map_err(|error| Error::new(format!("this tokenizer cannot be used: {error}")))?;
         plain.with_padding(None);
         plain.set_encode_special_tokens(true);
-        Ok(Self { original, plain, place: place.to_owned(), as_file: false })
+        let words = Words::of(&plain).map(Arc::new);
+        Ok(Self { original, plain, words, place: place.to_owned(), as_file: false })
     }
 
     /// Whether it is just what the `tokenizer.json` of its folder says: nothing of other files.
@@ -124,7 +136,7 @@ impl Vocabulary {
     pub fn ids_with_special(&self, text: &str) -> Result<Vec<u32>, Error> {
         let mut whole = self.plain.clone();
         whole.set_encode_special_tokens(false);
-        ids(&whole, &self.place, text)
+        ids(&whole, None, &self.place, text)
     }
 
     /// The ids of a text.
@@ -132,7 +144,7 @@ impl Vocabulary {
     /// # Errors
     /// When the tokenizer cannot write the text, such as an unknown character without an unknown token.
     pub fn ids(&self, text: &str) -> Result<Vec<u32>, Error> {
-        ids(&self.plain, &self.place, text)
+        ids(&self.plain, self.words.as_deref(), &self.place, text)
     }
 
     /// The tokenizer as its file says, special tokens of its own template included, that cuts as `truncation` says: for
@@ -162,7 +174,8 @@ impl Vocabulary {
             metaspace.set_prepend_scheme(PrependScheme::Never);
             tokenizer.with_pre_tokenizer(Some(metaspace));
         }
-        PartTokenizer { tokenizer, place: self.place.clone() }
+        let words = Words::of(&tokenizer).map(Arc::new);
+        PartTokenizer { tokenizer, words, place: self.place.clone() }
     }
 
     /// The special tokens with their ids.

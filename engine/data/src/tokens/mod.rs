@@ -12,6 +12,7 @@ mod limits;
 pub mod source;
 pub mod special;
 pub mod summary;
+mod words;
 mod write;
 
 use std::path::Path;

@@ -98,40 +98,71 @@ impl Columns {
 /// # Errors
 /// When the file has no column `id`, and neither `prompt` nor `pairs`.
 pub fn rows(path: &Path, batch: &RecordBatch) -> Result<Vec<SourceRow>, Error> {
-    let ids = table::column::<StringArray>(path, batch, "id")?;
-    let pairs = table::optional::<ListArray>(batch, "pairs");
-    let prompts = match pairs {
-        None => Some(table::column::<StringArray>(path, batch, "prompt")?),
-        Some(_) => table::optional::<StringArray>(batch, "prompt"),
-    };
-    let completions = table::optional::<StringArray>(batch, "completion");
-    let references = table::optional::<ListArray>(batch, "references");
-    let spans = table::optional::<ListArray>(batch, "spans");
-    let numbers = table::optional::<Int64Array>(batch, "row");
-    let beside = table::optional::<StringArray>(batch, "pair");
-    let labels = table::optional::<StringArray>(batch, "label");
-    let answers = table::optional::<ListArray>(batch, "answers");
-    let choices = table::optional::<ListArray>(batch, "choices");
-    let contexts = table::optional::<ListArray>(batch, "contexts");
-    let row = |row: usize| {
-        let prompt = prompts.map(|texts| texts.value(row).to_owned());
-        let completion = completions.map(|texts| texts.value(row).to_owned());
+    let rows = SourceRows::of(path, batch)?;
+    Ok((0..batch.num_rows()).map(|row| rows.row(row)).collect())
+}
+
+/// The columns of a batch, of which rows are made one by one.
+pub struct SourceRows<'a> {
+    ids: &'a StringArray,
+    numbers: Option<&'a Int64Array>,
+    prompts: Option<&'a StringArray>,
+    completions: Option<&'a StringArray>,
+    references: Option<&'a ListArray>,
+    pairs: Option<&'a ListArray>,
+    spans: Option<&'a ListArray>,
+    beside: Option<&'a StringArray>,
+    labels: Option<&'a StringArray>,
+    answers: Option<&'a ListArray>,
+    choices: Option<&'a ListArray>,
+    contexts: Option<&'a ListArray>,
+}
+
+impl<'a> SourceRows<'a> {
+    /// The columns of a batch of the file `path`.
+    ///
+    /// # Errors
+    /// When the file has no column `id`, and neither `prompt` nor `pairs`.
+    pub fn of(path: &Path, batch: &'a RecordBatch) -> Result<Self, Error> {
+        let pairs = table::optional(batch, "pairs");
+        Ok(Self {
+            ids: table::column(path, batch, "id")?,
+            numbers: table::optional(batch, "row"),
+            prompts: match pairs {
+                None => Some(table::column(path, batch, "prompt")?),
+                Some(_) => table::optional(batch, "prompt"),
+            },
+            completions: table::optional(batch, "completion"),
+            references: table::optional(batch, "references"),
+            pairs,
+            spans: table::optional(batch, "spans"),
+            beside: table::optional(batch, "pair"),
+            labels: table::optional(batch, "label"),
+            answers: table::optional(batch, "answers"),
+            choices: table::optional(batch, "choices"),
+            contexts: table::optional(batch, "contexts"),
+        })
+    }
+
+    /// A row by its number in the batch.
+    pub fn row(&self, row: usize) -> SourceRow {
+        let text = |column: Option<&StringArray>| column.map(|texts| texts.value(row).to_owned());
+        let (prompt, completion) = (text(self.prompts), text(self.completions));
         SourceRow {
-            id: ids.value(row).to_owned(),
-            number: numbers.and_then(|numbers| usize::try_from(numbers.value(row)).ok()),
-            turns: turns(&prompt, &completion, pairs.map(|lists| pairs_of(&lists.value(row)))),
-            references: references.map(|lists| table::texts_of(lists, row)),
-            spans: spans.map(|lists| spans_of(&lists.value(row))).unwrap_or_default(),
-            pair: beside.map(|texts| texts.value(row).to_owned()),
-            label: labels.map(|texts| texts.value(row)).filter(|text| !text.is_empty()).map(str::to_owned),
-            answers: answers.map(|lists| answers_of(&lists.value(row))),
-            choices: choices.map(|lists| table::texts_of(lists, row)).unwrap_or_default(),
-            contexts: contexts.map(|lists| table::texts_of(lists, row)),
+            id: self.ids.value(row).to_owned(),
+            number: self.numbers.and_then(|numbers| usize::try_from(numbers.value(row)).ok()),
+            turns: turns(&prompt, &completion, self.pairs.map(|lists| pairs_of(&lists.value(row)))),
+            references: self.references.map(|lists| table::texts_of(lists, row)),
+            spans: self.spans.map(|lists| spans_of(&lists.value(row))).unwrap_or_default(),
+            pair: text(self.beside),
+            label: text(self.labels).filter(|label| !label.is_empty()),
+            answers: self.answers.map(|lists| answers_of(&lists.value(row))),
+            choices: self.choices.map(|lists| table::texts_of(lists, row)).unwrap_or_default(),
+            contexts: self.contexts.map(|lists| table::texts_of(lists, row)),
             prompt,
             completion,
         }
-    };
-    Ok((0..batch.num_rows()).map(row).collect())
+    }
 }
 
 /// The prompt of a row with pairs belongs to its first pair.

@@ -215,7 +215,7 @@ pub struct Permute {
 }
 
 impl Kind for Preprocess {
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const PROGRAM: Program = Program::Engine;
 
     fn inputs(&self) -> Vec<Input<'_>> {

@@ -77,7 +77,7 @@ pub struct Published {
 pub type MetricRow = BTreeMap<String, f64>;
 
 impl Kind for Report {
-    const VERSION: u32 = 3;
+    const VERSION: u32 = 4;
     const PROGRAM: Program = Program::Engine;
 
     fn inputs(&self) -> Vec<Input<'_>> {

@@ -318,7 +318,7 @@ impl JsonSchema for MaxLength {
 }
 
 impl Kind for Tokenize {
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const PROGRAM: Program = Program::Engine;
 
     fn inputs(&self) -> Vec<Input<'_>> {
