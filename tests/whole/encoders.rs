@@ -254,7 +254,7 @@ fn what_does_not_go_together_is_said() {
         (
             ("objective: classify", "objective: language_model"),
             "classes[method=full]",
-            "its rows were not tokenized as `completion`",
+            "templates/kind.jinja has no block `completion` or `pairs`, which the objective `language_model` of `classes` needs",
         ),
         (("model: classes\n", "model: bert\n"), "classified", "the model has no head for the classification of texts"),
         (("form: text\n", "form: {text: {labels: [hot, cold]}}\n"), "tokens[task=kind]", "the label `warm` is none"),
