@@ -18,7 +18,7 @@ export CARGO_TARGET_DIR := $(CURDIR)/target
 # with the same features whatever is asked for.
 BUILD := $(CARGO) build --release --workspace
 
-.PHONY: help run build test faults fuzz test-peft test-adapters test-harness test-trackers golden bench bench-engine bench-methods bench-metrics bench-tokenize bench-generate bench-shared needs shapes docs clean libtorch tools test-tools
+.PHONY: help run build test faults fuzz test-peft test-adapters test-harness test-trackers golden bench bench-engine bench-methods bench-metrics bench-tokenize bench-generate bench-rows needs shapes docs clean libtorch tools test-tools
 
 help: ## list these commands
 	@awk -F ':[^#]*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' Makefile
@@ -89,9 +89,9 @@ bench-metrics: build ## measure the metrics of 100,000 texts beside the Python o
 bench-tokenize: build ## measure 1,000,000 rows to token ids beside Hugging Face's datasets, in an environment of its own (.venv-tokenize, 1 GB)
 	@python3 scripts/bench_tokenize.py
 
-bench-shared: build ## measure a training step over rows that begin alike: as one tree, apart, and by PEFT
-	@$(BUILD) --example shared
-	@python3 scripts/bench_shared.py "$$(scripts/peft-venv.sh)"
+bench-rows: build ## measure training on rows of many lengths beside PEFT with Trainer: rows a second
+	@$(BUILD) --example rows
+	@python3 scripts/bench_rows.py "$$(scripts/peft-venv.sh)"
 
 needs: build ## what each study needs, by `engine estimate` from its models' shapes: the table of README.md
 	@python3 scripts/needs.py

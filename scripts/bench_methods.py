@@ -226,7 +226,8 @@ def main():
         table(part, what)
 
 
-if sys.argv[1:2] == ["--peft"]:
-    peft(sys.argv[2], sys.argv[3], float(sys.argv[4]), int(sys.argv[5]))
-else:
-    main()
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--peft"]:
+        peft(sys.argv[2], sys.argv[3], float(sys.argv[4]), int(sys.argv[5]))
+    else:
+        main()

@@ -95,7 +95,7 @@ fn run(arguments: &[String]) -> Result<()> {
     // A row of n + 1 tokens has n positions.
     let ids = |row: usize| (0..=length).map(|at| (3 + (row * 31 + at * 7) % 90) as i32).collect::<Vec<_>>();
     let row = |row: usize| LossRow::new(row.to_string(), &ids(row), vec![true; length + 1]);
-    let examples = LanguageModel::new((0..rows).filter_map(row).collect(), 0);
+    let examples = LanguageModel::new((0..rows).filter_map(row).collect());
     let optimizer = AdamW { weight_decay: 0.0, beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
     let rule = Rule { micro: rows, normalize: Normalize::Tokens, dropout_seed: 0, clip: None, optimizer };
     let chosen: Vec<usize> = (0..rows).collect();

@@ -6,8 +6,6 @@ use tch::{Device, Kind, Reduction, Tensor};
 use crate::batches::MicroBatch;
 use crate::clock::{self, Part};
 use crate::error::Result;
-use crate::layers::Mode;
-use crate::models::CausalLm;
 
 /// The most scores that are held at once while training; more targets are computed in parts.
 pub const SCORES: i64 = 1 << 22;
@@ -37,27 +35,6 @@ impl Placed {
         let width = hidden.size3()?.2;
         let hidden = hidden.f_reshape([-1, width])?.f_index_select(0, &self.positions)?;
         Ok(Predictions::new(hidden, &self.targets, head))
-    }
-
-    /// Adds the gradients of the weighed sum of the losses to the trainable tensors; `weights` has one number for each
-    /// target. Returns that sum, one number on the device.
-    pub fn backward(&self, network: &dyn CausalLm, weights: &[f64]) -> Result<Tensor> {
-        let head = |hidden: &Tensor| network.logits(hidden, Mode::Train);
-        let head = Head { scores: &head, vocabulary: network.vocabulary() };
-        self.predictions(&network.hidden(&self.ids, Mode::Train)?, head)?.backward(weights)
-    }
-
-    /// The loss of each target, `[targets]`, in evaluation.
-    pub fn losses(&self, network: &dyn CausalLm) -> Result<Tensor> {
-        Ok(self.scored(network)?.0)
-    }
-
-    /// The loss of each target and whether the model held it the likeliest, each `[targets]`, in evaluation.
-    pub fn scored(&self, network: &dyn CausalLm) -> Result<(Tensor, Tensor)> {
-        let _guard = tch::no_grad_guard();
-        let head = |hidden: &Tensor| network.logits(hidden, Mode::Eval);
-        let head = Head { scores: &head, vocabulary: network.vocabulary() };
-        self.predictions(&network.hidden(&self.ids, Mode::Eval)?, head)?.scored()
     }
 }
 
@@ -185,6 +162,7 @@ mod tests {
     use super::*;
     use crate::adapters::{Full, Lora, Method};
     use crate::batches::LossRow;
+    use crate::layers::Mode;
     use crate::models::Model;
     use crate::targets::Targets;
 
@@ -218,7 +196,8 @@ mod tests {
                     }
                 };
                 let gradients = model.trainable.iter().map(|(_, tensor)| tensor.grad()).collect::<Vec<_>>();
-                let apart = Vec::<f64>::try_from(micro.losses(network).unwrap().to_kind(Kind::Double)).unwrap();
+                let (apart, _) = tch::no_grad(|| predictions.scored()).unwrap();
+                let apart = Vec::<f64>::try_from(apart.to_kind(Kind::Double)).unwrap();
                 let expected: f64 = apart.iter().zip(weights).map(|(loss, weight)| loss * weight).sum();
                 assert!((loss.double_value(&[]) - expected).abs() < 1e-5 * expected, "{loss:?} and {expected}");
                 (loss.double_value(&[]), gradients)

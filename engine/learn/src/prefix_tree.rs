@@ -13,7 +13,9 @@ pub struct Piece {
     pub start: usize,
     /// How many ids it has.
     pub length: usize,
-    /// The piece that it goes on from; it stands before this one.
+    /// Its number among all pieces.
+    pub number: usize,
+    /// The number of the piece that it goes on from; that stands before this one.
     pub parent: Option<usize>,
 }
 
@@ -97,8 +99,24 @@ fn sorted<'a>(rows: &[&'a LossRow]) -> (Vec<usize>, Vec<&'a [i32]>) {
 }
 
 impl Forest {
-    /// Puts rows together. Targets stand in the order of the rows.
-    pub fn new(rows: &[&LossRow]) -> Self {
+    /// Puts rows together, each by itself, short ones first. Targets stand in the order of the rows.
+    pub fn apart(rows: &[&LossRow]) -> Self {
+        let mut order: Vec<(usize, &LossRow)> = rows.iter().copied().enumerate().collect();
+        order.sort_by_key(|(_, row)| row.inputs());
+        let mut forest = Self::default();
+        let mut pieces = vec![0; rows.len()];
+        for (number, row) in order {
+            let piece = forest.add(read(row), 0, None);
+            pieces.iter_mut().skip(number).take(1).for_each(|of_row| *of_row = piece);
+        }
+        for (row, piece) in rows.iter().zip(pieces) {
+            forest.predict(row, &[piece]);
+        }
+        forest
+    }
+
+    /// Puts rows together, what several begin with once. Targets stand in the order of the rows.
+    pub fn shared(rows: &[&LossRow]) -> Self {
         let (order, sorted) = sorted(rows);
         let mut forest = Self::default();
         // The pieces that make up each row.
@@ -128,10 +146,11 @@ impl Forest {
     }
 
     fn add(&mut self, ids: &[i32], depth: usize, parent: Option<usize>) -> usize {
-        self.pieces.push(Piece { start: self.ids.len(), length: ids.len(), parent });
+        let number = self.pieces.len();
+        self.pieces.push(Piece { start: self.ids.len(), length: ids.len(), number, parent });
         self.ids.extend(ids.iter().copied().map(i64::from));
         self.places.extend((depth..depth + ids.len()).map(|place| place as i64));
-        self.pieces.len() - 1
+        number
     }
 
     /// The position before a target predicts it: this is where labels are shifted.
@@ -196,7 +215,7 @@ mod tests {
     /// What each target sees, itself with it: read off the forest, and off its row.
     #[track_caller]
     fn reads_as_its_rows(rows: &[LossRow]) -> Forest {
-        let forest = Forest::new(&rows.iter().collect::<Vec<_>>());
+        let forest = Forest::shared(&rows.iter().collect::<Vec<_>>());
         let mut found = forest.positions.iter().zip(&forest.targets);
         for row in rows {
             for (place, _) in row.targets.iter().enumerate().filter(|(_, target)| **target) {

@@ -6,12 +6,12 @@ use tch::{Kind, Tensor};
 
 use super::no_numbers;
 use super::windows::Windows;
-use crate::batches::{LossRow, MicroBatch, Row};
+use crate::batches::{LossRow, Row};
 use crate::error::Result;
-use crate::loss::Placed;
 use crate::models::Model;
-use crate::objectives::{AnsweredRow, scored_answers};
+use crate::objectives::{AnsweredRow, scored_answers, scored_rows};
 use crate::observer::Observer;
+use crate::prefix_tree::Forest;
 
 /// The scores of rows by a causal language model, in their order; a row that is not there has no tokens. `batch` rows are
 /// computed at once.
@@ -19,13 +19,9 @@ pub fn scores(
     model: &Model,
     rows: &[Option<LossRow>],
     batch: usize,
-    padding: i64,
     observer: &mut dyn Observer,
 ) -> Result<Vec<TokenScore>> {
-    let network = model.network.causal_lm()?;
-    let score =
-        |part: &[&LossRow]| Placed::new(&MicroBatch::new(part.iter().copied(), padding), model.device)?.scored(network);
-    in_batches(rows, batch, observer, score)
+    in_batches(rows, batch, observer, |part| scored_rows(model, &Forest::apart(part)))
 }
 
 /// The same of rows that are read in windows, each row the sum of its own; `batch` windows are computed at once.
@@ -34,14 +30,13 @@ pub fn windowed_scores(
     rows: &[Option<LossRow>],
     windows: Windows,
     batch: usize,
-    padding: i64,
     observer: &mut dyn Observer,
 ) -> Result<Vec<TokenScore>> {
     let parts: Vec<Vec<LossRow>> =
         rows.iter().map(|row| row.as_ref().map(|row| windows.cut(row)).unwrap_or_default()).collect();
     let counts: Vec<usize> = parts.iter().map(Vec::len).collect();
     let flat: Vec<Option<LossRow>> = parts.into_iter().flatten().map(Some).collect();
-    let mut scored = scores(model, &flat, batch, padding, observer)?.into_iter();
+    let mut scored = scores(model, &flat, batch, observer)?.into_iter();
     Ok(counts.into_iter().map(|count| scored.by_ref().take(count).sum()).collect())
 }
 

@@ -7,6 +7,7 @@ use std::fmt;
 
 use tch::{Kind, Tensor};
 
+use super::Mode;
 use crate::error::Result;
 
 /// The activations of one training pass at a time. A model's layers compute their segments through it; whoever runs the
@@ -86,6 +87,23 @@ impl Activations {
         let whole = Box::new(move || compute(std::array::from_fn(|at| &leaves[at])));
         entries.borrow_mut().push(Entry { leaf, seed, whole });
         Ok(handle)
+    }
+
+    /// Computes a layer of `x` with the keys and values `before` those of every text: in training as a segment.
+    pub fn layer(
+        &self,
+        x: &Tensor,
+        before: Option<(&Tensor, &Tensor)>,
+        mode: Mode,
+        compute: impl Fn(&Tensor, Option<(&Tensor, &Tensor)>) -> Result<Tensor> + 'static,
+    ) -> Result<Tensor> {
+        match (mode, before) {
+            (Mode::Eval, before) => compute(x, before),
+            (Mode::Train, None) => self.segment([x], move |[x]| compute(x, None)),
+            (Mode::Train, Some((keys, values))) => {
+                self.segment([x, keys, values], move |[x, keys, values]| compute(x, Some((keys, values))))
+            }
+        }
     }
 
     /// A tensor that several segments may take as input: its gradients are gathered before they go on.

@@ -43,20 +43,6 @@ pub enum AttentionMask {
     /// All keys, this added to the scores, `-∞` where a key may not be seen: of the kind of the queries, broadcast to
     /// `[rows, heads, queries, keys]`.
     Bias(Tensor),
-    /// For several texts one behind the other in one row: those of the same block, as its own mask says. Queries and keys
-    /// are equally many.
-    Blocks(Vec<Block>),
-}
-
-/// Positions that see no others.
-#[derive(Debug)]
-pub struct Block {
-    /// The first of them.
-    pub start: i64,
-    /// How many there are.
-    pub length: i64,
-    /// What they see of each other.
-    pub mask: AttentionMask,
 }
 
 impl AttentionMask {
@@ -96,13 +82,6 @@ pub fn attend(
     dropout: f64,
 ) -> Result<Tensor> {
     let (mask, causal) = match mask {
-        AttentionMask::Blocks(blocks) => {
-            let seen = blocks.iter().map(|Block { start, length, mask }| {
-                let part = |states: &Tensor| states.f_narrow(2, *start, *length);
-                attend(&part(q)?, &part(k)?, &part(v)?, mask, scale, dropout)
-            });
-            return Ok(Tensor::f_cat(&seen.collect::<Result<Vec<_>>>()?, 2)?);
-        }
         AttentionMask::All => (None, false),
         AttentionMask::Causal => (None, q.size4()?.2 > 1),
         AttentionMask::Seen(mask) | AttentionMask::Bias(mask) => (Some(mask), false),

@@ -4,6 +4,7 @@
 mod activation;
 mod activations;
 mod attention;
+mod blocks;
 mod cache;
 mod join;
 mod layer_norm;
@@ -16,23 +17,26 @@ mod rope;
 mod rows;
 mod several;
 mod unordered;
+mod unpadded;
 mod virtual_tokens;
 
 pub use activation::Activation;
 pub use activations::Activations;
-pub use attention::{AttentionMask, Block, Heads, attend};
+pub use attention::{AttentionMask, Heads, attend};
+pub use blocks::{Block, Side, attend_blocks};
 pub use cache::{Cache, Columns, View};
 pub use join::{Join, Sum};
 pub use layer_norm::LayerNorm;
 pub use linear::{Linear, LinearMap};
 pub use lookup::{Lookup, Table};
-pub use packed::Packed;
+pub use packed::{Front, Packed, Sight};
 pub use prefix::{KeysBefore, Prefix, PrefixSizes, Values, in_front, of_layer};
 pub use rms_norm::{Norm, OffsetRmsNorm, RmsNorm};
 pub use rope::{Angles, Llama3Scaling, Rope, RopeScaling};
 pub use rows::Rows;
 pub use several::{Several, Stacked};
 pub use unordered::{attend_unordered, dropped};
+pub use unpadded::Unpadded;
 pub use virtual_tokens::VirtualTokens;
 
 /// Whether a forward pass is one of training, with dropout, or one of evaluation, without.

@@ -31,6 +31,25 @@ impl<const N: usize> Several<N> {
         };
         exactly(made)
     }
+
+    /// The same of `[1, length, inputs]`, where of the first of the maps the outputs at the places `at` (`[some]`) alone are
+    /// wanted: `[1, some, outputs]`.
+    pub fn forward_first_at(&self, x: &Tensor, at: &Tensor, mode: Mode) -> Result<[Tensor; N]> {
+        let of_map = |(number, map): (usize, &Rc<dyn LinearMap>)| match number {
+            0 => map.forward(&x.f_index_select(1, at)?, mode),
+            _ => map.forward(x, mode),
+        };
+        match self {
+            Self::Apart(maps) => exactly(maps.iter().enumerate().map(of_map).collect::<Result<Vec<_>>>()?),
+            Self::Fused(..) => {
+                let mut made = self.forward(x, mode)?;
+                if let Some(first) = made.first_mut() {
+                    *first = first.f_index_select(1, at)?;
+                }
+                Ok(made)
+            }
+        }
+    }
 }
 
 fn exactly<T, const N: usize>(list: Vec<T>) -> Result<[T; N]> {
@@ -100,6 +119,13 @@ mod tests {
         let apart = Several::Apart(maps.clone().map(|(_, map)| map)).forward(&x, Mode::Eval).unwrap();
         assert_eq!(fused.each_ref().map(Tensor::size), [vec![2, 2, 3], vec![2, 2, 1], vec![2, 2, 2]]);
         assert_eq!(bits(&fused), bits(&apart));
+        let (row, at) = (x.view([1, 4, 3]), Tensor::from_slice(&[3i64, 1]));
+        for several in [Several::Fused(whole.clone(), sizes), Several::Apart(maps.clone().map(|(_, map)| map))] {
+            let all = several.forward(&row, Mode::Eval).unwrap();
+            let [first, second, third] = several.forward_first_at(&row, &at, Mode::Eval).unwrap();
+            assert!(first.equal(&all[0].index_select(1, &at)));
+            assert!(second.equal(&all[1]) && third.equal(&all[2]));
+        }
         let stacked = Stacked { maps: maps.into(), bias: Some(bias.copy()) };
         assert!(stacked.merged().unwrap().equal(&weight) && stacked.merged_bias().unwrap().unwrap().equal(&bias));
         assert!(stacked.forward(&x, Mode::Eval).unwrap().equal(&whole.forward(&x, Mode::Eval).unwrap()));

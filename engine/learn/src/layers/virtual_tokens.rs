@@ -31,11 +31,16 @@ impl VirtualTokens {
         self.after
     }
 
+    /// The vectors, `[1, count, width]`, in this kind.
+    pub fn vectors(&self, kind: Kind) -> Result<Tensor> {
+        Ok(self.vectors.f_narrow(0, 0, self.count)?.f_to_kind(kind)?.f_unsqueeze(0)?)
+    }
+
     /// Embedded texts `[rows, length, width]` with the vectors in their place: `[rows, length + count, width]`, of the kind
     /// that came in.
     pub fn insert(&self, embedded: &Tensor) -> Result<Tensor> {
         let (rows, _, width) = embedded.size3()?;
-        let vectors = self.vectors.f_narrow(0, 0, self.count)?.f_to_kind(embedded.f_kind()?)?.f_unsqueeze(0)?;
+        let vectors = self.vectors(embedded.f_kind()?)?;
         self.join(embedded, &vectors.f_expand([rows, self.count, width], false)?)
     }
 

@@ -79,8 +79,8 @@ impl Classifier {
 
 impl SequenceClassifier for Classifier {
     fn scores(&self, texts: &Texts, mode: Mode) -> Result<Tensor> {
-        let hidden = self.encoder.hidden(texts, &self.encoder.from_zero(texts)?, mode)?;
-        let pooled = self.pooler.forward(&hidden.f_select(1, 0)?, mode)?.f_tanh()?;
+        let first = self.encoder.first(texts, &self.encoder.from_zero(texts)?, mode)?;
+        let pooled = self.pooler.forward(&first, mode)?.f_tanh()?;
         self.head.forward(&dropped(pooled, mode.dropout(self.dropout))?, mode)
     }
 

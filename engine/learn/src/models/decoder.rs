@@ -7,7 +7,7 @@ pub mod mlp;
 
 use std::rc::Rc;
 
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use self::attention::SelfAttention;
 use self::config::Shape;
@@ -16,9 +16,10 @@ use super::{Builder, CausalLm};
 use crate::adapters::{Attentions, Reading};
 use crate::error::{Error, Result};
 use crate::layers::{
-    Activation, Activations, Angles, AttentionMask, Cache, Join, KeysBefore, LinearMap, Lookup, Mode, Norm, Packed,
-    Prefix, RmsNorm, Rope, Sum, VirtualTokens, of_layer,
+    Activation, Activations, Angles, Block, Cache, Front, Join, KeysBefore, LinearMap, Lookup, Mode, Norm, Packed,
+    Prefix, RmsNorm, Rope, Sight, Sum, VirtualTokens, of_layer,
 };
+use crate::prefix_tree::Forest;
 use crate::sublayers::{Role as SublayerRole, Sublayer};
 use crate::targets::Role;
 use crate::weights::Init;
@@ -44,6 +45,8 @@ pub struct Decoder {
     pub vocabulary: i64,
     /// What training passes keep; each layer is a segment.
     pub activations: Rc<Activations>,
+    /// Where its tensors are.
+    pub device: Device,
 }
 
 /// How a layer sees a text.
@@ -61,7 +64,18 @@ pub struct Pass {
     /// The angles at all positions.
     pub angles: Angles,
     /// What each token sees.
-    pub mask: AttentionMask,
+    pub blocks: Vec<Block>,
+}
+
+/// The span of the last layer, where few of its states are asked for.
+#[derive(Debug)]
+pub struct LastPass {
+    /// That of all tokens.
+    pub all: Rc<Pass>,
+    /// Where the few stand among them, `[few]`.
+    pub few: Tensor,
+    /// That of the few.
+    pub of_few: Pass,
 }
 
 /// The embedding of tokens.
@@ -146,10 +160,26 @@ impl<Part> Residual<Part> {
         mode: Mode,
         compute: impl FnOnce(&Part, &Tensor) -> Result<Tensor>,
     ) -> Result<Tensor> {
+        self.joined(&compute(&self.part, &self.before.forward(x)?)?, x, mode)
+    }
+
+    /// The same where the part gives something for the tokens at the places `few` of `[1, length, width]` alone:
+    /// `[1, few, width]`.
+    fn forward_few(
+        &self,
+        x: &Tensor,
+        few: &Tensor,
+        mode: Mode,
+        compute: impl FnOnce(&Part, &Tensor) -> Result<Tensor>,
+    ) -> Result<Tensor> {
         let y = compute(&self.part, &self.before.forward(x)?)?;
+        self.joined(&y, &x.f_index_select(1, few)?, mode)
+    }
+
+    fn joined(&self, y: &Tensor, x: &Tensor, mode: Mode) -> Result<Tensor> {
         match &self.after {
-            Some(norm) => self.join.forward(&norm.forward(&y)?, x, mode),
-            None => self.join.forward(&y, x, mode),
+            Some(norm) => self.join.forward(&norm.forward(y)?, x, mode),
+            None => self.join.forward(y, x, mode),
         }
     }
 }
@@ -168,6 +198,20 @@ impl Layer {
     fn forward_whole(&self, x: &Tensor, before: Option<(&Tensor, &Tensor)>, pass: &Pass, mode: Mode) -> Result<Tensor> {
         self.forward(x, mode, |attention, x| attention.forward(x, before, pass, mode))
     }
+
+    /// What comes out of the few tokens that are asked for, `[1, few, width]`: keys and values of all are computed, everything
+    /// else of the few.
+    fn forward_few(
+        &self,
+        x: &Tensor,
+        before: Option<(&Tensor, &Tensor)>,
+        pass: &LastPass,
+        mode: Mode,
+    ) -> Result<Tensor> {
+        let attend = |attention: &SelfAttention, x: &Tensor| attention.forward_few(x, before, pass, mode);
+        let x = self.attention.forward_few(x, &pass.few, mode, attend)?;
+        self.mlp.forward(&x, mode, |mlp, x| mlp.forward(x, mode))
+    }
 }
 
 impl Decoder {
@@ -179,60 +223,55 @@ impl Decoder {
         }
     }
 
-    /// Each span, for tokens at `positions`, with what they see of a window.
-    fn passes(&self, positions: &Tensor, mask: impl Fn(Option<i64>) -> Result<AttentionMask>) -> Result<Vec<Rc<Pass>>> {
-        let pass = |span: &Span| Ok(Rc::new(Pass { angles: span.rope.angles(positions)?, mask: mask(span.window)? }));
-        self.spans.iter().map(pass).collect()
+    /// What the method puts before every text.
+    fn front(&self) -> Front {
+        let count = |count: i64| usize::try_from(count).unwrap_or_default();
+        Front {
+            tokens: self.prompt.as_ref().map_or(0, |prompt| count(prompt.count())),
+            keys: self.prefix.as_ref().map_or(0, |prefix| count(prefix.count())),
+        }
     }
 
-    /// Embedded tokens through all layers.
-    fn through(&self, mut x: Tensor, passes: &[Rc<Pass>], before: &[KeysBefore], mode: Mode) -> Result<Tensor> {
+    /// The states of packed texts that the head reads, those that are asked for: `[asked, width]`.
+    fn read(&self, texts: &Packed, mode: Mode) -> Result<Tensor> {
+        let mut x = texts.embedded(|ids| self.embedding.forward(ids, mode), self.prompt.as_ref())?;
+        let (_, before) = self.before(x.f_kind()?)?;
+        let last_span = self.layers.last().map(|layer| layer.span);
+        let (mut passes, mut last_pass) = (Vec::new(), None);
+        for (index, span) in self.spans.iter().enumerate() {
+            let Sight { all, few } = texts.sight(span.window)?;
+            let pass = Rc::new(Pass { angles: span.rope.angles(&texts.places)?, blocks: all });
+            if let (Some(places), Some(blocks), true) = (texts.few(), few, Some(index) == last_span) {
+                let of_few = Pass { angles: span.rope.angles(&texts.places.f_index_select(1, places)?)?, blocks };
+                last_pass = Some(Rc::new(LastPass { all: Rc::clone(&pass), few: places.shallow_clone(), of_few }));
+            }
+            passes.push(pass);
+        }
         for (index, layer) in self.layers.iter().enumerate() {
-            let (pass, before) = (at(passes, layer.span)?, of_layer(before, index)?);
-            x = match (mode, before) {
-                (Mode::Eval, before) => layer.forward_whole(&x, before, pass, mode)?,
-                (Mode::Train, None) => {
-                    let (layer, pass) = (Rc::clone(layer), Rc::clone(pass));
-                    self.activations.segment([&x], move |[x]| layer.forward_whole(x, None, &pass, mode))?
+            let (layer, before) = (Rc::clone(layer), of_layer(&before, index)?);
+            let last = last_pass.as_ref().filter(|_| index + 1 == self.layers.len());
+            x = match last.map(Rc::clone) {
+                Some(pass) => {
+                    self.activations.layer(&x, before, mode, move |x, before| layer.forward_few(x, before, &pass, mode))?
                 }
-                (Mode::Train, Some((keys, values))) => {
-                    let (layer, pass) = (Rc::clone(layer), Rc::clone(pass));
-                    self.activations.segment([&x, keys, values], move |[x, keys, values]| {
-                        layer.forward_whole(x, Some((keys, values)), &pass, mode)
-                    })?
+                None => {
+                    let pass = Rc::clone(at(&passes, layer.span)?);
+                    self.activations.layer(&x, before, mode, move |x, before| layer.forward_whole(x, before, &pass, mode))?
                 }
             };
         }
-        Ok(x)
+        self.norm.forward(&texts.asked(&x)?)
     }
 }
 
 impl CausalLm for Decoder {
     fn hidden(&self, tokens: &Tensor, mode: Mode) -> Result<Tensor> {
-        let mut x = self.embedding.forward(tokens, mode)?;
-        if let Some(prompt) = &self.prompt {
-            x = prompt.insert(&x)?;
-        }
-        let (_, length, _) = x.size3()?;
-        let (front, before) = self.before(x.f_kind()?)?;
-        let positions =
-            Tensor::f_arange_start(front, front + length, (Kind::Int64, tokens.device()))?.f_unsqueeze(0)?;
-        let passes = self.passes(&positions, |window| AttentionMask::behind(front, length, window, tokens.device()))?;
-        x = self.through(x, &passes, &before, mode)?;
-        if let Some(prompt) = &self.prompt {
-            x = prompt.remove(&x)?;
-        }
-        self.norm.forward(&x)
+        let (rows, length) = tokens.size2()?;
+        Ok(self.read(&Packed::rectangle(tokens, self.front())?, mode)?.f_view([rows, length, -1])?)
     }
 
-    fn hidden_packed(&self, texts: &Packed, mode: Mode) -> Result<Tensor> {
-        if self.prompt.is_some() || self.prefix.is_some() {
-            let problem = "does not go with an adapter that puts virtual tokens or keys before every row";
-            return Err(Error::setting("batch.share_prefix", problem, "leave `share_prefix` out"));
-        }
-        let passes = self.passes(&texts.places, |window| texts.mask(window))?;
-        let x = self.through(self.embedding.forward(&texts.ids, mode)?, &passes, &[], mode)?;
-        self.norm.forward(&x)
+    fn hidden_at_targets(&self, texts: &Forest, mode: Mode) -> Result<Tensor> {
+        self.read(&Packed::new(texts, self.front(), self.device)?, mode)
     }
 
     fn hidden_next(&self, tokens: &Tensor, cache: &mut Cache) -> Result<Tensor> {
@@ -335,8 +374,8 @@ pub fn like_llama_but(
     let embedding = Embedding::new(table, builder.compute());
     let prompt = embedding.prompt(shape, builder)?;
     let prefix = prefix(shape, builder)?;
-    let (head, activations) = (Head { map, cap: None }, builder.activations());
-    Ok(Decoder { embedding, prompt, prefix, spans, layers, norm, head, vocabulary, activations })
+    let (head, activations, device) = (Head { map, cap: None }, builder.activations(), builder.device());
+    Ok(Decoder { embedding, prompt, prefix, spans, layers, norm, head, vocabulary, activations, device })
 }
 
 /// The keys and values that the method puts before those of every text, if it does.

@@ -171,8 +171,8 @@ fn decoder(config: &Value, model: &str, builder: &mut Builder) -> Result<Decoder
     let head = Head { map, cap: keys.final_logit_softcapping };
     let prompt = embedding.prompt(&shape, builder)?;
     let prefix = prefix(&shape, builder)?;
-    let activations = builder.activations();
-    Ok(Decoder { embedding, prompt, prefix, spans, layers, norm, head, vocabulary, activations })
+    let (activations, device) = (builder.activations(), builder.device());
+    Ok(Decoder { embedding, prompt, prefix, spans, layers, norm, head, vocabulary, activations, device })
 }
 
 fn layer(

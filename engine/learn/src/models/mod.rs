@@ -24,9 +24,10 @@ use tch::{Device, Tensor};
 
 use crate::adapters::{Frozen, Method};
 use crate::error::{Error, Result, nearest};
-use crate::layers::{Activations, Cache, LinearMap, Lookup, Mode, Packed, Prefix};
+use crate::layers::{Activations, Cache, LinearMap, Lookup, Mode, Prefix};
 use crate::numerics::Numerics;
 use crate::parameters::{Named, Parameters};
+use crate::prefix_tree::Forest;
 use crate::targets::Place;
 use crate::weights::{Checkpoint, Fresh, InMemory, Random, Source, WithoutPrefix};
 
@@ -39,8 +40,8 @@ pub trait CausalLm: Debug {
     /// on the right with any token id: no token sees what stands after it.
     fn hidden(&self, tokens: &Tensor, mode: Mode) -> Result<Tensor>;
 
-    /// The same for texts one behind the other: `[1, length, width]`.
-    fn hidden_packed(&self, texts: &Packed, mode: Mode) -> Result<Tensor>;
+    /// The same for texts without padding, of the positions alone that predict a target: `[targets, width]`.
+    fn hidden_at_targets(&self, texts: &Forest, mode: Mode) -> Result<Tensor>;
 
     /// The same in evaluation for new columns of texts whose earlier tokens are in `cache`: the padded prompts first, in
     /// one pass or in several, then one column at a time.

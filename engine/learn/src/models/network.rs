@@ -187,6 +187,8 @@ impl Network {
 pub struct Texts {
     /// Token ids, `[rows, length]`.
     pub ids: Tensor,
+    /// How many tokens each row has.
+    pub lengths: Vec<usize>,
     /// Which of them are no padding, `[rows, length]`; none where all texts are equally long.
     pub seen: Option<Tensor>,
     /// The part of a pair that each token belongs to, `[rows, length]`; none where it is the first everywhere.
@@ -217,12 +219,14 @@ impl Texts {
         } else {
             None
         };
-        Ok(Self { ids, seen, types })
+        Ok(Self { ids, lengths: rows.iter().map(|(ids, _)| ids.len()).collect(), seen, types })
     }
 
     /// Texts without padding.
     pub fn whole(ids: &Tensor) -> Result<Self> {
-        Ok(Self { ids: ids.shallow_clone(), seen: None, types: None })
+        let (rows, length) = ids.size2()?;
+        let lengths = vec![usize::try_from(length).unwrap_or_default(); usize::try_from(rows).unwrap_or_default()];
+        Ok(Self { ids: ids.shallow_clone(), lengths, seen: None, types: None })
     }
 
     /// Which keys every query may see, `[rows, 1, 1, length]`; none where it is all of them.

@@ -70,11 +70,19 @@ impl Roberta {
 
     /// The hidden states `[rows, length, width]` of texts.
     pub fn hidden(&self, texts: &Texts, mode: Mode) -> Result<Tensor> {
-        // A token's position is the padding id and its number among the row's tokens that are no padding, from 1 on.
+        self.encoder.hidden(texts, &self.positions(texts)?, mode)
+    }
+
+    /// The hidden states `[rows, width]` of the first token of each text.
+    fn first(&self, texts: &Texts, mode: Mode) -> Result<Tensor> {
+        self.encoder.first(texts, &self.positions(texts)?, mode)
+    }
+
+    /// A token's position is the padding id and its number among the row's tokens that are no padding, from 1 on.
+    fn positions(&self, texts: &Texts) -> Result<Tensor> {
         let tokens = self.encoder.with_virtual(&texts.ids.f_ne(self.padding)?.f_to_kind(Kind::Int64)?)?;
         let numbers = tokens.f_cumsum(1, Kind::Int64)?.f_add_scalar(self.encoder.keys_before())?;
-        let positions = numbers.f_mul(&tokens)?.f_add_scalar(self.padding)?;
-        self.encoder.hidden(texts, &positions, mode)
+        Ok(numbers.f_mul(&tokens)?.f_add_scalar(self.padding)?)
     }
 }
 
@@ -90,7 +98,7 @@ struct Classifier {
 
 impl SequenceClassifier for Classifier {
     fn scores(&self, texts: &Texts, mode: Mode) -> Result<Tensor> {
-        let first = self.roberta.hidden(texts, mode)?.f_select(1, 0)?;
+        let first = self.roberta.first(texts, mode)?;
         let dropout = mode.dropout(self.dropout);
         let inner = self.dense.forward(&dropped(first, dropout)?, mode)?.f_tanh()?;
         self.out_proj.forward(&dropped(inner, dropout)?, mode)

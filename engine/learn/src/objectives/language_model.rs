@@ -1,30 +1,31 @@
-//! The objective `language_model`: the next token's negative log-likelihood in a causal language model.
+//! The objective `language_model`: the next token's negative log-likelihood in a causal language model. Rows stand one behind
+//! the other, without padding.
 
 use tch::{Kind, Tensor};
 
 use super::{Examples, Weighed};
-use crate::batches::{LossRow, MicroBatch, Row};
+use crate::batches::{LossRow, Row};
 use crate::clock::{self, Part};
 use crate::error::Result;
-use crate::loss::Placed;
+use crate::layers::Mode;
+use crate::loss::{Head, Predictions};
 use crate::models::Model;
+use crate::prefix_tree::Forest;
 
 /// Rows whose next tokens are learned.
 #[derive(Debug)]
 pub struct LanguageModel {
     rows: Vec<LossRow>,
-    padding: i64,
 }
 
 impl LanguageModel {
-    /// These rows; short ones are filled up with the id `padding`.
-    pub fn new(rows: Vec<LossRow>, padding: i64) -> Self {
-        Self { rows, padding }
+    /// These rows.
+    pub fn new(rows: Vec<LossRow>) -> Self {
+        Self { rows }
     }
 
-    fn placed(&self, model: &Model, rows: &[Weighed]) -> Result<Placed> {
-        let chosen = rows.iter().filter_map(|weighed| self.rows.get(weighed.row));
-        Placed::new(&MicroBatch::new(chosen, self.padding), model.device)
+    fn placed(&self, rows: &[Weighed]) -> Forest {
+        Forest::apart(&chosen(&self.rows, rows))
     }
 }
 
@@ -38,15 +39,49 @@ impl Examples for LanguageModel {
     }
 
     fn backward(&self, model: &Model, rows: &[Weighed]) -> Result<Tensor> {
-        let placed = self.placed(model, rows)?;
-        clock::enter(Part::Forward);
-        placed.backward(model.network.causal_lm()?, &weights(&self.rows, rows))
+        backward(model, &self.placed(rows), &weights(&self.rows, rows))
     }
 
     fn loss(&self, model: &Model, rows: &[Weighed]) -> Result<Tensor> {
-        let losses = self.placed(model, rows)?.losses(model.network.causal_lm()?)?;
-        weighed_sum(&losses, &weights(&self.rows, rows))
+        loss(model, &self.placed(rows), &weights(&self.rows, rows))
     }
+}
+
+/// Those of `all` that are weighed.
+pub(super) fn chosen<'a>(all: &'a [LossRow], rows: &[Weighed]) -> Vec<&'a LossRow> {
+    rows.iter().filter_map(|weighed| all.get(weighed.row)).collect()
+}
+
+/// Adds the gradients of the weighed sum of the losses of all targets to the trainable tensors. Returns that sum.
+pub(super) fn backward(model: &Model, texts: &Forest, weights: &[f64]) -> Result<Tensor> {
+    predicted(model, texts, Mode::Train, |predictions| predictions.backward(weights))
+}
+
+/// The weighed sum of the losses of all targets in evaluation.
+pub(super) fn loss(model: &Model, texts: &Forest, weights: &[f64]) -> Result<Tensor> {
+    weighed_sum(&scored(model, texts)?.0, weights)
+}
+
+/// The loss of each target and whether the model held it the likeliest, each `[targets]`, in evaluation.
+pub(crate) fn scored(model: &Model, texts: &Forest) -> Result<(Tensor, Tensor)> {
+    let _guard = tch::no_grad_guard();
+    predicted(model, texts, Mode::Eval, |predictions| predictions.scored())
+}
+
+/// What `then` makes of the predictions of all targets.
+fn predicted<T>(
+    model: &Model,
+    texts: &Forest,
+    mode: Mode,
+    then: impl FnOnce(Predictions<'_>) -> Result<T>,
+) -> Result<T> {
+    let targets = Tensor::f_from_slice(&texts.targets)?.f_to_device(model.device)?;
+    clock::enter(Part::Forward);
+    let network = model.network.causal_lm()?;
+    let hidden = network.hidden_at_targets(texts, mode)?;
+    let scores = |hidden: &Tensor| network.logits(hidden, mode);
+    let head = Head { scores: &scores, vocabulary: network.vocabulary() };
+    then(Predictions::new(hidden, &targets, head))
 }
 
 /// The weight of each target of those of `all` that are weighed.

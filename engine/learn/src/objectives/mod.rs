@@ -20,6 +20,7 @@ use crate::models::Model;
 
 pub use classify::Classify;
 pub use language_model::LanguageModel;
+pub(crate) use language_model::scored as scored_rows;
 pub use normalize::{Normalize, Weighed};
 pub use regress::Regress;
 pub(crate) use seq2seq::scored as scored_answers;

@@ -74,7 +74,7 @@ mod tests {
             let ids = vec![1; targets + 1];
             LossRow::new(format!("{targets}"), &ids, vec![true; ids.len()]).unwrap()
         });
-        LanguageModel::new(rows.into(), 0)
+        LanguageModel::new(rows.into())
     }
 
     fn weights(normalize: Normalize, micro: usize) -> Vec<f64> {

@@ -351,11 +351,11 @@ impl Asked<'_> {
             })
             .collect();
         let mut counted = match &protocol.window {
-            None => scores(&model, &rows, self.batch(), ids.pad, observer)?,
+            None => scores(&model, &rows, self.batch(), observer)?,
             Some(window) => {
                 let size = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
                 let windows = Windows { length: size(window.length), context: size(window.context) };
-                windowed_scores(&model, &rows, windows, self.batch(), ids.pad, observer)?
+                windowed_scores(&model, &rows, windows, self.batch(), observer)?
             }
         };
         let tokenizer = super::tokenizer(self.data)?;

@@ -70,7 +70,7 @@ impl Rows<'_> {
                 let rows = rows.into_iter().filter_map(|row| with_loss(row, settings.loss_on)).collect();
                 match self.share_prefix {
                     true => Box::new(SharedPrefix::new(rows)),
-                    false => Box::new(LanguageModel::new(rows, self.ids.pad)),
+                    false => Box::new(LanguageModel::new(rows)),
                 }
             }
             Objective::Seq2Seq(_) => {

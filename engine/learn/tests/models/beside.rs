@@ -94,7 +94,7 @@ impl Golden {
         match self.name {
             "llama" => {
                 let row = |row: usize| LossRow::new(row.to_string(), &ids[row], (0..LENGTHS[row]).map(|at| at >= 2));
-                Box::new(LanguageModel::new((0..2).filter_map(row).collect(), 0))
+                Box::new(LanguageModel::new((0..2).filter_map(row).collect()))
             }
             "roberta" => {
                 let rows = (0..2).map(|row| Labelled { text: text(row), target: [2, 0][row] });

@@ -127,7 +127,7 @@ impl Golden {
                 let row = |(row, (ids, marks)): (usize, (Vec<i32>, Vec<i32>))| {
                     LossRow::new(row.to_string(), &ids, marks.into_iter().map(|mark| mark == 1)).unwrap()
                 };
-                Box::new(LanguageModel::new(rows.map(row).collect(), 0))
+                Box::new(LanguageModel::new(rows.map(row).collect()))
             }
             Family::Roberta => {
                 let labels = self.about_texts["labels"].as_array().unwrap().iter().map(|label| label.as_i64().unwrap());

@@ -114,7 +114,7 @@ impl Golden {
                 let marks = Vec::<i64>::try_from(marks.get(row)).unwrap();
                 LossRow::new(row.to_string(), &ids, marks.iter().take(ids.len()).map(|&mark| mark == 1)).unwrap()
             };
-            return Box::new(LanguageModel::new((0..).zip(self.ids("tokens", "lengths")).map(row).collect(), 0));
+            return Box::new(LanguageModel::new((0..).zip(self.ids("tokens", "lengths")).map(row).collect()));
         }
         if self.tensors.contains_key("labels") {
             let rows = self.text_rows().into_iter().zip(self.ids("labels", "answers"));

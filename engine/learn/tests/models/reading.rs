@@ -117,7 +117,7 @@ fn choices_are_as_likely_as_when_each_is_read_whole() {
                     LossRow::new("", &choice.ids, (0..choice.ids.len()).map(|at| at >= choice.prompt_length))
                 };
                 let rows: Vec<Option<LossRow>> = question.choices.iter().map(whole).collect();
-                scores(model, &rows, 1, 0, &mut Unobserved).unwrap()
+                scores(model, &rows, 1, &mut Unobserved).unwrap()
             })
             .collect();
         for batch in [1, 2, 100] {
@@ -142,11 +142,11 @@ fn windows_of_the_whole_are_the_whole_and_of_one_token_each_from_the_last() {
     let rows: Vec<Option<LossRow>> = vec![row(&texts[0]), None, row(&texts[1])];
     let model = Model::load(&golden(DECODERS[1]), &Frozen, 0, Device::Cpu).unwrap();
     let windowed =
-        |length, context| windowed_scores(&model, &rows, Windows { length, context }, 3, 0, &mut Unobserved).unwrap();
-    let whole = scores(&model, &rows, 3, 0, &mut Unobserved).unwrap();
+        |length, context| windowed_scores(&model, &rows, Windows { length, context }, 3, &mut Unobserved).unwrap();
+    let whole = scores(&model, &rows, 3, &mut Unobserved).unwrap();
     let pairs = |ids: &[i32]| -> TokenScore {
         let pairs: Vec<Option<LossRow>> = ids.windows(2).map(row).collect();
-        scores(&model, &pairs, 64, 0, &mut Unobserved).unwrap().into_iter().sum()
+        scores(&model, &pairs, 64, &mut Unobserved).unwrap().into_iter().sum()
     };
     let each = [pairs(&texts[0]), TokenScore::default(), pairs(&texts[1])];
     for (found, expected) in [(windowed(100, 1), whole.as_slice()), (windowed(1, 1), &each)] {
@@ -168,9 +168,9 @@ fn scores_that_are_no_numbers_are_an_error_of_the_row() {
     let _ = tch::no_grad(|| table.narrow(0, 9, 1).fill_(f64::NAN));
     let row = |id: &str, ids: &[i32]| LossRow::new(id, ids, vec![true; ids.len()]);
     let rows = [row("sound", &[3, 4, 5]), row("faulty", &[3, 9, 5])];
-    let error = scores(&model, &rows, 1, 0, &mut Unobserved).unwrap_err();
+    let error = scores(&model, &rows, 1, &mut Unobserved).unwrap_err();
     assert_eq!(error.to_string(), "the scores of row `faulty` are no numbers");
-    assert_eq!(scores(&model, &rows[..1], 1, 0, &mut Unobserved).unwrap()[0].tokens, 2);
+    assert_eq!(scores(&model, &rows[..1], 1, &mut Unobserved).unwrap()[0].tokens, 2);
     let choice = Choice { text: String::new(), ids: vec![3, 9, 5], prompt_length: 2 };
     let error = likelihoods(&model, &[question(7, vec![choice])], 1, &mut Unobserved).unwrap_err();
     assert_eq!(error.to_string(), "the scores of row `7` are no numbers");

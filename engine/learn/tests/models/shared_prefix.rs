@@ -108,7 +108,7 @@ fn losses_and_gradients_are_those_of_the_rows_apart() {
                 let numerics = Numerics { memory, ..Numerics::all(Kind::Float, Device::Cpu) };
                 let mut model = Model::random(&config, 1, method.as_ref(), 2, numerics).unwrap();
                 shake(&mut model);
-                let (apart, shared) = (LanguageModel::new(rows(), 0), SharedPrefix::new(rows()));
+                let (apart, shared) = (LanguageModel::new(rows()), SharedPrefix::new(rows()));
                 let (loss, gradients) = learned(&model, &apart);
                 let (same_loss, same) = learned(&model, &shared);
                 let what = format!("{}, {}", config["model_type"], method.name());

@@ -119,7 +119,7 @@ fn examples() -> LanguageModel {
         let marks = numbers("loss_mask", row, length).into_iter().map(|mark| mark == 1);
         LossRow::new(row.to_string(), &ids, marks).unwrap()
     });
-    LanguageModel::new(rows.collect(), 0)
+    LanguageModel::new(rows.collect())
 }
 
 fn train(model: &Model) -> Vec<f64> {

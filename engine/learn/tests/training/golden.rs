@@ -97,7 +97,7 @@ fn deviation(values: &Value, method: &str, recipe: &Recipe) -> (f64, String) {
     };
     for (step, rows) in (0..).zip(batches(values)) {
         let chosen: Vec<usize> = (0..rows.len()).collect();
-        let examples = LanguageModel::new(rows, 0);
+        let examples = LanguageModel::new(rows);
         let done = weights.step(&model, &examples, &chosen, &rule, recipe.peak * schedule.factor(step)).unwrap();
         let (loss, norm) = (done.loss.double_value(&[]), done.norm.double_value(&[]));
         let index = step as usize;

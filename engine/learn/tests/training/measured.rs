@@ -201,7 +201,7 @@ fn examples(model: &Model, rows: u64, length: u64, answer: u64) -> Box<dyn Examp
         Network::CausalLm(_) => {
             let targets = |at: u64| answer == 0 || at + answer >= length;
             let row = |row: u64| LossRow::new(row.to_string(), &ids(row, length), (0..length).map(targets));
-            Box::new(LanguageModel::new((0..rows).filter_map(row).collect(), 0))
+            Box::new(LanguageModel::new((0..rows).filter_map(row).collect()))
         }
         Network::Seq2SeqLm(_) => {
             let row = |row: u64| AnsweredRow { text: text(row), answer: ids(row, answer) };

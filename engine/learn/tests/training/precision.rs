@@ -98,7 +98,7 @@ fn with_loss() -> Vec<LossRow> {
 
 #[test]
 fn a_step_whose_gradients_overflow_is_skipped_and_the_next_ones_learn() {
-    let (examples, chosen) = (LanguageModel::new(with_loss(), 0), [0, 1, 2, 3, 4, 5, 6, 7]);
+    let (examples, chosen) = (LanguageModel::new(with_loss()), [0, 1, 2, 3, 4, 5, 6, 7]);
     let model = Model::random(&config(16, 24, 2), 1, &Full, 1, Numerics::all(Kind::Half, Device::Cpu)).unwrap();
     let mut weights = Weights::new(&model).unwrap();
     let huge = 2f64.powi(22);
@@ -124,7 +124,7 @@ fn a_step_whose_gradients_overflow_is_skipped_and_the_next_ones_learn() {
 
 #[test]
 fn the_gradients_of_fp16_are_those_of_float32_within_its_rounding() {
-    let (examples, chosen) = (LanguageModel::new(with_loss(), 0), [0, 1, 2, 3, 4, 5, 6, 7]);
+    let (examples, chosen) = (LanguageModel::new(with_loss()), [0, 1, 2, 3, 4, 5, 6, 7]);
     let gradients = |kind| {
         let model = Model::random(&config(16, 24, 2), 1, &Full, 1, Numerics::all(kind, Device::Cpu)).unwrap();
         let mut weights = Weights::new(&model).unwrap();
@@ -141,7 +141,7 @@ fn the_gradients_of_fp16_are_those_of_float32_within_its_rounding() {
 
 #[test]
 fn the_scale_of_the_loss_goes_on_with_the_training() {
-    let examples = LanguageModel::new(with_loss(), 0);
+    let examples = LanguageModel::new(with_loss());
     let run = |lengths: &[u64]| {
         let state = tempfile::tempdir().unwrap();
         let mut last = None;

@@ -47,7 +47,7 @@ fn accumulation_equals_the_large_batch() {
         *row = LossRow::new(row.id.clone(), &row.ids, vec![true; row.ids.len()]).unwrap();
     }
     let chosen: Vec<usize> = (0..rows.len()).collect();
-    let examples = LanguageModel::new(rows, 0);
+    let examples = LanguageModel::new(rows);
     let step = |micro| {
         let model = model(&Full, 1);
         let mut weights = Weights::new(&model).unwrap();
@@ -70,7 +70,7 @@ fn padding_changes_nothing() {
     let rows = with_loss();
     let model = model(&Full, 2);
     let loss =
-        |rows: Vec<LossRow>, micro| loss_of(&model, &LanguageModel::new(rows, 0), Normalize::Tokens, micro).unwrap();
+        |rows: Vec<LossRow>, micro| loss_of(&model, &LanguageModel::new(rows), Normalize::Tokens, micro).unwrap();
     let apart: Vec<f64> = rows.iter().map(|row| loss(vec![row.clone()], 1)).collect();
     let together = loss(rows, 64);
     let mean = apart.iter().sum::<f64>() / apart.len() as f64;
@@ -80,7 +80,7 @@ fn padding_changes_nothing() {
 #[test]
 fn a_loss_that_is_not_finite_stops_with_its_step_and_rows_before_a_checkpoint_holds_it() {
     let state = tempfile::tempdir().unwrap();
-    let rows = LanguageModel::new(with_loss(), 0);
+    let rows = LanguageModel::new(with_loss());
     let model = model(&Full, 3);
     let settings = Settings { learning_rate: 1e30, checkpoint: 1, ..settings() };
     let training = Training {
@@ -115,7 +115,7 @@ fn a_loss_that_is_not_finite_stops_with_its_step_and_rows_before_a_checkpoint_ho
 /// What a training says whose model holds this number in one row of a weight.
 fn damaged(method: &dyn learn::adapters::Method, weight: &str, row: i64, number: f64, compute: Kind) -> learn::Error {
     let state = tempfile::tempdir().unwrap();
-    let rows = LanguageModel::new(with_loss(), 0);
+    let rows = LanguageModel::new(with_loss());
     let model = model_in(method, 4, Numerics { compute, ..Device::Cpu.into() });
     let tensor = model.frozen.get(weight).or_else(|| model.trainable.get(weight)).unwrap();
     let _ = tch::no_grad(|| tensor.get(row).fill_(number));
@@ -155,7 +155,7 @@ fn weights_that_are_not_finite_are_named() {
 #[test]
 fn a_tensor_that_the_loss_does_not_reach_is_named() {
     let state = tempfile::tempdir().unwrap();
-    let rows = LanguageModel::new(with_loss(), 0);
+    let rows = LanguageModel::new(with_loss());
     let mut model = model(&Full, 4);
     let _ = model.trainable.add("model.lonely.weight", &Tensor::ones([3], (Kind::Float, Device::Cpu))).unwrap();
     let settings = settings();
@@ -176,7 +176,7 @@ fn a_tensor_that_the_loss_does_not_reach_is_named() {
 fn a_zero_gradient_is_a_gradient() {
     // B is zero at the start, so that A's gradient is: the first step must not complain.
     let state = tempfile::tempdir().unwrap();
-    let rows = LanguageModel::new(with_loss(), 0);
+    let rows = LanguageModel::new(with_loss());
     let model = model(&Lora::new(2, 4.0, 0.1, Targets::AllLinear).unwrap(), 5);
     let settings = settings();
     let training = Training {
@@ -198,7 +198,7 @@ fn the_best_weights_are_kept_and_patience_ends_the_training() {
     let state = tempfile::tempdir().unwrap();
     let rows = with_loss();
     let (train, dev) = rows.split_at(150);
-    let [train, dev] = [train, dev].map(|rows| LanguageModel::new(rows.to_vec(), 0));
+    let [train, dev] = [train, dev].map(|rows| LanguageModel::new(rows.to_vec()));
     let model = model(&Full, 6);
     let settings = Settings {
         length: Length::Steps(400),

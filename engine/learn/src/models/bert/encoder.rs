@@ -10,8 +10,8 @@ use super::Config;
 use crate::adapters::{Attentions, Reading};
 use crate::error::{Error, Result};
 use crate::layers::{
-    Activation, Activations, Heads, Join, LayerNorm, LinearMap, Lookup, Mode, Prefix, Sum, VirtualTokens,
-    attend_unordered, dropped, in_front, of_layer,
+    Activation, Activations, Block, Heads, Join, KeysBefore, LayerNorm, LinearMap, Lookup, Mode, Prefix, Sum, Unpadded,
+    VirtualTokens, attend_blocks, dropped, of_layer,
 };
 use crate::models::{Builder, Texts};
 use crate::sublayers::{Role as SublayerRole, Sublayer};
@@ -45,6 +45,15 @@ pub struct Padding {
     pub token: i64,
     /// Among the positions.
     pub position: i64,
+}
+
+/// Embedded texts.
+struct Read {
+    /// Their first states, `[1, tokens, width]`.
+    x: Tensor,
+    texts: Unpadded,
+    /// Keys and values before those of every text, of each layer.
+    before: Vec<KeysBefore>,
 }
 
 #[derive(Debug)]
@@ -135,51 +144,77 @@ impl Encoder {
     }
 
     /// The hidden states `[rows, length, width]` of texts whose tokens, virtual ones among them, stand at `positions`
-    /// (`[rows or 1, …]`).
+    /// (`[rows or 1, …]`); of padding they are zero.
     pub fn hidden(&self, texts: &Texts, positions: &Tensor, mode: Mode) -> Result<Tensor> {
-        self.check(texts, positions)?;
-        let mut words = self.words.forward(&texts.ids, mode)?;
-        let (mut types, mut mask) = (texts.types.as_ref().map(Tensor::shallow_clone), texts.mask()?);
-        if let Some(prompt) = &self.prompt {
-            words = prompt.insert(&words)?;
-            types = types.map(|types| prompt.marked(&types, 0)).transpose()?;
-            mask = mask.map(|mask| prompt.seen(&mask)).transpose()?;
+        let Read { mut x, texts: unpadded, before } = self.begin(texts, positions, mode)?;
+        let blocks = Rc::new(unpadded.all(self.keys_before())?);
+        for (index, layer) in self.layers.iter().enumerate() {
+            x = self.layer(layer, &x, of_layer(&before, index)?, &blocks, mode)?;
         }
-        let types = match &types {
-            Some(types) => Tensor::f_embedding(&self.types, types, -1, false, false)?,
+        let padded = unpadded.unpack(&x)?;
+        match &self.prompt {
+            Some(prompt) => prompt.remove(&padded),
+            None => Ok(padded),
+        }
+    }
+
+    /// The hidden states `[rows, width]` of the first token of each text alone; see [`hidden`](Self::hidden). The last layer
+    /// computes keys and values of all tokens, and everything else of the first ones.
+    pub fn first(&self, texts: &Texts, positions: &Tensor, mode: Mode) -> Result<Tensor> {
+        let Read { mut x, texts: unpadded, before } = self.begin(texts, positions, mode)?;
+        let blocks = Rc::new(unpadded.all(self.keys_before())?);
+        let Some((last, layers)) = self.layers.split_last() else {
+            return unpadded.of_rows(&x.f_index_select(1, unpadded.firsts())?);
+        };
+        for (index, layer) in layers.iter().enumerate() {
+            x = self.layer(layer, &x, of_layer(&before, index)?, &blocks, mode)?;
+        }
+        let (layer, firsts) = (Rc::clone(last), unpadded.firsts().shallow_clone());
+        let blocks = unpadded.first(self.keys_before())?;
+        let compute = move |x: &Tensor, before: Option<(&Tensor, &Tensor)>| {
+            layer.forward(&x.f_index_select(1, &firsts)?, x, before, &blocks, mode)
+        };
+        unpadded.of_rows(&self.activations.layer(&x, of_layer(&before, layers.len())?, mode, compute)?)
+    }
+
+    /// Embeds texts, one behind the other.
+    fn begin(&self, texts: &Texts, positions: &Tensor, mode: Mode) -> Result<Read> {
+        self.check(texts, positions)?;
+        let added = usize::try_from(self.virtual_tokens()).unwrap_or_default();
+        let lengths: Vec<usize> = texts.lengths.iter().map(|length| length + added).collect();
+        let unpadded = Unpadded::new(&lengths, texts.ids.device())?;
+        let words = match &self.prompt {
+            Some(prompt) => unpadded.pack(&prompt.insert(&self.words.forward(&texts.ids, mode)?)?)?,
+            None => self.words.forward(&unpadded.pack(&texts.ids)?, mode)?,
+        };
+        let types = match (&texts.types, &self.prompt) {
+            (Some(types), Some(prompt)) => Some(prompt.marked(types, 0)?),
+            (types, _) => types.as_ref().map(Tensor::shallow_clone),
+        };
+        let types = match types {
+            Some(types) => Tensor::f_embedding(&self.types, &unpadded.pack(&types)?, -1, false, false)?,
             None => self.types.f_narrow(0, 0, 1)?,
         };
-        let places = Tensor::f_embedding(&self.positions, positions, self.padding.position, false, false)?;
-        let mut x = self.norm.forward(&words.f_add(&types)?.f_add(&places)?.f_to_kind(self.compute)?)?;
-        x = dropped(x, mode.dropout(self.dropout))?;
+        let places = unpadded.pack(&positions.f_expand([lengths.len() as i64, -1], false)?)?;
+        let places = Tensor::f_embedding(&self.positions, &places, self.padding.position, false, false)?;
+        let x = self.norm.forward(&words.f_add(&types)?.f_add(&places)?.f_to_kind(self.compute)?)?;
         let before = match &self.prefix {
             Some(prefix) => prefix.of_layers(self.compute)?,
             None => Vec::new(),
         };
-        if let (Some(own), 1..) = (&mask, self.keys_before()) {
-            let front = Tensor::f_ones([own.size4()?.0, 1, 1, self.keys_before()], (Kind::Bool, own.device()))?;
-            mask = Some(Tensor::f_cat(&[&front, own], -1)?);
-        }
-        let mask = mask.map(Rc::new);
-        for (index, layer) in self.layers.iter().enumerate() {
-            x = match (mode, of_layer(&before, index)?) {
-                (Mode::Eval, before) => layer.forward(&x, before, mask.as_deref(), mode)?,
-                (Mode::Train, None) => {
-                    let (layer, mask) = (Rc::clone(layer), mask.clone());
-                    self.activations.segment([&x], move |[x]| layer.forward(x, None, mask.as_deref(), mode))?
-                }
-                (Mode::Train, Some((keys, values))) => {
-                    let (layer, mask) = (Rc::clone(layer), mask.clone());
-                    self.activations.segment([&x, keys, values], move |[x, keys, values]| {
-                        layer.forward(x, Some((keys, values)), mask.as_deref(), mode)
-                    })?
-                }
-            };
-        }
-        match &self.prompt {
-            Some(prompt) => prompt.remove(&x),
-            None => Ok(x),
-        }
+        Ok(Read { x: dropped(x, mode.dropout(self.dropout))?, texts: unpadded, before })
+    }
+
+    fn layer(
+        &self,
+        layer: &Rc<Layer>,
+        x: &Tensor,
+        before: Option<(&Tensor, &Tensor)>,
+        blocks: &Rc<Vec<Block>>,
+        mode: Mode,
+    ) -> Result<Tensor> {
+        let (layer, blocks) = (Rc::clone(layer), Rc::clone(blocks));
+        self.activations.layer(x, before, mode, move |x, before| layer.forward(x, x, before, &blocks, mode))
     }
 
     fn check(&self, texts: &Texts, positions: &Tensor) -> Result<()> {
@@ -241,19 +276,20 @@ impl Layer {
         })
     }
 
+    /// The states of `asked`, tokens among `x`, which are all tokens of the texts.
     fn forward(
         &self,
+        asked: &Tensor,
         x: &Tensor,
         before: Option<(&Tensor, &Tensor)>,
-        mask: Option<&Tensor>,
+        blocks: &[Block],
         mode: Mode,
     ) -> Result<Tensor> {
-        let heads = |map: &Rc<dyn LinearMap>| self.heads.split(&map.forward(x, mode)?);
-        let q = heads(&self.q)?;
-        let (k, v) = in_front(before, (heads(&self.k)?, heads(&self.v)?))?;
-        let seen = attend_unordered(&q, &k, &v, mask, None, mode.dropout(self.attention_dropout))?;
-        let attended = dropped(self.o.forward(&self.heads.join(&seen)?, mode)?, mode.dropout(self.dropout))?;
-        let x = self.attention_join.forward(&attended, x, mode)?;
+        let heads = |map: &Rc<dyn LinearMap>, x: &Tensor| self.heads.split(&map.forward(x, mode)?);
+        let (q, k, v) = (heads(&self.q, asked)?, heads(&self.k, x)?, heads(&self.v, x)?);
+        let seen = attend_blocks([&q, &k, &v], before, blocks, None, mode.dropout(self.attention_dropout))?;
+        let attended = dropped(self.o.forward(&seen, mode)?, mode.dropout(self.dropout))?;
+        let x = self.attention_join.forward(&attended, asked, mode)?;
         let inner = self.activation.apply(&self.up.forward(&x, mode)?)?;
         let made = dropped(self.down.forward(&inner, mode)?, mode.dropout(self.dropout))?;
         self.mlp_join.forward(&made, &x, mode)

@@ -5,9 +5,9 @@ use std::rc::Rc;
 
 use tch::Tensor;
 
-use super::Pass;
+use super::{LastPass, Pass};
 use crate::error::Result;
-use crate::layers::{Angles, Cache, Heads, LinearMap, Mode, Norm, Several, View, attend, in_front};
+use crate::layers::{Angles, Cache, Heads, LinearMap, Mode, Norm, Several, View, attend, attend_blocks};
 use crate::models::Builder;
 use crate::targets::Role;
 use crate::weights::Init;
@@ -94,22 +94,34 @@ impl Projections {
 }
 
 impl SelfAttention {
-    /// Queries and keys, turned by their positions, and values, each `[rows, heads, length, width]`.
-    fn project(&self, x: &Tensor, angles: &Angles, mode: Mode) -> Result<[Tensor; 3]> {
-        let [q, k, v] = self.maps.inputs.forward(x, mode)?;
-        let (mut q, mut k, v) = (self.heads.split(&q)?, self.heads.split(&k)?, self.heads.split(&v)?);
-        if let Some([of_queries, of_keys]) = &self.norms {
-            (q, k) = (of_queries.forward(&q)?, of_keys.forward(&k)?);
+    /// Queries and keys, turned by their angles, and values, each `[rows, heads, length, width]`, of what the maps give.
+    fn heads_of(&self, [q, k, v]: &[Tensor; 3], of_queries: &Angles, of_keys: &Angles) -> Result<[Tensor; 3]> {
+        let (mut q, mut k, v) = (self.heads.split(q)?, self.heads.split(k)?, self.heads.split(v)?);
+        if let Some([norm_of_queries, norm_of_keys]) = &self.norms {
+            (q, k) = (norm_of_queries.forward(&q)?, norm_of_keys.forward(&k)?);
         }
-        Ok([angles.turn(&q)?, angles.turn(&k)?, v])
+        Ok([of_queries.turn(&q)?, of_keys.turn(&k)?, v])
     }
 
-    /// For whole texts, with the keys and values `before` theirs.
+    /// For whole texts one behind the other, `[1, length, width]`, with the keys and values `before` those of each.
     pub fn forward(&self, x: &Tensor, before: Option<(&Tensor, &Tensor)>, pass: &Pass, mode: Mode) -> Result<Tensor> {
-        let [q, k, v] = self.project(x, &pass.angles, mode)?;
-        let (k, v) = in_front(before, (k, v))?;
-        let seen = attend(&q, &k, &v, &pass.mask, self.scale, mode.dropout(self.dropout))?;
-        self.maps.output.forward(&self.heads.join(&seen)?, mode)
+        let [q, k, v] = self.heads_of(&self.maps.inputs.forward(x, mode)?, &pass.angles, &pass.angles)?;
+        let seen = attend_blocks([&q, &k, &v], before, &pass.blocks, self.scale, mode.dropout(self.dropout))?;
+        self.maps.output.forward(&seen, mode)
+    }
+
+    /// The same for a few of their tokens, `[1, few, width]`.
+    pub fn forward_few(
+        &self,
+        x: &Tensor,
+        before: Option<(&Tensor, &Tensor)>,
+        LastPass { all, few, of_few }: &LastPass,
+        mode: Mode,
+    ) -> Result<Tensor> {
+        let maps = self.maps.inputs.forward_first_at(x, few, mode)?;
+        let [q, k, v] = self.heads_of(&maps, &of_few.angles, &all.angles)?;
+        let seen = attend_blocks([&q, &k, &v], before, &of_few.blocks, self.scale, mode.dropout(self.dropout))?;
+        self.maps.output.forward(&seen, mode)
     }
 
     /// In evaluation for new columns of texts whose earlier keys and values are in `cache`, where this is `layer`.
@@ -121,7 +133,7 @@ impl SelfAttention {
         layer: usize,
         cache: &mut Cache,
     ) -> Result<Tensor> {
-        let [q, k, v] = self.project(x, angles, Mode::Eval)?;
+        let [q, k, v] = self.heads_of(&self.maps.inputs.forward(x, Mode::Eval)?, angles, angles)?;
         let (keys, values) = cache.extend(layer, &k, &v, view)?;
         let seen = attend(&q, &keys, &values, &view.mask, self.scale, 0.0)?;
         self.maps.output.forward(&self.heads.join(&seen)?, Mode::Eval)
