@@ -87,7 +87,7 @@ impl Default for EvaluateBatch {
 }
 
 impl Kind for Evaluate {
-    const VERSION: u32 = 3;
+    const VERSION: u32 = 4;
     const PROGRAM: Program = Program::Worker;
 
     fn inputs(&self) -> Vec<Input<'_>> {

@@ -300,7 +300,7 @@ crate::one_of! {
 }
 
 impl Kind for Train {
-    const VERSION: u32 = 5;
+    const VERSION: u32 = 6;
     const PROGRAM: Program = Program::Worker;
 
     fn inputs(&self) -> Vec<Input<'_>> {
