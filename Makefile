@@ -18,7 +18,7 @@ export CARGO_TARGET_DIR := $(CURDIR)/target
 # with the same features whatever is asked for.
 BUILD := $(CARGO) build --release --workspace
 
-.PHONY: help run build test faults fuzz test-peft test-adapters test-harness test-trackers golden bench bench-engine bench-methods bench-metrics bench-tokenize bench-generate bench-rows needs shapes docs clean libtorch tools test-tools
+.PHONY: help run build test faults fuzz test-peft test-adapters test-harness test-trackers golden bench bench-quickstart bench-engine bench-methods bench-metrics bench-tokenize bench-generate bench-evaluate bench-rows needs shapes docs clean libtorch tools test-tools
 
 help: ## list these commands
 	@awk -F ':[^#]*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' Makefile
@@ -68,7 +68,22 @@ golden: ## write the golden values again, with PEFT's environment
 	done
 	@OMP_NUM_THREADS=1 "$$(scripts/peft-venv.sh adapters)" tests/golden/bottleneck.py
 
-bench: build ## measure the quickstart, a run that changes nothing, and the start of the programs
+# What is measured on a GPU: `make bench DEVICE=cuda`.
+WORK := $(if $(filter cuda,$(DEVICE)),gemma-3-1b llama-7b,squad shared encoder)
+PRECISIONS := $(if $(filter cuda,$(DEVICE)),bf16,float32)
+
+bench: build ## measure training, evaluation and tokenizing beside PEFT, transformers and datasets, for docs/benchmarks.md
+	@$(BUILD) --examples
+	@python="$$(scripts/peft-venv.sh)"; into=scripts/bench_docs.py; \
+	python3 $$into rows$(addprefix -,$(DEVICE)) python3 scripts/bench_rows.py "$$python" --work $(WORK) --precisions $(PRECISIONS); \
+	if [ -z "$(DEVICE)" ]; then \
+		python3 $$into methods python3 scripts/bench_methods.py "$$python"; \
+		python3 $$into evaluate python3 scripts/bench_evaluate.py; \
+		python3 $$into generate python3 scripts/bench_generate.py "$$python"; \
+		python3 $$into tokenize python3 scripts/bench_tokenize.py; \
+	fi
+
+bench-quickstart: build ## measure the quickstart, a run that changes nothing, and the start of the programs
 	@python3 scripts/bench.py
 
 bench-engine: build ## measure the engine against ninja and DVC, in an environment of its own (.venv-bench)
@@ -81,6 +96,10 @@ bench-methods: build ## measure a training step of each method beside PEFT's: sa
 bench-generate: build ## measure generation beside transformers': tokens and rows a second
 	@$(BUILD) --example generate
 	@python3 scripts/bench_generate.py "$$(scripts/peft-venv.sh)"
+
+bench-evaluate: build ## measure questions about shared contexts beside plain batches of ours, with the shape of Gemma-3 1B
+	@$(BUILD) --example generate
+	@python3 scripts/bench_evaluate.py
 
 bench-metrics: build ## measure the metrics of 100,000 texts beside the Python ones, in an environment of its own (.venv-metrics)
 	@$(BUILD) --example score

@@ -15,13 +15,14 @@ Beside the time there is the processor's: on a machine that others use it says m
 import argparse
 import json
 import os
-import platform
 import random
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+from bench_common import machine
 
 ROOT = Path(__file__).resolve().parent.parent
 GENERATE = ROOT / "target" / "release" / "examples" / "generate"
@@ -127,15 +128,6 @@ class Side:
         self.process.wait()
 
 
-def processor():
-    """The processor's name, where the system says it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.machine()
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("python", help="a Python that has transformers")
@@ -175,7 +167,7 @@ def main():
                 side.end()
     if options.keep:
         options.keep.write_text(json.dumps(rows, indent=1))
-    print(f"{processor()}, {options.threads} threads, {platform.system()} {platform.release()}; {len(prompts)} rows, "
+    print(f"{machine(options.threads, options.python, ('torch', 'transformers'))}; {len(prompts)} rows, "
           f"{options.questions} a paragraph, {tokens / len(prompts):.0f} tokens each, {NEW_TOKENS} new ones; the fastest of "
           f"{options.rounds} rounds\n")
     print("| numbers | beams | clock | tokens/s | transformers | rows/s | transformers | ratio | batch | its batch | texts alike |")
@@ -189,7 +181,8 @@ def main():
                   f"| {row['alike']} of {len(prompts)} |")
 
 
-if sys.argv[1:2] == ["--transformers"]:
-    transformers_side(sys.argv[2], sys.argv[3], int(sys.argv[4]))
-else:
-    main()
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--transformers"]:
+        transformers_side(sys.argv[2], sys.argv[3], int(sys.argv[4]))
+    else:
+        main()

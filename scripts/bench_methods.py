@@ -14,12 +14,13 @@ measured is added to FILE, and the tables are those of all that it holds.
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+from bench_common import machine, status
 
 ROOT = Path(__file__).resolve().parent.parent
 STEP = ROOT / "target" / "release" / "examples" / "step"
@@ -36,12 +37,6 @@ MIB = 1 << 20
 
 
 # PEFT's side.
-
-
-def status(line):
-    """A line of this process' status, in bytes."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(found.split()[1]) * 1024 for found in lines if found.startswith(f"{line}:"))
 
 
 def peft(method, precision, dropout, threads):
@@ -195,15 +190,6 @@ def table(found, what):
     print()
 
 
-def processor():
-    """The processor's name, where the system says it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.machine()
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("python", help="a Python that has PEFT")
@@ -221,7 +207,7 @@ def main():
         found.setdefault(what, {}).update(measured)
         if options.keep:
             options.keep.write_text(json.dumps(found, indent=1))
-    print(f"{processor()}, {options.threads} threads, {platform.system()} {platform.release()}, medians of {options.steps} steps\n")
+    print(f"{machine(options.threads, options.python)}; medians of {options.steps} steps\n")
     for what, part in found.items():
         table(part, what)
 

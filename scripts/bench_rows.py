@@ -2,7 +2,7 @@
 """Measures training on rows of many lengths beside PEFT with transformers' Trainer, on the same libtorch: rows a second over
 an epoch. `make bench-rows` builds, and makes PEFT's environment, before it calls this.
 
-    python3 scripts/bench_rows.py PYTHON [--work squad shared encoder] [--precisions float32 bf16] [--steps 24]
+    python3 scripts/bench_rows.py PYTHON [--work squad shared encoder gemma-3-1b llama-7b] [--precisions float32 bf16] [--steps 24]
 
 PYTHON is one that has PEFT. The work:
 
@@ -12,6 +12,7 @@ PYTHON is one that has PEFT. The work:
   `batch: {share_prefix: true}` and without.
 - encoder: BERT of 6 layers × 384 (MiniLM's shape), sentences as long as SST-2's training sentences are by its tokenizer, LoRA
   of rank 8 on queries and values, 32 rows a step; Trainer with random batches and grouped by length.
+- gemma-3-1b, llama-7b: as squad with these shapes and 16 rows a step, for a GPU; one is used where there is one.
 
 Each side is a process of its own. They take turns, a step each, so that what else happens on the machine falls on all of them
 alike. A process is asked for its next step by a line on its standard input, and answers with a line of JSON:
@@ -21,7 +22,6 @@ engine/learn/examples/rows.rs, and `peft` below, where what Trainer does between
 import argparse
 import json
 import os
-import platform
 import random
 import subprocess
 import sys
@@ -29,7 +29,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench_methods import CONFIG as DECODER, processor, status
+from bench_common import machine, status
+from bench_methods import CONFIG as DECODER
 
 ROOT = Path(__file__).resolve().parent.parent
 ROWS = ROOT / "target" / "release" / "examples" / "rows"
@@ -40,7 +41,10 @@ ENCODER = dict(
 )
 # What part of SST-2's 67,349 training sentences is as long, in steps of a twentieth: tokens with [CLS] and [SEP].
 SST2 = [3, 4, 4, 5, 6, 6, 7, 8, 8, 9, 10, 11, 13, 14, 16, 18, 20, 23, 27, 33, 66]
+SHAPES = ROOT / "tests" / "shapes"
 WORK = {
+    "gemma-3-1b": (json.loads((SHAPES / "gemma-3-1b.json").read_text()), 16, {"ours": "apart", "PEFT, by length": "grouped"}),
+    "llama-7b": (json.loads((SHAPES / "llama-7b.json").read_text()), 16, {"ours": "apart", "PEFT, by length": "grouped"}),
     "squad": (DECODER, 8, {"ours": "apart", "PEFT, by length": "grouped"}),
     "shared": (DECODER, 20, {"ours, shared": "shared", "ours, apart": "apart", "PEFT, by length": "grouped"}),
     "encoder": (ENCODER, 32, {"ours": "texts", "PEFT, random": "random", "PEFT, by length": "grouped"}),
@@ -80,11 +84,16 @@ def peft(config, path, layout, precision, batch, threads):
     torch.manual_seed(0)
     dtype = torch.float32 if precision == "float32" else torch.bfloat16
     rows = [json.loads(line) for line in Path(path).read_text().splitlines()]
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    known = {key: value for key, value in config.items() if key != "model_type"}
     if config["model_type"] == "bert":
-        model = transformers.BertForSequenceClassification(transformers.BertConfig(**config, num_labels=2))
+        model = transformers.BertForSequenceClassification(transformers.BertConfig(**known, num_labels=2))
         lora = LoraConfig(r=8, lora_alpha=16, target_modules=["query", "value"], task_type="SEQ_CLS")
     else:
-        model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**config))
+        # Made where it computes, and of the kind it computes in: a large one fits nowhere else.
+        with torch.device(device):
+            model = transformers.AutoModelForCausalLM.from_config(
+                transformers.AutoConfig.for_model(config["model_type"], **known), dtype=dtype)
         lora = LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
     model = get_peft_model(model.to(dtype), lora)
     rows = [{"input_ids": row["ids"], **{key: row[key] for key in ("prompt", "label") if key in row}} for row in rows]
@@ -112,7 +121,8 @@ def peft(config, path, layout, precision, batch, threads):
                 if line.strip() == "step":
                     self.begun = time.perf_counter() - between
                     return
-                print(json.dumps({"bytes": status("VmHWM") - before}), flush=True)
+                most = torch.cuda.max_memory_allocated() if device == "cuda" else status("VmHWM")
+                print(json.dumps({"bytes": most - before}), flush=True)
             os._exit(0)
 
         def on_step_end(self, args, state, control, **_):
@@ -123,11 +133,11 @@ def peft(config, path, layout, precision, batch, threads):
         arguments = transformers.TrainingArguments(
             output_dir=folder, per_device_train_batch_size=batch, num_train_epochs=100, learning_rate=1e-4, weight_decay=0.0,
             train_sampling_strategy="group_by_length" if layout == "grouped" else "random", logging_strategy="no",
-            save_strategy="no", report_to=[], disable_tqdm=True, use_cpu=True, remove_unused_columns=False, seed=0,
+            save_strategy="no", report_to=[], disable_tqdm=True, use_cpu=device == "cpu", remove_unused_columns=False, seed=0,
         )
         trainer = transformers.Trainer(model, arguments, train_dataset=rows, data_collator=collate, callbacks=[Turns()])
         Path("/proc/self/clear_refs").write_text("5")
-        before = status("VmRSS")
+        before = torch.cuda.memory_allocated() if device == "cuda" else status("VmRSS")
         print(json.dumps({"rows": len(rows)}), flush=True)
         trainer.train()
 
@@ -200,12 +210,12 @@ def measure(python, work, precision, steps, threads):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("python", help="a Python that has PEFT")
-    parser.add_argument("--work", nargs="+", default=list(WORK), choices=list(WORK))
+    parser.add_argument("--work", nargs="+", default=["squad", "shared", "encoder"], choices=list(WORK))
     parser.add_argument("--precisions", nargs="+", default=["float32"], choices=["float32", "bf16"])
     parser.add_argument("--steps", type=int, default=24)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     options = parser.parse_args()
-    print(f"{processor()}, {options.threads} threads, {platform.system()} {platform.release()}\n")
+    print(f"{machine(options.threads, options.python)}\n")
     for work in options.work:
         for precision in options.precisions:
             measure(options.python, work, precision, options.steps, options.threads)

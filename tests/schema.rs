@@ -86,7 +86,6 @@ const BEYOND_A_SCHEMA: &[(&str, &[&str])] = &[
             "split_unknown_to_overflow",
             "split_unknown_to_train",
             "share_prefix_of_an_encoder",
-            "share_prefix_with_a_prompt",
             "split_unknown_to_validate",
             "with_excluded_member",
             "with_timeout_alone",

@@ -1,7 +1,8 @@
-//! The Rust half of `scripts/bench_generate.py`: continues prompts with the model of a folder, one question for each line
-//! that comes in.
+//! The Rust half of `scripts/bench_generate.py` and `scripts/bench_evaluate.py`: continues prompts with one model, a question
+//! for each line that comes in.
 //!
-//! `generate FOLDER PRECISION THREADS`; `PRECISION` is `float32` or `bf16`. A line is one JSON object: `prompts`, token ids;
+//! `generate MODEL PRECISION THREADS`; `MODEL` is a folder, or the text of a decoder's `config.json` for one with random
+//! weights; `PRECISION` is `float32` or `bf16`. A line is one JSON object: `prompts`, token ids;
 //! `batch`, rows that go together; `beams`, 1 for greedy search; `new_tokens`. It answers with `seconds` and `texts`.
 
 use std::io::{BufRead, Write};
@@ -46,7 +47,7 @@ fn wrong(what: &str) -> Error {
 }
 
 fn run(arguments: &[String]) -> Result<()> {
-    let [folder, precision, threads] = arguments else { return Err(wrong("their number")) };
+    let [named, precision, threads] = arguments else { return Err(wrong("their number")) };
     tch::set_num_threads(threads.parse().map_err(|_| wrong(threads))?);
     let kind = match precision.as_str() {
         "float32" => Kind::Float,
@@ -54,7 +55,11 @@ fn run(arguments: &[String]) -> Result<()> {
         other => return Err(wrong(other)),
     };
     let device = Device::cuda_if_available();
-    let model = Model::load(Path::new(folder), &Frozen, 0, Numerics::all(kind, device))?;
+    let numerics = Numerics::all(kind, device);
+    let model = match serde_json::from_str(named) {
+        Ok(config) => Model::random(&config, 0, &Frozen, 0, numerics)?,
+        Err(_) => Model::load(Path::new(named), &Frozen, 0, numerics)?,
+    };
     for line in std::io::stdin().lock().lines().map_while(std::result::Result::ok) {
         let asked: Asked = serde_json::from_str(&line).map_err(|error| wrong(&error.to_string()))?;
         let begun = Instant::now();

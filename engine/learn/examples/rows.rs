@@ -64,6 +64,7 @@ fn run(arguments: &[String]) -> Result<()> {
         "bf16" => Kind::BFloat16,
         other => return Err(wrong(other)),
     };
+    let device = Device::cuda_if_available();
     let examples = examples(layout, Path::new(rows))?;
     let (task, method) = match layout {
         "texts" => {
@@ -72,11 +73,11 @@ fn run(arguments: &[String]) -> Result<()> {
         }
         _ => (Task::LanguageModel, Lora::new(16, 32.0, 0.0, Targets::AllLinear)?),
     };
-    let model = Model::random_for(task, &config, 1, &method, 0, Numerics::all(kind, Device::Cpu))?;
+    let model = Model::random_for(task, &config, 1, &method, 0, Numerics::all(kind, device))?;
     let optimizer = AdamW { weight_decay: 0.0, beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
     let normalize = if layout == "texts" { Normalize::Rows } else { Normalize::Tokens };
     let rule = Rule { micro: batch, normalize, dropout_seed: 0, clip: Some(1.0), optimizer };
-    let peak = Peak::begin(Device::Cpu);
+    let peak = Peak::begin(device);
     let mut weights = Weights::new(&model)?;
     let (mut epoch, mut batches) = (0, Vec::new().into_iter());
     say(&json!({ "rows": examples.len() }))?;

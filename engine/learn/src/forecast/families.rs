@@ -64,11 +64,13 @@ impl<'p, 't> Decoder<'p, 't> {
             pass.with_virtual(tape.cast(&rows, outline.compute()), micro.rows, width)
         };
         for index in 0..layers {
-            let layer = DecoderLayer { name: format!("{model}.layers.{index}"), micro, head };
+            // Of the last layer, what is read alone.
+            let few = Some(targets).filter(|few| index + 1 == layers && 2 * few <= micro.rows * micro.length);
+            let layer = DecoderLayer { name: format!("{model}.layers.{index}"), micro, head, few };
             let (tape, outline) = (pass.tape, pass.outline);
             x = pass.segment([&x], move |[x]| layer.forward(&Pass::within(outline, tape), x))?;
         }
-        let x = pass.without_virtual(x, micro.rows, width);
+        let x = if x.count > targets * width { pass.without_virtual(x, micro.rows, width) } else { x };
         let hidden = pass.rms_norm(&format!("{model}.norm"), &x)?;
         drop(x);
         let cap = outline.setting("final_logit_softcapping");
@@ -86,6 +88,8 @@ struct DecoderLayer {
     name: String,
     micro: Micro,
     head: u64,
+    /// How many of the tokens are asked for, where it is not all.
+    few: Option<u64>,
 }
 
 impl DecoderLayer {
@@ -99,11 +103,19 @@ impl DecoderLayer {
         let x = {
             let y = self.attention(pass, &pass.rms_norm(&format!("{name}.input_layernorm"), x)?)?;
             let y = if four { pass.rms_norm(&format!("{name}.post_attention_layernorm"), &y)? } else { y };
-            pass.join(&format!("{name}.self_attn"), &y, x, &|made, x| Ok(pass.tape.add(x, made)))?
+            pass.join(&format!("{name}.self_attn"), &y, &self.some(pass, x), &|made, x| Ok(pass.tape.add(x, made)))?
         };
         let y = self.mlp(pass, &pass.rms_norm(&format!("{name}.{before}"), &x)?)?;
         let y = if four { pass.rms_norm(&format!("{name}.{after}"), &y)? } else { y };
         pass.join(&format!("{name}.mlp"), &y, &x, &|made, x| Ok(pass.tape.add(x, made)))
+    }
+
+    /// What is asked for of numbers for all tokens.
+    fn some(&self, pass: &Pass<'_>, x: &Value) -> Value {
+        match self.few {
+            Some(few) => pass.tape.some_of(x, x.count * few / (self.micro.rows * self.micro.length).max(1)),
+            None => x.clone(),
+        }
     }
 
     fn attention(&self, pass: &Pass<'_>, x: &Value) -> Result<Value> {
@@ -114,25 +126,28 @@ impl DecoderLayer {
             let keys = pass.outline.setting("num_key_value_heads").map_or(queries, |heads| heads as u64 * self.head);
             let counts = [queries, keys, keys].map(|width| rows * length * width);
             let fused = ("qkv_proj", ["q", "k", "v"], counts);
-            let [mut q, mut k, v] = pass.several(&name, ["q_proj", "k_proj", "v_proj"], fused, x)?;
+            let asked = self.some(pass, x);
+            let [mut q, mut k, v] = pass.several_first_at(&name, ["q_proj", "k_proj", "v_proj"], fused, &asked, x)?;
             if pass.outline.tensor(&format!("{name}.q_norm.weight")).is_some() {
                 (q, k) = (pass.rms_norm(&format!("{name}.q_norm"), &q)?, pass.rms_norm(&format!("{name}.k_norm"), &k)?);
             }
             [pass.tape.turned(&q), pass.tape.turned(&k), v]
         };
-        let heads = q.count / (rows * length * self.head).max(1);
+        let queries = self.few.map_or(length, |few| few.div_ceil(rows.max(1)));
+        let heads = pass.map(&format!("{name}.o_proj"))?.inputs / self.head.max(1);
         let dropout = pass.outline.setting("attention_dropout").unwrap_or(0.0) > 0.0;
         let of_position = k.count / (rows * length).max(1);
         let [k, v] = [k, v].map(|own| pass.in_front(&own, rows, of_position));
         let keys = length + pass.outline.keys_before;
-        let sizes = Heads { rows, heads, queries: length, keys, bias_learns: false, dropout };
+        let sizes = Heads { rows, heads, queries, keys, bias_learns: false, dropout };
         let seen = pass.attention([&q, &k, &v], sizes);
         pass.linear(&format!("{name}.o_proj"), &seen)
     }
 
     fn mlp(&self, pass: &Pass<'_>, x: &Value) -> Result<Value> {
         let name = format!("{}.mlp", self.name);
-        let inner = pass.map(&format!("{name}.down_proj"))?.inputs * self.micro.rows * self.micro.length;
+        let tokens = self.few.unwrap_or(self.micro.rows * self.micro.length);
+        let inner = pass.map(&format!("{name}.down_proj"))?.inputs * tokens;
         let fused = ("gate_up_proj", ["gate", "up"], [inner, inner]);
         let [gate, up] = pass.several(&name, ["gate_proj", "up_proj"], fused, x)?;
         let gated = pass.tape.mul(&pass.tape.of_input(&gate), &up);
@@ -158,18 +173,17 @@ impl<'p, 't> Encoder<'p, 't> {
 
     fn step(&self, micro: Micro) -> Result<()> {
         let (pass, tape) = (self.pass, self.pass.tape);
-        let hidden = self.hidden(micro)?;
+        let whole = pass.outline.task == Task::QuestionAnswering;
+        let hidden = self.hidden(micro, (!whole).then_some(1))?;
         let classifier_dropout = pass.outline.setting("classifier_dropout").unwrap_or(self.dropout);
         let scores = match (pass.outline.task, self.model) {
             (Task::QuestionAnswering, _) => pass.linear("qa_outputs", &hidden)?,
             (_, "bert") => {
-                let first = tape.some_of(&hidden, micro.rows * self.width);
-                let pooled = tape.of_output(&pass.linear("bert.pooler.dense", &first)?);
+                let pooled = tape.of_output(&pass.linear("bert.pooler.dense", &hidden)?);
                 pass.linear("classifier", &pass.dropped(pooled, classifier_dropout))?
             }
             _ => {
-                let first = tape.some_of(&hidden, micro.rows * self.width);
-                let inner = pass.linear("classifier.dense", &pass.dropped(first, classifier_dropout))?;
+                let inner = pass.linear("classifier.dense", &pass.dropped(hidden.clone(), classifier_dropout))?;
                 let inner = tape.of_output(&inner);
                 pass.linear("classifier.out_proj", &pass.dropped(inner, classifier_dropout))?
             }
@@ -180,7 +194,8 @@ impl<'p, 't> Encoder<'p, 't> {
         Ok(())
     }
 
-    fn hidden(&self, micro: Micro) -> Result<Value> {
+    /// The states of all tokens, or of so many of each row.
+    fn hidden(&self, micro: Micro, few: Option<u64>) -> Result<Value> {
         let Self { pass, model, width, dropout } = *self;
         let (tape, outline) = (pass.tape, pass.outline);
         let tokens = micro.rows * micro.length;
@@ -200,10 +215,14 @@ impl<'p, 't> Encoder<'p, 't> {
         x = pass.dropped(x, dropout);
         let layers = outline.layers(&format!("{model}.encoder.layer."), ".attention.self.query");
         for index in 0..layers {
-            let layer = EncoderLayer { name: format!("{model}.encoder.layer.{index}"), micro, dropout };
+            let few = few.filter(|_| index + 1 == layers);
+            let layer = EncoderLayer { name: format!("{model}.encoder.layer.{index}"), micro, dropout, few };
             x = pass.segment([&x], move |[x]| layer.forward(&Pass::within(outline, tape), x))?;
         }
-        Ok(pass.without_virtual(x, micro.rows, width))
+        match few {
+            Some(_) => Ok(tape.some_of(&x, x.count)),
+            None => Ok(pass.without_virtual(x, micro.rows, width)),
+        }
     }
 }
 
@@ -211,6 +230,8 @@ struct EncoderLayer {
     name: String,
     micro: Micro,
     dropout: f64,
+    /// How many tokens of each row are asked for, where it is not all.
+    few: Option<u64>,
 }
 
 impl EncoderLayer {
@@ -218,14 +239,18 @@ impl EncoderLayer {
         let tape = pass.tape;
         let Micro { rows, length, .. } = self.micro;
         let linear = |map: &str, x: &Value| pass.linear(&format!("{}.{map}", self.name), x);
-        let map = |map: &str| linear(&format!("attention.self.{map}"), x);
-        let (q, k, v) = (map("query")?, map("key")?, map("value")?);
-        let [heads, _] = heads(pass, ["num_attention_heads", "head_dim"], q.count / (rows * length).max(1));
+        let asked = match self.few {
+            Some(few) => tape.some_of(x, x.count * few / length.max(1)),
+            None => x.clone(),
+        };
+        let map = |map: &str, x: &Value| linear(&format!("attention.self.{map}"), x);
+        let (q, k, v) = (map("query", &asked)?, map("key", x)?, map("value", x)?);
+        let [heads, _] = heads(pass, ["num_attention_heads", "head_dim"], k.count / (rows * length).max(1));
         let dropout = pass.outline.setting("attention_probs_dropout_prob").unwrap_or(0.1) > 0.0;
         let of_position = k.count / (rows * length).max(1);
         let [k, v] = [k, v].map(|own| pass.in_front(&own, rows, of_position));
         let keys = length + pass.outline.keys_before;
-        let sizes = Heads { rows, heads, queries: length, keys, bias_learns: false, dropout };
+        let sizes = Heads { rows, heads, queries: self.few.unwrap_or(length), keys, bias_learns: false, dropout };
         let seen = pass.attention([&q, &k, &v], sizes);
         let attended = pass.dropped(linear("attention.output.dense", &seen)?, self.dropout);
         let join = |module: &str, made: &Value, x: &Value| {
@@ -235,8 +260,8 @@ impl EncoderLayer {
                 pass.layer_norm(&format!("{module}.LayerNorm"), &sum)
             })
         };
-        let x = join("attention.output", &attended, x)?;
-        drop(attended);
+        let x = join("attention.output", &attended, &asked)?;
+        drop((attended, asked));
         let inner = tape.of_input(&linear("intermediate.dense", &x)?);
         let made = pass.dropped(linear("output.dense", &inner)?, self.dropout);
         join("output", &made, &x)

@@ -134,13 +134,30 @@ impl<'t> Pass<'t> {
         (fused, parts, outputs): (&str, [&str; N], [u64; N]),
         x: &Value,
     ) -> Result<[Value; N]> {
+        self.several_first_at(within, names, (fused, parts, outputs), x, x)
+    }
+
+    /// The same where the first of the maps reads `first`, some of `x`.
+    pub fn several_first_at<const N: usize>(
+        &self,
+        within: &str,
+        names: [&str; N],
+        (fused, parts, outputs): (&str, [&str; N], [u64; N]),
+        first: &Value,
+        x: &Value,
+    ) -> Result<[Value; N]> {
         let whole = format!("{within}.{fused}");
         let linear = |names: [String; N]| -> Result<[Value; N]> {
-            let made = names.iter().map(|name| self.linear(name, x)).collect::<Result<Vec<_>>>()?;
+            let read = |(index, name): (usize, &String)| self.linear(name, if index == 0 { first } else { x });
+            let made = names.iter().enumerate().map(read).collect::<Result<Vec<_>>>()?;
             made.try_into().map_err(|_| absent(within))
         };
         if self.outline.map(&whole).is_some() {
-            return Ok(self.tape.parts(&self.linear(&whole, x)?, outputs));
+            let mut made = self.tape.parts(&self.linear(&whole, x)?, outputs);
+            if let Some(of_first) = made.first_mut().filter(|_| first.count < x.count) {
+                *of_first = self.tape.some_of(of_first, of_first.count * first.count / x.count.max(1));
+            }
+            return Ok(made);
         }
         match self.outline.map(&format!("{whole}.{}", parts.first().unwrap_or(&""))) {
             Some(_) => linear(parts.map(|part| format!("{whole}.{part}"))),

@@ -251,12 +251,13 @@ impl Decoder {
             let (layer, before) = (Rc::clone(layer), of_layer(&before, index)?);
             let last = last_pass.as_ref().filter(|_| index + 1 == self.layers.len());
             x = match last.map(Rc::clone) {
-                Some(pass) => {
-                    self.activations.layer(&x, before, mode, move |x, before| layer.forward_few(x, before, &pass, mode))?
-                }
+                Some(pass) => self
+                    .activations
+                    .layer(&x, before, mode, move |x, before| layer.forward_few(x, before, &pass, mode))?,
                 None => {
                     let pass = Rc::clone(at(&passes, layer.span)?);
-                    self.activations.layer(&x, before, mode, move |x, before| layer.forward_whole(x, before, &pass, mode))?
+                    self.activations
+                        .layer(&x, before, mode, move |x, before| layer.forward_whole(x, before, &pass, mode))?
                 }
             };
         }

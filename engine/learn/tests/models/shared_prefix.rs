@@ -1,14 +1,17 @@
-//! Rows that share what they begin with have the losses and the gradients of the same rows apart.
+//! Rows one behind the other, and rows that share what they begin with, have the losses and the gradients of the same rows
+//! computed one by one, each position of every layer.
 
-use learn::adapters::{Dora, Full, Lora, LoraFa, Method};
+use learn::adapters::{Dora, Full, Lora, LoraFa, Method, Prefix, Prompt, Start};
 use learn::batches::LossRow;
+use learn::layers::Mode;
+use learn::loss::cross_entropy;
 use learn::models::Model;
 use learn::numerics::{Memory, Numerics};
 use learn::objectives::{Examples, LanguageModel, SharedPrefix, Weighed};
 use learn::targets::Targets;
 use learn::weights::{Fresh, Init, Random};
 use serde_json::{Value, json};
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Kind, Reduction, Tensor};
 
 /// A small decoder of each kind: plain, with a fused projection, with a window shorter than what is shared, with layers of
 /// both kinds of span.
@@ -72,10 +75,34 @@ fn shake(model: &mut Model) {
     }
 }
 
+fn weight(row: usize) -> f64 {
+    0.1 + row as f64 / 20.0
+}
+
 /// The loss of all rows and the gradient of each tensor.
 fn learned(model: &Model, examples: &dyn Examples) -> (f64, Vec<(String, Tensor)>) {
-    let weighed: Vec<Weighed> =
-        (0..examples.len()).map(|row| Weighed { row, weight: 0.1 + row as f64 / 20.0 }).collect();
+    let weighed: Vec<Weighed> = (0..examples.len()).map(|row| Weighed { row, weight: weight(row) }).collect();
+    gradients(model, || examples.backward(model, &weighed).unwrap().double_value(&[]))
+}
+
+/// The same by the scores of every position of one row after the other.
+fn one_by_one(model: &Model, rows: &[LossRow]) -> (f64, Vec<(String, Tensor)>) {
+    let network = model.network.causal_lm().unwrap();
+    let of_row = |(number, row): (usize, &LossRow)| {
+        let ids: Vec<i64> = row.ids.iter().map(|&id| i64::from(id)).collect();
+        let read = Tensor::from_slice(&ids[..ids.len() - 1]).unsqueeze(0);
+        let scores = network.logits(&network.hidden(&read, Mode::Train).unwrap(), Mode::Train).unwrap();
+        let losses = cross_entropy(&scores.squeeze_dim(0), &Tensor::from_slice(&ids[1..]), Reduction::None).unwrap();
+        let counts: Vec<f32> = row.targets[1..].iter().map(|&counts| f32::from(u8::from(counts))).collect();
+        let loss = (losses * Tensor::from_slice(&counts)).sum(Kind::Float) * weight(number);
+        loss.backward();
+        model.activations.backward().unwrap();
+        loss.double_value(&[])
+    };
+    gradients(model, || rows.iter().enumerate().map(of_row).sum())
+}
+
+fn gradients(model: &Model, backward: impl FnOnce() -> f64) -> (f64, Vec<(String, Tensor)>) {
     for (_, tensor) in model.trainable.iter() {
         let mut gradient = tensor.grad();
         if gradient.defined() {
@@ -83,19 +110,21 @@ fn learned(model: &Model, examples: &dyn Examples) -> (f64, Vec<(String, Tensor)
         }
     }
     model.activations.begin(7);
-    let loss = examples.backward(model, &weighed).unwrap().double_value(&[]);
+    let loss = backward();
     model.activations.backward().unwrap();
     (loss, model.trainable.iter().map(|(name, tensor)| (name.to_owned(), tensor.grad().copy())).collect())
 }
 
 #[test]
-fn losses_and_gradients_are_those_of_the_rows_apart() {
+fn losses_and_gradients_are_those_of_the_rows_one_by_one() {
     let targets = || Targets::AllLinear;
-    let methods: [Box<dyn Method>; 4] = [
+    let methods: [Box<dyn Method>; 6] = [
         Box::new(Full),
         Box::new(Lora::new(3, 6.0, 0.0, targets()).unwrap()),
         Box::new(Dora::new(3, 6.0, 0.0, targets()).unwrap()),
         Box::new(LoraFa::new(3, 6.0, 0.0, targets()).unwrap()),
+        Box::new(Prompt::new(4, Start::Random).unwrap()),
+        Box::new(Prefix::new(5, None).unwrap()),
     ];
     for config in configs() {
         for method in &methods {
@@ -109,17 +138,19 @@ fn losses_and_gradients_are_those_of_the_rows_apart() {
                 let mut model = Model::random(&config, 1, method.as_ref(), 2, numerics).unwrap();
                 shake(&mut model);
                 let (apart, shared) = (LanguageModel::new(rows()), SharedPrefix::new(rows()));
-                let (loss, gradients) = learned(&model, &apart);
-                let (same_loss, same) = learned(&model, &shared);
-                let what = format!("{}, {}", config["model_type"], method.name());
-                assert!((loss - same_loss).abs() < 1e-5 * loss, "{what}: {loss} and {same_loss}");
-                for ((name, gradient), (_, same)) in gradients.iter().zip(&same) {
-                    let difference = (gradient - same).norm().double_value(&[]) / gradient.norm().double_value(&[]);
-                    assert!(difference < 2e-5, "{what}, {name}: {difference:e}");
+                let (loss, gradients) = one_by_one(&model, &rows());
+                for examples in [&apart as &dyn Examples, &shared] {
+                    let (same_loss, same) = learned(&model, examples);
+                    let what = format!("{}, {}, {examples:.20?}", config["model_type"], method.name());
+                    assert!((loss - same_loss).abs() < 1e-5 * loss, "{what}: {loss} and {same_loss}");
+                    for ((name, gradient), (_, same)) in gradients.iter().zip(&same) {
+                        let difference = (gradient - same).norm().double_value(&[]) / gradient.norm().double_value(&[]);
+                        assert!(difference < 2e-5, "{what}, {name}: {difference:e}");
+                    }
                 }
                 let all: Vec<Weighed> = (0..apart.len()).map(|row| Weighed { row, weight: 1.0 }).collect();
                 let of = |examples: &dyn Examples| examples.loss(&model, &all).unwrap().double_value(&[]);
-                assert!((of(&apart) / of(&shared) - 1.0).abs() < 1e-6, "{what}");
+                assert!((of(&apart) / of(&shared) - 1.0).abs() < 1e-6, "{}", config["model_type"]);
             }
         }
     }

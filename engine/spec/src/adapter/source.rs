@@ -56,16 +56,6 @@ impl AdapterSource {
         }
     }
 
-    /// The method that puts virtual tokens or keys before every row, where one does.
-    pub fn before_rows(&self) -> Option<&Adapter> {
-        match self {
-            Self::New(methods) => {
-                methods.iter().find(|method| matches!(method, Adapter::Prompt(_) | Adapter::Prefix(_)))
-            }
-            Self::Stage(_) => None,
-        }
-    }
-
     /// The one method whose size is chosen by a count.
     pub fn sized_by_count(&self) -> Option<&Adapter> {
         match self {

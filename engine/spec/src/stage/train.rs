@@ -259,7 +259,7 @@ pub struct Batch {
     pub micro: Option<u64>,
     /// Whether what rows of a micro-batch have in common at their front, 16 tokens or more, is computed once, and rows that
     /// begin alike come in the same batches: for many questions about one text. Each row's loss is the same; dropout is drawn
-    /// once for what is shared. For `language_model`, and no adapter with virtual tokens or keys.
+    /// once for what is shared. For `language_model`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub share_prefix: bool,
 }
@@ -370,24 +370,12 @@ impl Kind for Train {
             )),
             _ => {}
         }
-        if self.batch.share_prefix {
-            if !matches!(self.objective, Objective::LanguageModel(_)) {
-                faults.push(Fault::new(
-                    "batch.share_prefix",
-                    "rows can share what they begin with in a causal language model alone",
-                    "leave `share_prefix` out, or give `objective: language_model`",
-                ));
-            }
-            if let Some(method) = self.adapter.before_rows() {
-                faults.push(Fault::new(
-                    "batch.share_prefix",
-                    format!(
-                        "`{}` stands before every row, where `share_prefix` has one beginning for several",
-                        method.name()
-                    ),
-                    "leave `share_prefix` out",
-                ));
-            }
+        if self.batch.share_prefix && !matches!(self.objective, Objective::LanguageModel(_)) {
+            faults.push(Fault::new(
+                "batch.share_prefix",
+                "rows can share what they begin with in a causal language model alone",
+                "leave `share_prefix` out, or give `objective: language_model`",
+            ));
         }
         if self.clip.is_some_and(|clip| !(clip > 0.0 && clip.is_finite())) {
             faults.push(Fault::new("clip", "the bound must be above zero", "leave `clip` out for no bound"));
